@@ -1,0 +1,33 @@
+# One environment per Python version, made once and again when pyproject.toml changes.
+# Another Python: make test PYTHON=python3.13
+
+PYTHON ?= python3
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+VENV := .venv/$(VERSION)
+BIN := $(VENV)/bin
+CONFIG ?= configs/digits/article.toml
+
+.PHONY: run test lint clean
+
+run: $(VENV)/.run
+	$(BIN)/jbn run $(CONFIG)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find jbn tests experiments -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/.%: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+		"jbn needs Python 3.11 or later; this is " + sys.version.split()[0] + \
+		". Name another: make $(MAKECMDGOALS) PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@

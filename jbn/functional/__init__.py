@@ -1,0 +1,1 @@
+"""The mathematics of normalization: pure functions on arrays, public as `jbn.<name>`."""

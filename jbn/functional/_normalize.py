@@ -1,0 +1,57 @@
+"""Statistics applied to data: subtract the mean, divide by the root, scale, add the bias."""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jbn.functional._arguments import accumulation_dtype, check_floating
+
+
+def normalize(
+    x: Float[Array, "..."],
+    mean: Float[Array, "..."],
+    var: Float[Array, "..."],
+    scale: Float[Array, "..."] | None = None,
+    bias: Float[Array, "..."] | None = None,
+    *,
+    epsilon: float | Float[Array, ""] = 1e-5,
+) -> Float[Array, "..."]:
+    """x normalized with the given statistics.
+
+        y = (x - mean) / sqrt(var + epsilon) * scale + bias
+
+    Broadcasting and nothing else: every argument has x's number of dimensions, as the results of
+    `jbn.moments` have.
+
+    Args:
+        x: data of any shape; a floating dtype.
+        mean, var: statistics; broadcastable to x.
+        scale, bias: γ and β; broadcastable to x. None is 1 and 0.
+        epsilon: added to `var` before the root.
+
+    Returns:
+        y, with x's shape and dtype; computed in float32 (float64 for a float64 x).
+
+    Raises:
+        TypeError: x has no floating dtype.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn
+        >>> x = jnp.array([[1.0], [3.0]])
+        >>> count, mean, var = jbn.moments(x, 0)
+        >>> print(jbn.normalize(x, mean, var, epsilon=0.0))
+        [[-1.]
+         [ 1.]]
+
+    References:
+        Ioffe and Szegedy, 2015, arXiv:1502.03167, Algorithm 1.
+    """
+    check_floating("x", x)
+    dtype = accumulation_dtype(x.dtype)
+    factor = lax.rsqrt(var.astype(dtype) + jnp.asarray(epsilon, dtype))
+    if scale is not None:
+        factor = factor * scale.astype(dtype)
+    y = (x.astype(dtype) - mean.astype(dtype)) * factor
+    if bias is not None:
+        y = y + bias.astype(dtype)
+    return y.astype(x.dtype)

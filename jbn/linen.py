@@ -1,0 +1,112 @@
+"""Flax Linen modules. They own the variables; the mathematics is `jbn.batch_norm`'s."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from jbn.functional._batch import batch_norm
+from jbn.functional._stats import BatchStats
+
+
+class BatchNorm(nn.BatchNorm):
+    """Batch normalization, a drop-in for `flax.linen.BatchNorm`: same arguments, same variables.
+
+        y = (x - mean) / sqrt(var + epsilon) * scale + bias
+
+    The numbers are Flax's within rounding where Flax's are accurate, and stay accurate far from
+    zero. In other words: scale is gamma, bias is beta, `use_bias` and `use_scale` are Keras's
+    `center` and `scale`, the running mean and var are its moving mean and moving variance.
+
+    Variables: `params/{scale, bias}` and `batch_stats/{mean, var}`, each of shape `(features,)`.
+
+    Args:
+        use_running_average: True normalizes with the running statistics, False with the batch's;
+            here or in the call.
+        axis: the feature axis, or a tuple of them.
+        momentum: the weight of the old running value.
+        epsilon: added to the variance before the root.
+        dtype: of the result. None is the promotion of x, scale and bias.
+        param_dtype: of scale and bias.
+        use_bias, use_scale: whether there is a bias, a scale.
+        bias_init, scale_init: their initializers.
+        axis_name: the mapped axis (`jax.vmap`, `jax.shard_map`) that the batch is spread over.
+        axis_index_groups: groups of its indices that share statistics.
+        use_fast_variance: accepted, without effect: the variance is both fast and accurate.
+        force_float32_reductions: False stores the running statistics in `param_dtype`. The
+            reductions are in float32 (float64) all the same.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jbn.linen
+        >>> layer = jbn.linen.BatchNorm(momentum=0.9)
+        >>> x = jnp.array([[1.0], [3.0]])
+        >>> variables = layer.init(jax.random.key(0), x, use_running_average=False)
+        >>> y, updates = layer.apply(
+        ...     variables, x, use_running_average=False, mutable=["batch_stats"]
+        ... )
+        >>> print(y.round(3).ravel(), updates["batch_stats"]["mean"])
+        [-1.  1.] [0.2]
+
+    References:
+        Ioffe and Szegedy, 2015, arXiv:1502.03167.
+    """
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "..."],
+        use_running_average: bool | None = None,
+        *,
+        mask: Array | None = None,
+    ) -> Float[Array, "..."]:
+        """x normalized; in training, `batch_stats` moves (not during `init`).
+
+        Args:
+            x: data of any shape; integers are taken as float32.
+            use_running_average: as the attribute; one of the two must be given.
+            mask: nonzero where an entry counts; broadcastable to x.
+
+        Returns:
+            y, of x's shape.
+        """
+        use_running_average = nn.merge_param(
+            "use_running_average", self.use_running_average, use_running_average
+        )
+        axes = self.axis if isinstance(self.axis, tuple | list) else (self.axis,)
+        features = tuple(jnp.shape(x)[axis] for axis in sorted(axis % jnp.ndim(x) for axis in axes))
+        stats_dtype = jnp.float32 if self.force_float32_reductions else self.param_dtype
+        mean = self.variable("batch_stats", "mean", jnp.zeros, features, stats_dtype)
+        var = self.variable("batch_stats", "var", jnp.ones, features, stats_dtype)
+        scale = (
+            self.param("scale", self.scale_init, features, self.param_dtype)
+            if self.use_scale
+            else None
+        )
+        bias = (
+            self.param("bias", self.bias_init, features, self.param_dtype)
+            if self.use_bias
+            else None
+        )
+
+        dtype = nn.dtypes.canonicalize_dtype(x, scale, bias, dtype=self.dtype)
+        if not jnp.issubdtype(jnp.result_type(x), jnp.inexact):
+            x = jnp.asarray(x, jnp.float32)
+        # Shapes are all that matters in `init`: no mapped axis, and one value per channel will do.
+        initializing = self.is_initializing()
+        y, stats = batch_norm(
+            x,
+            BatchStats(mean.value, var.value),
+            scale,
+            bias,
+            use_running_average=use_running_average
+            or (initializing and x.size < 2 * mean.value.size),
+            axis=self.axis,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            mask=None if mask is None else jnp.asarray(mask, bool),
+            axis_name=None if initializing else self.axis_name,
+            axis_index_groups=None if initializing else self.axis_index_groups,
+            dtype=dtype,
+        )
+        if not use_running_average and not initializing:
+            mean.value, var.value = stats
+        return y

@@ -1,0 +1,104 @@
+"""Flax NNX modules. They own the variables; the mathematics is `jbn.batch_norm`'s."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from flax.nnx.module import first_from
+from jaxtyping import Array, Float
+
+from jbn.functional._batch import batch_norm
+from jbn.functional._stats import BatchStats
+
+
+class BatchNorm(nnx.BatchNorm):
+    """Batch normalization, a drop-in for `flax.nnx.BatchNorm`: same arguments, same variables.
+
+        y = (x - mean) / sqrt(var + epsilon) * scale + bias
+
+    The numbers are Flax's within rounding where Flax's are accurate, and stay accurate far from
+    zero. In other words: scale is gamma, bias is beta, `use_bias` and `use_scale` are Keras's
+    `center` and `scale`, the running mean and var are its moving mean and moving variance.
+
+    Variables: `scale` and `bias` (`nnx.Param`), `mean` and `var` (`nnx.BatchStat`, float32), each
+    of shape `(num_features,)`.
+
+    Args:
+        num_features: the size of x along `axis`.
+        use_running_average: True normalizes with the running statistics, False with the batch's;
+            here, in the call, or by `model.train()` and `model.eval()`.
+        axis: the feature axis.
+        momentum: the weight of the old running value.
+        epsilon: added to the variance before the root.
+        dtype: of the result. None is the promotion of x, the statistics, scale and bias.
+        param_dtype: of scale and bias.
+        use_bias, use_scale: whether there is a bias, a scale.
+        bias_init, scale_init: their initializers.
+        axis_name: the mapped axis (`jax.vmap`, `jax.shard_map`) that the batch is spread over.
+        axis_index_groups: groups of its indices that share statistics.
+        use_fast_variance: accepted, without effect: the variance is both fast and accurate.
+        promote_dtype: called as Flax calls it; x, scale, bias and the result's dtype are what it
+            returns. The running statistics are not rounded to that dtype.
+        rngs: as in every NNX module.
+        bias_metadata, scale_metadata: metadata of the two parameters.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn.nnx
+        >>> from flax import nnx
+        >>> layer = jbn.nnx.BatchNorm(1, momentum=0.9, rngs=nnx.Rngs(0))
+        >>> y = layer(jnp.array([[1.0], [3.0]]))
+        >>> print(y.round(3).ravel(), layer.mean[...])
+        [-1.  1.] [0.2]
+
+    References:
+        Ioffe and Szegedy, 2015, arXiv:1502.03167.
+    """
+
+    def __call__(
+        self,
+        x: Float[Array, "..."],
+        use_running_average: bool | None = None,
+        *,
+        mask: Array | None = None,
+    ) -> Float[Array, "..."]:
+        """x normalized; in training, `mean` and `var` move.
+
+        Args:
+            x: data of any shape.
+            use_running_average: as in the constructor, over which it has precedence.
+            mask: nonzero where an entry counts; broadcastable to x.
+
+        Returns:
+            y, of x's shape.
+        """
+        use_running_average = first_from(
+            use_running_average,
+            self.use_running_average,
+            error_msg=(
+                "use_running_average: found none, wanted True or False, in the constructor, in the "
+                "call, or by model.train() and model.eval()"
+            ),
+        )
+        stats = BatchStats(self.mean[...], self.var[...])
+        scale = None if self.scale is None else self.scale[...]
+        bias = None if self.bias is None else self.bias[...]
+        promoted, _, _, scale, bias = self.promote_dtype((x, *stats, scale, bias), dtype=self.dtype)
+        # A wider x has the same values, and more bytes to keep for the backward pass.
+        widened = jnp.promote_types(jnp.result_type(x), promoted.dtype) == promoted.dtype
+        y, stats = batch_norm(
+            x if widened and jnp.issubdtype(jnp.result_type(x), jnp.inexact) else promoted,
+            stats,
+            scale,
+            bias,
+            use_running_average=use_running_average,
+            axis=self.axis,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            mask=None if mask is None else jnp.asarray(mask, bool),
+            axis_name=self.axis_name,
+            axis_index_groups=self.axis_index_groups,
+            dtype=promoted.dtype,
+        )
+        if not use_running_average:
+            # NNX may hold the variables by reference, where a derivative must not reach them.
+            self.mean[...], self.var[...] = jax.lax.stop_gradient(stats)
+        return y
