@@ -102,7 +102,7 @@ def batch_norm(
     features = tuple(x.shape[a] for a in feature_axes)
     if not isinstance(stats, BatchStats):
         raise TypeError(
-            f"stats: found a {type(stats).__name__}, wanted a jbn.BatchStats; from Flax's collection "
+            f"stats: found a {type(stats).__name__}, wanted a jbn.BatchStats; of what Flax keeps "
             "make one by jbn.BatchStats(mean=..., var=...)"
         )
     for name, value in [

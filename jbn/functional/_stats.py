@@ -78,9 +78,10 @@ def update_batch_stats(
     valid = (moments.count >= 2) & jnp.isfinite(moments.mean) & jnp.isfinite(moments.var)
 
     def move(old: Float[Array, "..."], batch: Float[Array, "..."]) -> Float[Array, "..."]:
-        weight = jnp.asarray(momentum, batch.dtype)
+        # A Python float is subtracted from 1 in double precision: 1 - 0.9 is 0.1, not 0.10000002.
+        old_weight, batch_weight = (jnp.asarray(w, batch.dtype) for w in (momentum, 1 - momentum))
         kept = old.astype(batch.dtype)
-        moved = weight * kept + (1 - weight) * batch.reshape(old.shape)
+        moved = old_weight * kept + batch_weight * batch.reshape(old.shape)
         return jnp.where(valid.reshape(old.shape), moved, kept).astype(old.dtype)
 
     return BatchStats(move(stats.mean, moments.mean), move(stats.var, moments.var))
