@@ -1,0 +1,112 @@
+"""What a run leaves on disk of a trained model, and the way back."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array, Float
+from pydantic import ValidationError
+
+from jbn.config import ArmConfig, Config, UserError
+from jbn.models import build_model
+
+
+def save_arrays(path: Path, tree: Mapping[str, Any]) -> None:
+    """Writes a tree of arrays as `.npz`, each leaf named by its path ("params/Dense_0/bias").
+
+    NumPy has no bfloat16: such arrays are written as float32, which holds their values exactly.
+    """
+    flat = flatten_dict(jax.device_get(tree), sep="/")
+    is_bfloat16 = {name: leaf.dtype == jnp.bfloat16 for name, leaf in flat.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **{k: v.astype(np.float32) if is_bfloat16[k] else v for k, v in flat.items()})
+
+
+def load_arrays(path: Path) -> dict[str, Any]:
+    """The tree that `save_arrays` wrote."""
+    with np.load(path, allow_pickle=False) as file:
+        tree: dict[str, Any] = unflatten_dict({name: file[name] for name in file.files}, sep="/")
+    return tree
+
+
+class LoadedRun(NamedTuple):
+    """A trained model: `model.apply(variables, x, train=False)` takes normalized inputs."""
+
+    model: nn.Module
+    variables: dict[str, Any]
+    config: ArmConfig
+    input_mean: np.ndarray
+    input_std: np.ndarray
+
+    def predict(self, x: Float[Array, "examples *features"]) -> Float[Array, "examples classes"]:
+        """The probability of each class, for raw inputs, as the data source gives them."""
+        x = (x * self.config.data.input_scale - self.input_mean) / self.input_std
+        x = jnp.asarray(x, jnp.float32)
+        logits: Any = self.model.apply(self.variables, x, train=False)
+        return jax.nn.softmax(logits)
+
+
+def load_run(run_dir: str | Path, *, arm: str | None = None, seed: int | None = None) -> LoadedRun:
+    """The model, variables and config that `jbn run` left in `run_dir`, to predict with.
+
+    Args:
+        run_dir: the run's folder, e.g. "runs/digits-article".
+        arm: one of the run's arms; None is the first.
+        seed: one of its seeds; None is the first.
+
+    Returns:
+        A `LoadedRun`.
+
+    Raises:
+        UserError: the folder holds no finished run, or none of that arm or seed.
+    """
+    run_dir = Path(run_dir)
+    config = read_config(run_dir)
+    arm = next(iter(config.arms)) if arm is None else arm
+    seeds = range(config.seed, config.seed + config.num_seeds)
+    seed = config.seed if seed is None else seed
+    if arm not in config.arms:
+        raise UserError(f"arm: found {arm!r}, wanted one of {', '.join(config.arms)}")
+    if seed not in seeds:
+        raise UserError(f"seed: found {seed}, wanted one from {seeds[0]} to {seeds[-1]}")
+    try:
+        arrays = load_arrays(variables_path(run_dir, arm))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{run_dir}: no finished run: {error}") from None
+    inputs = arrays.pop("inputs")
+    variables = jax.tree.map(lambda leaf: leaf[seeds.index(seed)], arrays)
+    arm_config = config.arms[arm]
+    model = build_model(
+        arm_config.model,
+        arm_config.norm,
+        int(inputs["num_classes"]),
+        momentum=arm_config.norm.momentum,
+        epsilon=arm_config.norm.epsilon,
+    )
+    return LoadedRun(model, variables, arm_config, inputs["mean"], inputs["std"])
+
+
+def variables_path(run_dir: Path, arm: str) -> Path:
+    """Where the final parameters and batch statistics of an arm are; a leading axis of seeds."""
+    return run_dir / "variables" / f"{arm}.npz"
+
+
+def read_config(run_dir: Path) -> Config:
+    """The resolved config of a run.
+
+    Raises:
+        UserError: the folder isn't a run's.
+    """
+    path = run_dir / "config.json"
+    try:
+        return Config.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}); {run_dir} is no run") from None
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise UserError(f"{path}: not the config of a run: {reason}") from None

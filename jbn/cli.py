@@ -1,0 +1,114 @@
+"""The command line: arguments to a config, a config to a run, mistakes to one line each."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from jbn.config import UserError, load_config
+from jbn.environment import (
+    DeviceName,
+    describe_device,
+    enable_compilation_cache,
+    select_device,
+    unused_accelerator,
+)
+from jbn.progress import show_progress
+
+app = typer.Typer(
+    help="Normalization experiments in JAX.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+ConfigArgument = Annotated[Path, typer.Argument(help="A TOML file.", show_default=False)]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Changes the config, e.g. optimizer.learning_rate=0.01."
+    ),
+]
+DeviceOption = Annotated[
+    DeviceName | None, typer.Option(help="Where to compute; without it, where JAX prefers.")
+]
+
+
+@app.command()
+def run(
+    config: ConfigArgument,
+    set_: SetOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder; without it runs/<name>.")
+    ] = None,
+    device: DeviceOption = None,
+    cache: Annotated[
+        bool, typer.Option(help="Keep compiled programs in the user's cache folder.")
+    ] = True,
+) -> None:
+    """Train every seed of every arm; leave metrics, parameters and a report in the run's folder."""
+    from jbn.report import summary_table, write_report
+    from jbn.run import run as run_config
+
+    resolved = load_config(config, set_ or ())
+    out = Path("runs", resolved.name) if out is None else out
+    console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 100)
+    if cache:
+        enable_compilation_cache()
+    chosen = select_device(device)
+    console.print(f"device: {describe_device(chosen)}", markup=False, highlight=False)
+    if device is None and (unused := unused_accelerator()) is not None:
+        console.print(f"note: {unused}", markup=False, highlight=False)
+    with show_progress(console) as progress:
+        summary = run_config(resolved, out, chosen, progress)
+    _print_table(console, *summary_table(summary))
+    console.print(f"report: {write_report(out)}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def show(config: ConfigArgument, set_: SetOption = None) -> None:
+    """Print the resolved config and each arm's parameter count; train nothing."""
+    from jbn.data import load
+    from jbn.train import count_parameters
+
+    resolved = load_config(config, set_ or ())
+    counts = {name: count_parameters(arm, load(arm.data)) for name, arm in resolved.arms.items()}
+    print(json.dumps(resolved.model_dump(mode="json"), indent=2))
+    for name, count in counts.items():
+        print(f"{name}: {count:,} parameters")
+
+
+@app.command()
+def report(
+    run_dir: Annotated[Path, typer.Argument(help="A run's folder.", show_default=False)],
+) -> None:
+    """Write the run's report.html again."""
+    from jbn.report import write_report
+
+    print(f"report: {write_report(run_dir)}")
+
+
+def _print_table(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if number == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def main() -> None:
+    """Runs the command; a mistake of the user's is a line on stderr and exit code 2."""
+    sys.path.insert(0, "")  # a config's model.factory may be in the working folder
+    try:
+        app()
+    except UserError as error:
+        for line in str(error).splitlines():
+            print(f"jbn: {line}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,93 @@
+"""Where a run runs: the device, the versions, the commit."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+
+from jbn.config import UserError
+
+DeviceName = Literal["cpu", "gpu", "tpu"]
+_PACKAGES = ("jbn", "jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
+
+
+def select_device(name: DeviceName | None) -> jax.Device:
+    """The device that JAX computes on from here: the first of that name, or of JAX's own choice.
+
+    Raises:
+        UserError: JAX sees no device of that name.
+    """
+    if name is None:
+        return jax.devices()[0]
+    try:
+        device = jax.devices(name)[0]
+    except RuntimeError:
+        extra = {"gpu": "pip install 'jbn[cuda13]'", "tpu": "pip install 'jbn[tpu]'"}.get(name)
+        raise UserError(
+            f"--device {name}: JAX sees no {name} here, only {jax.default_backend()}"
+            + (f"; for one you have, {extra}" if extra else "")
+        ) from None
+    jax.config.update("jax_default_device", device)
+    return device
+
+
+def unused_accelerator() -> str | None:
+    """What accelerator this machine has and JAX, on the CPU, can't use; None if there is none."""
+    if jax.default_backend() != "cpu":
+        return None
+    if Path("/dev/nvidiactl").exists() or Path("/proc/driver/nvidia/version").exists():
+        return "an NVIDIA GPU is here, but this JAX can't use it (pip install 'jbn[cuda13]')"
+    if Path("/dev/accel0").exists() or "TPU_NAME" in os.environ:
+        return "a TPU is here, but this JAX can't use it (pip install 'jbn[tpu]')"
+    return None
+
+
+def enable_compilation_cache() -> None:
+    """Keeps compiled programs in the user's cache folder, or wherever JAX was told to."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(home / "jbn" / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def describe_environment(device: jax.Device) -> dict[str, Any]:
+    """What a reader needs to run it again: versions, device, git commit of the working folder."""
+    return {
+        "versions": {"python": platform.python_version()}
+        | {package: _version(package) for package in _PACKAGES},
+        "device": describe_device(device),
+        "platform": platform.platform(),
+        "num_cpus": os.cpu_count(),
+        "git_commit": _git_commit(),
+        "command": " ".join(["jbn", *sys.argv[1:]]),
+    }
+
+
+def describe_device(device: jax.Device) -> str:
+    """Platform, kind and number, e.g. "cpu, 1 device" or "gpu (NVIDIA H100), 2 devices"."""
+    count = len(jax.devices(device.platform))
+    kind = "" if device.device_kind == device.platform else f" ({device.device_kind})"
+    return f"{device.platform}{kind}, {count} device{'s' if count > 1 else ''}"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit, with "-dirty" where files differ from it; None outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None

@@ -1,0 +1,179 @@
+"""A run: every seed of every arm, trained, and everything about it on disk."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jbn.checkpoint import read_config, save_arrays, variables_path
+from jbn.config import ArmConfig, Config, UserError
+from jbn.data import Dataset, load, num_batches
+from jbn.environment import describe_environment
+from jbn.progress import Progress
+from jbn.train import EpochMetrics, compile_sweep, count_parameters
+
+TARGET_ACCURACY = 0.95  # of the validation split; the summary says in which epoch it was reached
+
+
+def run(config: Config, out: Path, device: jax.Device, progress: Progress) -> dict[str, Any]:
+    """Trains every arm, leaves the run in the folder `out`, and returns its summary.
+
+    Raises:
+        UserError: `out` holds something else than an earlier run of the same config, or can't be
+            written to.
+    """
+    datasets = {name: load(arm.data) for name, arm in config.arms.items()}
+    summary: dict[str, Any] = {"name": config.name, "num_seeds": config.num_seeds, "arms": {}}
+    for name, arm in config.arms.items():
+        # What doesn't fit together fails here, before anything is written.
+        num_batches(len(datasets[name].train.y), arm.train.batch_size)
+        num_parameters = count_parameters(arm, datasets[name])
+        summary["arms"][name] = {"num_parameters": num_parameters}
+    environment = describe_environment(device)
+    environment["data_sha256"] = {
+        arm.data.name: datasets[k].sha256 for k, arm in config.arms.items()
+    }
+    moved = prepare_folder(out, config)
+    if moved is not None:
+        progress.say(f"{out} held an earlier run of this config; it is {moved} now")
+    _write_json(out / "config.json", config.model_dump(mode="json"))
+    _write_json(out / "environment.json", environment)
+    seeds = np.arange(config.seed, config.seed + config.num_seeds)
+    with (out / "metrics.jsonl").open("x", encoding="utf-8") as metrics_file:
+        for name, arm in config.arms.items():
+            summary["arms"][name] |= _run_arm(
+                name, arm, datasets[name], seeds, out, metrics_file, progress
+            )
+    _write_json(out / "summary.json", summary)
+    return summary
+
+
+def prepare_folder(out: Path, config: Config) -> Path | None:
+    """Makes `out` an empty folder; an earlier run of the same config is moved beside it.
+
+    Returns:
+        Where the earlier run is now; None if there was none.
+
+    Raises:
+        UserError: `out` is a file, another config's run, or a folder with other things in it.
+    """
+    try:
+        if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+            out.mkdir(parents=True, exist_ok=True)
+            return None
+        if not (out / "config.json").is_file():
+            what = "a folder with other files" if out.is_dir() else "a file"
+            raise UserError(f"{out}: found {what}, wanted a new folder; choose another with --out")
+        if read_config(out) != config:
+            raise UserError(
+                f"{out}: holds a run of another config; choose another folder with --out, or "
+                "another name in the config"
+            )
+        number = 1
+        while (moved := out.with_name(f"{out.name}.{number}")).exists():
+            number += 1
+        out.rename(moved)
+        out.mkdir()
+    except OSError as error:
+        raise UserError(f"{out}: can't be written to: {error.strerror}") from None
+    return moved
+
+
+def _run_arm(
+    name: str,
+    config: ArmConfig,
+    dataset: Dataset,
+    seeds: np.ndarray,
+    out: Path,
+    metrics_file: TextIO,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Trains every seed of one arm and returns its part of the summary."""
+    progress.begin(name, config.train.num_epochs)
+    clock = time.perf_counter()
+    sweep = compile_sweep(config, dataset, jnp.asarray(seeds))
+    compile_seconds = time.perf_counter() - clock
+    progress.compiled(name, compile_seconds)
+
+    clock = time.perf_counter()
+    state = sweep.init()
+    val_accuracy = []
+    for epoch in range(1, config.train.num_epochs + 1):
+        state, metrics = sweep.train_chunk(state)
+        rows = _epoch_rows(name, epoch, seeds, jax.device_get(metrics))
+        metrics_file.writelines(json.dumps(row) + "\n" for row in rows)
+        metrics_file.flush()
+        val_accuracy.append([row["val_accuracy"] for row in rows])
+        progress.epoch(name, epoch, config.train.num_epochs, rows)
+    train_seconds = time.perf_counter() - clock
+
+    test = jax.device_get(sweep.test(state))
+    inputs = {
+        "mean": dataset.input_mean,
+        "std": dataset.input_std,
+        "num_classes": np.asarray(dataset.num_classes),
+    }
+    arrays = {"params": state.params, "batch_stats": state.batch_stats, "inputs": inputs}
+    save_arrays(variables_path(out, name), arrays)
+    reached = [_first_epoch(curve) for curve in zip(*val_accuracy, strict=True)]
+    return {
+        "test_accuracy": _spread(test.accuracy),
+        "test_loss": _spread(test.loss),
+        "target_accuracy": TARGET_ACCURACY,
+        "epochs_to_target": {
+            "median": _finite(np.median([math.inf if e is None else e for e in reached])),
+            "num_reached": sum(epoch is not None for epoch in reached),
+            "per_seed": reached,
+        },
+        "compile_seconds": compile_seconds,
+        "train_seconds": train_seconds,
+    }
+
+
+def _epoch_rows(
+    arm: str, epoch: int, seeds: np.ndarray, metrics: EpochMetrics
+) -> list[dict[str, Any]]:
+    """One row per seed, as in `metrics.jsonl`; a number that isn't finite is None."""
+    columns = {
+        "train_loss": metrics.train.loss,
+        "train_accuracy": metrics.train.accuracy,
+        "val_loss": metrics.val.loss,
+        "val_accuracy": metrics.val.accuracy,
+        "gradient_norm": metrics.gradient_norm,
+    }
+    return [
+        {"arm": arm, "seed": int(seed), "epoch": epoch}
+        | {name: _finite(values[lane]) for name, values in columns.items()}
+        for lane, seed in enumerate(seeds)
+    ]
+
+
+def _first_epoch(val_accuracy: tuple[float | None, ...]) -> int | None:
+    """The first epoch at the target accuracy; None if there was none."""
+    for epoch, accuracy in enumerate(val_accuracy, start=1):
+        if accuracy is not None and accuracy >= TARGET_ACCURACY:
+            return epoch
+    return None
+
+
+def _spread(per_seed: np.ndarray) -> dict[str, Any]:
+    """Mean, sample standard deviation (None for a single seed) and all values."""
+    return {
+        "mean": _finite(np.mean(per_seed)),
+        "std": _finite(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else None,
+        "per_seed": [_finite(value) for value in per_seed],
+    }
+
+
+def _finite(value: Any) -> float | None:
+    """A float for JSON, which has no NaN and no infinity."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,0 +1,36 @@
+"""Metrics as sums and a count: they add up over batches, and are divided once, at the end."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+
+class Metrics(NamedTuple):
+    """Sums over examples of the cross-entropy (in nats) and of right answers; their count."""
+
+    loss_sum: Float[Array, "..."]
+    correct: Int[Array, "..."]
+    count: Int[Array, "..."]  # type: ignore[assignment]  # hides tuple.count, on purpose
+
+    @property
+    def loss(self) -> Float[Array, "..."]:
+        """Mean categorical cross-entropy, in nats."""
+        return self.loss_sum / self.count
+
+    @property
+    def accuracy(self) -> Float[Array, "..."]:
+        """The share of right answers."""
+        return self.correct / self.count
+
+
+def measure(logits: Float[Array, "examples classes"], labels: Int[Array, " examples"]) -> Metrics:
+    """The metrics of one batch."""
+    # One-hot labels: the gradient of an indexed loss is a scatter, which is slow on every device.
+    one_hot = jnp.equal(labels[:, None], jnp.arange(logits.shape[-1])).astype(logits.dtype)
+    return Metrics(
+        loss_sum=optax.softmax_cross_entropy(logits, one_hot).sum(),
+        correct=jnp.equal(logits.argmax(-1), labels).sum(dtype=jnp.int32),
+        count=jnp.asarray(len(labels), jnp.int32),
+    )
