@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jbn.config import ArmConfig
@@ -33,11 +34,16 @@ def make_train_chunk(config: ArmConfig, num_classes: int) -> TrainChunk:
     The order of the examples follows from the key and `state.step`, so a run that was stopped
     between two epochs continues as if it hadn't been.
     """
-    train_step, evaluate = make_train_step(config, num_classes), make_evaluate(config, num_classes)
+    evaluate = make_evaluate(config, num_classes)
 
     def train_chunk(
         state: TrainState, train: Examples, val: Examples, key: PRNGKeyArray, hypers: Hypers
     ) -> tuple[TrainState, EpochMetrics]:
+        # The steps see all parameters as one vector: what they do to each of them (gradient, norm,
+        # Adam) is then one loop over memory, not one for each of many small arrays.
+        vector, to_tree = ravel_pytree(state.params)
+        train_step = make_train_step(config, num_classes, to_tree)
+
         def step(
             state: TrainState, rows: Int[Array, " batch"]
         ) -> tuple[TrainState, tuple[Metrics, Float[Array, ""]]]:
@@ -45,7 +51,9 @@ def make_train_chunk(config: ArmConfig, num_classes: int) -> TrainChunk:
 
         epoch_key = jax.random.fold_in(key, state.step)
         batches = batch_indices(epoch_key, len(train.y), config.train.batch_size)
+        state = state._replace(params=vector)
         state, (metrics, gradient_norms) = jax.lax.scan(step, state, batches)
+        state = state._replace(params=to_tree(state.params))
         total = jax.tree.map(lambda per_step: per_step.sum(0), metrics)
         return state, EpochMetrics(total, gradient_norms.mean(), evaluate(state, val, hypers))
 

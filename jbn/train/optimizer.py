@@ -7,7 +7,6 @@ from jaxtyping import Array, Float
 def make_optimizer(learning_rate: float | Float[Array, ""]) -> optax.GradientTransformation:
     """Adam, as in Kingma and Ba, 2015; the learning rate may be traced.
 
-    It sees all parameters as one vector, so that an update is one loop over memory instead of three
-    for each parameter.
+    Its state is two vectors, whether the parameters come as a tree or as a vector themselves.
     """
     return optax.flatten(optax.adam(learning_rate))

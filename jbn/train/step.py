@@ -33,9 +33,12 @@ def make_init(
 
 
 def make_train_step(
-    config: ArmConfig, num_classes: int
+    config: ArmConfig, num_classes: int, to_tree: Callable[[Any], Any] = lambda params: params
 ) -> Callable[[TrainState, Examples, Hypers], tuple[TrainState, tuple[Metrics, Array]]]:
-    """Returns `train_step(state, batch, hypers) -> (state, (metrics, gradient_norm))`."""
+    """Returns `train_step(state, batch, hypers) -> (state, (metrics, gradient_norm))`.
+
+    `to_tree` makes the model's parameters of `state.params`, where these have another form.
+    """
 
     def train_step(
         state: TrainState, batch: Examples, hypers: Hypers
@@ -43,7 +46,7 @@ def make_train_step(
         model = _build(config, num_classes, hypers)
 
         def loss(params: Any) -> tuple[Float[Array, ""], tuple[Any, Metrics]]:
-            variables = {"params": params, "batch_stats": state.batch_stats}
+            variables = {"params": to_tree(params), "batch_stats": state.batch_stats}
             logits, updates = model.apply(variables, batch.x, train=True, mutable=["batch_stats"])
             metrics = measure(logits, batch.y)
             return metrics.loss, (updates.get("batch_stats", {}), metrics)
@@ -54,7 +57,7 @@ def make_train_step(
         )
         params = optax.apply_updates(state.params, updates)
         state = TrainState(state.step + 1, params, batch_stats, opt_state)
-        return state, (metrics, optax.global_norm(gradient))
+        return state, (metrics, optax.tree.norm(gradient))
 
     return train_step
 
