@@ -1,5 +1,6 @@
 """What a run leaves on disk of a trained model, and the way back."""
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ def save_arrays(path: Path, tree: Mapping[str, Any]) -> None:
 
 def load_arrays(path: Path) -> dict[str, Any]:
     """The tree that `save_arrays` wrote."""
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         tree: dict[str, Any] = unflatten_dict({name: file[name] for name in file.files}, sep="/")
     return tree
 
@@ -76,10 +77,10 @@ def load_run(run_dir: str | Path, *, arm: str | None = None, seed: int | None = 
         raise UserError(f"seed: found {seed}, wanted one from {seeds[0]} to {seeds[-1]}")
     try:
         arrays = load_arrays(variables_path(run_dir, arm))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{run_dir}: no finished run: {error}") from None
     inputs = arrays.pop("inputs")
-    variables = jax.tree.map(lambda leaf: leaf[seeds.index(seed)], arrays)
+    variables = jax.tree.map(lambda leaf: jnp.asarray(leaf[seeds.index(seed)]), arrays)
     arm_config = config.arms[arm]
     model = build_model(
         arm_config.model,

@@ -8,8 +8,56 @@ os.environ["KERAS_BACKEND"] = "jax"
 os.environ["CI"] = "true"  # plain progress lines, whoever runs the tests
 
 import hypothesis
+import pytest
 
 hypothesis.settings.register_profile(
     "jbn", deadline=None, derandomize=True, max_examples=25, print_blob=True
 )
 hypothesis.settings.load_profile("jbn")
+
+
+@pytest.fixture
+def jbn_command(monkeypatch, capsys):
+    """Runs the `jbn` command here: returns its exit code, standard output and standard error."""
+
+    def run(*arguments):
+        from jbn.__main__ import main
+
+        monkeypatch.setattr("sys.argv", ["jbn", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as exit:
+            code = exit.code or 0
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory):
+    """The folder of a finished run: two arms, two seeds, two epochs, a few hidden units."""
+    import jax
+    from rich.console import Console
+
+    from jbn.config import config_from_dict
+    from jbn.progress import show_progress
+    from jbn.report import write_report
+    from jbn.run import run
+
+    config = config_from_dict(
+        {
+            "name": "small",
+            "seed": 5,
+            "num_seeds": 2,
+            "model": {"hidden_sizes": [8]},
+            "train": {"num_epochs": 2},
+            "optimizer": {"learning_rate": 0.01},
+            "arms": {"batch_norm": {}, "no_norm": {"norm": {"kind": "none"}}},
+        }
+    )
+    out = tmp_path_factory.mktemp("runs") / "small"
+    with show_progress(Console(quiet=True)) as progress:
+        run(config, out, jax.devices()[0], progress)
+    write_report(out)
+    return out

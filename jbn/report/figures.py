@@ -71,7 +71,9 @@ def to_svg(figure: Figure) -> str:
     """The figure as an `<svg>` element, the same bytes for the same data."""
     file = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "jbn"}):
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        )
     svg = file.getvalue()
     return svg[svg.index("<svg") :].replace(_INK, "currentColor")
 

@@ -70,7 +70,7 @@ def make_train_run(config: ArmConfig, num_classes: int) -> TrainRun:
         >>> import jax, jax.numpy as jnp
         >>> from jbn.config import ArmConfig, TrainConfig
         >>> from jbn.train import Examples, Hypers, make_train_run
-        >>> x = jax.random.normal(jax.random.key(0), (64, 2))
+        >>> x = jax.random.normal(jax.random.key(0), (256, 2))
         >>> examples = Examples(x, (x[:, 0] > 0).astype(jnp.int32))
         >>> config = ArmConfig(train=TrainConfig(num_epochs=20, batch_size=16))
         >>> train_run = jax.jit(make_train_run(config, num_classes=2))

@@ -1,0 +1,68 @@
+"""A trained model comes back from disk and predicts."""
+
+import json
+import shutil
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jbn
+from jbn.checkpoint import load_arrays, save_arrays
+from jbn.config import DataConfig, UserError
+from jbn.data import load
+
+
+def test_a_loaded_run_predicts_as_it_was_tested(small_run):
+    raw = load(DataConfig(normalize="none"))
+    summary = json.loads((small_run / "summary.json").read_text())
+    for arm in ("batch_norm", "no_norm"):
+        for lane, seed in enumerate((5, 6)):
+            loaded = jbn.load_run(small_run, arm=arm, seed=seed)
+            probability = np.asarray(loaded.predict(raw.test.x), np.float64)
+            np.testing.assert_allclose(probability.sum(1), 1, rtol=1e-5)
+            accuracy = (probability.argmax(1) == raw.test.y).mean()
+            loss = -np.log(probability[np.arange(len(raw.test.y)), raw.test.y]).mean()
+            tested = summary["arms"][arm]
+            np.testing.assert_allclose(accuracy, tested["test_accuracy"]["per_seed"][lane])
+            np.testing.assert_allclose(loss, tested["test_loss"]["per_seed"][lane], rtol=1e-4)
+
+
+def test_first_arm_and_first_seed_are_the_default(small_run):
+    default, named = (
+        jbn.load_run(small_run),
+        jbn.load_run(str(small_run), arm="batch_norm", seed=5),
+    )
+    np.testing.assert_array_equal(
+        default.variables["params"]["Dense_0"]["kernel"],
+        named.variables["params"]["Dense_0"]["kernel"],
+    )
+    assert default.config.norm.kind == "batch"
+
+
+def test_what_is_not_there_is_named(small_run, tmp_path):
+    with pytest.raises(UserError, match="arm: found 'x', wanted one of batch_norm, no_norm"):
+        jbn.load_run(small_run, arm="x")
+    with pytest.raises(UserError, match="seed: found 7, wanted one from 5 to 6"):
+        jbn.load_run(small_run, seed=7)
+    with pytest.raises(UserError, match=r"can't be read \(No such file or directory\)"):
+        jbn.load_run(tmp_path)
+    unfinished = shutil.copytree(small_run, tmp_path / "unfinished")
+    (unfinished / "variables" / "batch_norm.npz").write_bytes(b"PK\x03\x04 half a file")
+    with pytest.raises(UserError, match="no finished run"):
+        jbn.load_run(unfinished)
+    (unfinished / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="not the config of a run"):
+        jbn.load_run(unfinished)
+
+
+def test_arrays_keep_their_values_and_their_tree(tmp_path):
+    tree = {
+        "params": {"a": {"kernel": jnp.arange(6.0).reshape(2, 3)}, "b": jnp.int32(3)},
+        "half": jnp.array([1.0, 1 / 3], jnp.bfloat16),
+    }
+    save_arrays(tmp_path / "x" / "arrays.npz", tree)
+    loaded = load_arrays(tmp_path / "x" / "arrays.npz")
+    np.testing.assert_array_equal(loaded["params"]["a"]["kernel"], tree["params"]["a"]["kernel"])
+    assert loaded["params"]["b"] == 3
+    np.testing.assert_array_equal(loaded["half"], tree["half"].astype(np.float32))

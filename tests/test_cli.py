@@ -1,0 +1,115 @@
+"""The command: what it prints, and one line and exit code 2 for every mistake."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ARTICLE = Path(__file__).parents[1] / "configs" / "digits" / "article.toml"
+SMALL = [
+    *("--set", "model.hidden_sizes=[4]", "--set", "train.num_epochs=1"),
+    *("--set", "train.batch_size=480", "--set", "num_seeds=1", "--no-cache"),
+]
+
+
+def test_run_prints_device_progress_table_and_report(jbn_command, tmp_path):
+    code, out, err = jbn_command("run", ARTICLE, "--out", tmp_path / "a", *SMALL)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith("device: cpu")
+    assert any(line.startswith("batch_norm: compiled in ") for line in lines)
+    assert any(line.startswith("no_norm_hard: epoch 1/1, loss ") for line in lines)
+    assert any("test accuracy" in line and "epochs to 95%" in line for line in lines)
+    assert lines[-1] == f"report: {tmp_path / 'a' / 'report.html'}"
+    assert (tmp_path / "a" / "report.html").is_file()
+    assert "\x1b" not in out
+
+
+def test_a_second_run_keeps_the_first_and_another_config_is_refused(jbn_command, tmp_path):
+    out = tmp_path / "a"
+    arguments = ("run", ARTICLE, "--out", out, *SMALL, "--set", "arms={}")
+    assert jbn_command(*arguments)[0] == 0
+    first = (out / "summary.json").read_bytes()
+    code, printed, _ = jbn_command(*arguments)
+    assert code == 0
+    assert f"{out} held an earlier run of this config; it is {out}.1 now" in printed
+    assert (tmp_path / "a.1" / "summary.json").read_bytes() == first
+    code, _, err = jbn_command(*arguments, "--set", "seed=1")
+    assert code == 2
+    assert err.startswith(f"jbn: {out}: holds a run of another config")
+
+
+def test_show_resolves_the_config_and_counts_parameters(jbn_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = jbn_command("show", ARTICLE, "--set", "optimizer.learning_rate=0.5")
+    assert code == 0
+    assert '"learning_rate": 0.5' in out
+    assert out.endswith("no_norm_hard: 17,226 parameters\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_report_writes_the_page_again(jbn_command, small_run):
+    page = small_run / "report.html"
+    before = page.read_bytes()
+    page.unlink()
+    code, out, _ = jbn_command("report", small_run)
+    assert (code, out) == (0, f"report: {page}\n")
+    assert page.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["run", "nope.toml"], "jbn: nope.toml: no such file; wanted a TOML config"),
+        (["show", "."], "jbn: .: found a folder, wanted a TOML file"),
+        (
+            ["run", ARTICLE, "--set", "norm.epz=1"],
+            "jbn: norm.epz: unknown key, did you mean norm.epsilon?",
+        ),
+        (
+            ["run", ARTICLE, "--device", "gpu"],
+            "jbn: --device gpu: JAX sees no gpu here, only cpu; for one you have, "
+            "pip install 'jbn[cuda13]'",
+        ),
+        (
+            ["run", ARTICLE, "--out", "new", "--no-cache", "--set", "train.batch_size=1441"],
+            "jbn: train.batch_size: found 1441, wanted at most 1440, the number of training "
+            "examples",
+        ),
+        (
+            ["run", ARTICLE, "--out", "new", "--no-cache", "--set", 'model={factory="os:nope"}'],
+            "jbn: model.factory: found 'os:nope', which can't be imported: "
+            "module 'os' has no attribute 'nope'",
+        ),
+        (
+            ["report", "."],
+            "jbn: summary.json: can't be read (No such file or directory); wanted a finished run",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(jbn_command, tmp_path, monkeypatch, arguments, line):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = jbn_command(*arguments)
+    assert (code, err) == (2, line + "\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["bogus"], ["run"], ["run", "x", "--device", "quantum"]])
+def test_wrong_usage_is_exit_code_2(jbn_command, arguments):
+    assert jbn_command(*arguments)[0] == 2
+
+
+def test_without_the_extra_it_says_in_one_line_what_to_install():
+    """Python is told that typer isn't there."""
+    code = "import sys; sys.modules['typer'] = None; import runpy; runpy.run_module('jbn')"
+    code = code.replace("run_module('jbn')", "run_module('jbn', run_name='__main__')")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == "jbn: the command needs typer: pip install 'jbn[run]'\n"
+
+
+def test_an_accelerator_that_jax_cannot_use_is_said(jbn_command, monkeypatch, tmp_path):
+    monkeypatch.setenv("TPU_NAME", "v5e")
+    _, out, _ = jbn_command("run", ARTICLE, "--out", tmp_path / "a", *SMALL, "--set", "arms={}")
+    assert "note: a TPU is here, but this JAX can't use it (pip install 'jbn[tpu]')" in out

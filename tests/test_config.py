@@ -1,0 +1,141 @@
+"""Configs: what a file means, and what its mistakes are told as."""
+
+from pathlib import Path
+
+import pytest
+
+from jbn.config import Config, UserError, config_from_dict, load_config
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.toml"))
+ARTICLE = next(path for path in CONFIGS if path.name == "article.toml")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_loads(path):
+    config = load_config(path)
+    assert config.arms
+    assert Config.model_validate_json(config.model_dump_json()) == config
+
+
+def test_the_article_is_as_written():
+    arm = load_config(ARTICLE).arms["batch_norm"]
+    assert arm.model.hidden_sizes == (128, 64)
+    assert (arm.norm.momentum, arm.norm.epsilon) == (0.99, 1e-3)
+    assert (arm.train.num_epochs, arm.train.batch_size) == (10, 32)
+    assert arm.optimizer.learning_rate == 1e-3
+
+
+def test_the_customised_layer_differs_in_momentum_and_epsilon_alone():
+    article = load_config(ARTICLE).model_dump()
+    custom = load_config(ARTICLE.with_name("article_custom.toml")).model_dump()
+    for arm in custom["arms"].values():
+        assert (arm["norm"].pop("momentum"), arm["norm"].pop("epsilon")) == (0.9, 1e-5)
+    for arm in article["arms"].values():
+        del arm["norm"]["momentum"], arm["norm"]["epsilon"]
+    assert article["arms"] == custom["arms"]
+
+
+def test_an_arm_changes_what_it_names_and_no_more():
+    config = config_from_dict(
+        {
+            "name": "x",
+            "norm": {"momentum": 0.5},
+            "arms": {"a": {}, "b": {"norm": {"epsilon": 0.5}, "train": {"num_epochs": 1}}},
+        }
+    )
+    assert config.arms["a"].norm.momentum == config.arms["b"].norm.momentum == 0.5
+    assert (config.arms["a"].norm.epsilon, config.arms["b"].norm.epsilon) == (1e-3, 0.5)
+    assert (config.arms["a"].train.num_epochs, config.arms["b"].train.num_epochs) == (10, 1)
+
+
+def test_without_arms_there_is_one_named_after_its_norm():
+    config = config_from_dict({"name": "x", "norm": {"kind": "none"}})
+    assert list(config.arms) == ["none"]
+
+
+def test_overrides_are_toml_values_or_text():
+    overrides = ["optimizer.learning_rate=0.5", "norm.kind=none", "model.hidden_sizes=[3]"]
+    config = load_config(ARTICLE, overrides)
+    arm = config.arms["batch_norm"]
+    assert arm.optimizer.learning_rate == 0.5
+    assert arm.norm.kind == "none"
+    assert arm.model.hidden_sizes == (3,)
+
+
+def test_configs_are_hashable_and_frozen():
+    arm = load_config(ARTICLE).arms["batch_norm"]
+    assert hash(arm) == hash(arm.model_copy())
+    with pytest.raises(ValueError, match="frozen"):
+        arm.norm.momentum = 0.5
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("norm.epz=1", "norm.epz: unknown key, did you mean norm.epsilon?"),
+        ("model.momentum=1", "model.momentum: unknown key, did you mean norm.momentum?"),
+        ("zzz=1", "zzz: unknown key, known here: "),
+        ("norm.momentum='a'", "norm.momentum: found 'a', wanted a valid number"),
+        ("norm.momentum=1.5", "norm.momentum: found 1.5, wanted less than or equal to 1"),
+        ("norm.epsilon=-1.0", "norm.epsilon: found -1.0, wanted greater than or equal to 0"),
+        ("norm.epsilon=nan", "norm.epsilon: found nan, wanted a finite number"),
+        ("optimizer.learning_rate=inf", "optimizer.learning_rate: found inf, wanted a finite"),
+        ("optimizer.learning_rate=0", "optimizer.learning_rate: found 0, wanted greater than 0"),
+        ("norm.use_bias=1", "norm.use_bias: found 1, wanted a valid boolean"),
+        ("norm.kind=batchh", "norm.kind: found 'batchh', wanted 'batch' or 'none'"),
+        ("train.num_epochs=1.5", "train.num_epochs: found 1.5, wanted a valid integer"),
+        ("train.batch_size=true", "train.batch_size: found True, wanted a valid integer"),
+        ("model.hidden_sizes=[0]", "model.hidden_sizes.0: found 0, wanted greater than or equal"),
+        ("data.name=mnist", "data.name: found 'mnist', wanted 'digits'"),
+        ("norm=3", "norm: found 3, wanted a section, [norm]"),
+        ("arms=3", "arms: found 3, wanted sections, [arms.<name>]"),
+        ("arms.a=3", "arms.a: found 3, wanted a section, [arms.a]"),
+        ("arms.a.norm.kid=3", "arms.a.norm.kid: unknown key, did you mean norm.kind?"),
+        ("name=../x", "name: found '../x', wanted at most 100 letters"),
+        ("seed=-1", "seed: found -1, wanted greater than or equal to 0"),
+        ("model.factory=a", "model.factory: found 'a', wanted \"package.module:function\""),
+        ("model.factory='a:b'", "model: factory makes the whole model; leave hidden_sizes out"),
+        ("norm", "--set norm: wanted key=value, e.g. optimizer.learning_rate=0.01"),
+        ("name.x=3", "--set name.x=3: name is a value, not a section"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(override, line):
+    with pytest.raises(UserError) as error:
+        load_config(ARTICLE, [override])
+    assert str(error.value).startswith(line)
+    assert "\n" not in str(error.value)
+
+
+def test_all_mistakes_are_named_at_once():
+    overrides = ["norm.epz=1", "norm.momentum=2.0", "seed=-1", "arms.b.train.num_epochs=0"]
+    with pytest.raises(UserError) as error:
+        load_config(ARTICLE, overrides)
+    lines = str(error.value).splitlines()
+    assert sorted(line.partition(":")[0] for line in lines) == [
+        "arms.b.train.num_epochs",
+        "norm.epz",
+        "norm.momentum",
+        "seed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"name = ", "not TOML: "),
+        (b"\xff\xfe\x00", "found bytes that are no UTF-8 text, wanted a TOML file"),
+        (b"", "missing, wanted text"),
+    ],
+)
+def test_a_file_that_is_no_config_is_named(tmp_path, content, line):
+    path = tmp_path / "x.toml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=line):
+        load_config(path)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        load_config(tmp_path / "x.toml")
+    with pytest.raises(UserError, match="found a folder"):
+        load_config(tmp_path)

@@ -1,0 +1,199 @@
+"""Training: a pure function, compiled once, whose parts agree with its whole and with NumPy."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from jbn.config import ArmConfig, ModelConfig, NormConfig, OptimizerConfig, TrainConfig
+from jbn.data import Dataset, Examples
+from jbn.train import (
+    Hypers,
+    Metrics,
+    compile_sweep,
+    count_parameters,
+    make_evaluate,
+    make_init,
+    make_train_chunk,
+    make_train_run,
+    make_train_step,
+)
+from jbn.train.loop import run_keys
+from jbn.train.metrics import measure
+
+CONFIG = ArmConfig(
+    model=ModelConfig(hidden_sizes=(8,)),
+    optimizer=OptimizerConfig(learning_rate=0.01),
+    train=TrainConfig(num_epochs=3, batch_size=8),
+)
+NO_NORM = CONFIG.model_copy(update={"norm": NormConfig(kind="none")})
+NUM_CLASSES = 3
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    rng = np.random.default_rng(0)
+    y = rng.integers(NUM_CLASSES, size=56).astype(np.int32)
+    x = (rng.normal(size=(56, 4)) + 2 * y[:, None] * [1, -1, 1, 0]).astype(np.float32)
+    splits = [Examples(x[rows], y[rows]) for rows in (slice(40), slice(40, 48), slice(48, 56))]
+    return Dataset(*splits, np.zeros(4), np.ones(4), NUM_CLASSES, sha256="")
+
+
+@pytest.fixture(scope="module")
+def trained(dataset):
+    train_run = jax.jit(make_train_run(CONFIG, NUM_CLASSES))
+    return train_run(jax.random.key(3), dataset.train, dataset.val, Hypers.of(CONFIG))
+
+
+def test_metrics_are_sums_that_agree_with_numpy():
+    logits = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    labels = np.array([0, 1, 2, 3, 0, 1])
+    metrics = measure(jnp.asarray(logits), jnp.asarray(labels))
+    wide = logits.astype(np.float64)
+    log_probability = wide - np.log(np.exp(wide).sum(1, keepdims=True))
+    expected = -log_probability[np.arange(6), labels]
+    np.testing.assert_allclose(metrics.loss_sum, expected.sum(), rtol=1e-6)
+    assert metrics.correct == (logits.argmax(1) == labels).sum()
+    assert metrics.count == 6
+
+
+def test_parts_of_unequal_size_divide_once():
+    whole = Metrics(jnp.array([1.0, 5.0]), jnp.array([1, 2]), jnp.array([1, 3]))
+    total = jax.tree.map(jnp.sum, whole)
+    assert (total.loss, total.accuracy) == (1.5, 0.75)
+
+
+def test_it_learns(trained):
+    _, metrics = trained
+    assert metrics.train.loss[-1] < metrics.train.loss[0]
+    assert metrics.val.accuracy[-1] > 0.6
+
+
+def test_a_step_is_adam_on_the_mean_cross_entropy(dataset):
+    """Against the update written out, on a net without normalization."""
+    hypers = Hypers.of(NO_NORM)
+    batch = Examples(*(jnp.asarray(part[:8]) for part in dataset.train))
+    state = make_init(NO_NORM, NUM_CLASSES)(jax.random.key(0), batch, hypers)
+    new, (metrics, gradient_norm) = jax.jit(make_train_step(NO_NORM, NUM_CLASSES))(
+        state, batch, hypers
+    )
+
+    def loss(params):
+        hidden = jax.nn.relu(batch.x @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"])
+        logits = hidden @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
+        return -jax.nn.log_softmax(logits)[jnp.arange(8), batch.y].mean()
+
+    value, gradient = jax.value_and_grad(loss)(state.params)
+    # Adam's first step moves each parameter by the learning rate against its gradient's sign.
+    expected = jax.tree.map(lambda p, g: p - 0.01 * g / (jnp.abs(g) + 1e-8), state.params, gradient)
+    chex.assert_trees_all_close(new.params, expected, atol=1e-6)
+    np.testing.assert_allclose(metrics.loss, value, rtol=1e-6)
+    squares = sum(float((g**2).sum()) for g in jax.tree.leaves(gradient))
+    np.testing.assert_allclose(gradient_norm, np.sqrt(squares), rtol=1e-5)
+
+
+def test_chunks_equal_one_run_and_a_resumed_run_the_uninterrupted(dataset, trained):
+    hypers = Hypers.of(CONFIG)
+    init_key, order_key = run_keys(jax.random.key(3))
+    train_chunk = jax.jit(make_train_chunk(CONFIG, NUM_CLASSES))
+    state = make_init(CONFIG, NUM_CLASSES)(init_key, dataset.train, hypers)
+    for epoch in range(CONFIG.train.num_epochs):
+        state = jax.tree.map(np.asarray, state)  # as if stored and loaded
+        state, metrics = train_chunk(state, dataset.train, dataset.val, order_key, hypers)
+        of_whole = jax.tree.map(lambda per_epoch, e=epoch: per_epoch[e], trained[1])
+        chex.assert_trees_all_close(metrics, of_whole, rtol=1e-4)
+    chex.assert_trees_all_close(state, trained[0], rtol=1e-4, atol=1e-6)
+
+
+def test_lanes_of_a_sweep_equal_single_runs(dataset, trained):
+    sweep = compile_sweep(CONFIG, dataset, jnp.arange(2, 4))
+    state = sweep.init()
+    for _ in range(CONFIG.train.num_epochs):
+        state, metrics = sweep.train_chunk(state)
+    lane = jax.tree.map(lambda leaf: leaf[1], (state, metrics))  # the seed of `trained`
+    last = jax.tree.map(lambda leaf: leaf[-1], trained[1])
+    chex.assert_trees_all_close(lane, (trained[0], last), rtol=1e-3, atol=1e-5)
+    assert sweep.test(state).count.tolist() == [8, 8]
+
+
+def test_numbers_are_traced_not_baked_in(dataset):
+    """Other learning rates, momenta and epsilons change the result and compile nothing."""
+    chex.clear_trace_counter()
+    train_run = jax.jit(chex.assert_max_traces(make_train_run(CONFIG, NUM_CLASSES), n=1))
+    results = [
+        train_run(jax.random.key(seed), dataset.train, dataset.val, Hypers(*numbers))
+        for seed, *numbers in [
+            (0, *jnp.float32([0.01, 0.99, 1e-3])),
+            (1, *jnp.float32([0.01, 0.99, 1e-3])),
+            (0, *jnp.float32([0.02, 0.99, 1e-3])),
+            (0, *jnp.float32([0.01, 0.5, 1e-3])),
+            (0, *jnp.float32([0.01, 0.99, 1.0])),
+        ]
+    ]
+    losses = [float(metrics.val.loss[-1]) for _, metrics in results]
+    assert len(set(losses)) == len(losses)
+
+
+def test_evaluation_uses_the_running_statistics(dataset, trained):
+    state, _ = trained
+    evaluate = jax.jit(make_evaluate(CONFIG, NUM_CLASSES))
+    whole = evaluate(state, dataset.val, Hypers.of(CONFIG))
+    halves = [
+        evaluate(state, Examples(dataset.val.x[rows], dataset.val.y[rows]), Hypers.of(CONFIG))
+        for rows in (slice(4), slice(4, 8))
+    ]
+    np.testing.assert_allclose(whole.loss_sum, sum(h.loss_sum for h in halves), rtol=1e-5)
+
+
+def test_batch_norm_sits_after_each_hidden_activation(dataset):
+    state = jax.eval_shape(
+        make_init(ArmConfig(), 10), jax.random.key(0), dataset.train, Hypers.of(CONFIG)
+    )
+    assert sorted(state.params) == [
+        *("BatchNorm_0", "BatchNorm_1"),
+        *("Dense_0", "Dense_1", "Dense_2"),
+    ]
+    assert state.batch_stats["BatchNorm_0"]["mean"].shape == (128,)
+
+
+def test_the_articles_parameters_are_counted():
+    dense = (64 * 128 + 128) + (128 * 64 + 64) + (64 * 10 + 10)
+    x = np.zeros((2, 64), np.float32)
+    examples = Examples(x, np.zeros(2, np.int32))
+    digits = Dataset(examples, examples, examples, x[0], x[0], 10, sha256="")
+    assert count_parameters(ArmConfig(), digits) == dense + 2 * (128 + 64)
+    assert count_parameters(ArmConfig(norm=NormConfig(kind="none")), digits) == dense
+
+
+class Linear(nn.Module):
+    """A user's own model."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.Dense(self.num_classes)(x)
+
+
+def make_linear(num_classes, norm):
+    return Linear(num_classes)
+
+
+def test_a_users_own_model_trains(dataset, monkeypatch):
+    monkeypatch.syspath_prepend(__file__.rpartition("/")[0])
+    config = CONFIG.model_copy(update={"model": ModelConfig(factory="test_train:make_linear")})
+    train_run = jax.jit(make_train_run(config, NUM_CLASSES))
+    state, metrics = train_run(jax.random.key(0), dataset.train, dataset.val, Hypers.of(config))
+    assert list(state.params) == ["Dense_0"]
+    assert metrics.train.loss[-1] < metrics.train.loss[0]
+
+
+def test_the_training_step_lowers_for_cuda_and_tpu(dataset):
+    hypers = Hypers.of(CONFIG)
+    batch = Examples(*(jnp.asarray(part[:8]) for part in dataset.train))
+    state = make_init(CONFIG, NUM_CLASSES)(jax.random.key(0), batch, hypers)
+    step = jax.jit(make_train_step(CONFIG, NUM_CLASSES))
+    exported = jax.export.export(step, platforms=("cuda", "tpu"))(state, batch, hypers)
+    assert exported.platforms == ("cuda", "tpu")
