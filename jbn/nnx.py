@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from flax.nnx.module import first_from
+from flax.nnx.nn.dtypes import canonicalize_dtype
 from jaxtyping import Array, Float
 
 from jbn.functional._batch import batch_norm
@@ -36,8 +37,8 @@ class BatchNorm(nnx.BatchNorm):
         axis_name: the mapped axis (`jax.vmap`, `jax.shard_map`) that the batch is spread over.
         axis_index_groups: groups of its indices that share statistics.
         use_fast_variance: accepted, without effect: the variance is both fast and accurate.
-        promote_dtype: called as Flax calls it; x, scale, bias and the result's dtype are what it
-            returns. The running statistics are not rounded to that dtype.
+        promote_dtype: called as Flax calls it; without `dtype`, the result has the dtype that it
+            gives x, scale and bias. Only the result is rounded to it, none of what goes in.
         rngs: as in every NNX module.
         bias_metadata, scale_metadata: metadata of the two parameters.
 
@@ -81,11 +82,10 @@ class BatchNorm(nnx.BatchNorm):
         stats = BatchStats(self.mean[...], self.var[...])
         scale = None if self.scale is None else self.scale[...]
         bias = None if self.bias is None else self.bias[...]
-        promoted, _, _, scale, bias = self.promote_dtype((x, *stats, scale, bias), dtype=self.dtype)
-        # A wider x has the same values, and more bytes to keep for the backward pass.
-        widened = jnp.promote_types(jnp.result_type(x), promoted.dtype) == promoted.dtype
+        promoted = self.promote_dtype((x, *stats, scale, bias), dtype=self.dtype)
+        promoted_x, _, _, promoted_scale, promoted_bias = promoted
         y, stats = batch_norm(
-            x if widened and jnp.issubdtype(jnp.result_type(x), jnp.inexact) else promoted,
+            x if jnp.issubdtype(jnp.result_type(x), jnp.inexact) else promoted_x,
             stats,
             scale,
             bias,
@@ -96,7 +96,7 @@ class BatchNorm(nnx.BatchNorm):
             mask=None if mask is None else jnp.asarray(mask, bool),
             axis_name=self.axis_name,
             axis_index_groups=self.axis_index_groups,
-            dtype=promoted.dtype,
+            dtype=canonicalize_dtype(promoted_x, promoted_scale, promoted_bias, dtype=self.dtype),
         )
         if not use_running_average:
             # NNX may hold the variables by reference, where a derivative must not reach them.

@@ -1,0 +1,113 @@
+"""Writes measured numbers, from the results files, into the texts that quote them.
+
+    python experiments/write_numbers.py
+
+A text marks the place: what stands between `<!-- numbers: NAME -->` and `<!-- end -->` (in a TOML
+file `# numbers: NAME` and `# end`) is this script's.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jbn.report import summary_table
+
+ROOT = Path(__file__).parents[1]
+TEXTS = (
+    ROOT / "README.md",
+    ROOT / "experiments" / "digits" / "README.md",
+    ROOT / "experiments" / "bench" / "README.md",
+    *sorted((ROOT / "configs").rglob("*.toml")),
+)
+_MARKDOWN = re.compile(r"(<!-- numbers: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_TOML = re.compile(r"(# numbers: (\S+)\n).*?(# end\n)", re.DOTALL)
+
+
+def render(path: Path) -> str:
+    """The text of a file with the numbers of today's results in it."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".toml":
+        return _TOML.sub(
+            lambda m: m[1] + "".join(f"#   {line}\n" for line in expected(m[2])) + m[3], text
+        )
+    return _MARKDOWN.sub(lambda m: f"{m[1]}\n{BLOCKS[m[2]]()}\n\n{m[3]}", text)
+
+
+def expected(stem: str) -> list[str]:
+    """What a config's run is expected to print, in lines for its header."""
+    result = _digits(stem)
+    headings, rows = summary_table(result["summary"])
+    environment = result["environment"]
+    lines = [f"{row[0]}: {headings[1]} {row[1]}, {row[4]} + {row[5]}" for row in rows]
+    seeds = result["summary"]["num_seeds"]
+    return [*lines, f"mean ± std, {seeds} seeds; seconds to compile + train; {_where(environment)}"]
+
+
+def digits_table(stem: str) -> str:
+    """The table that a run on digits printed."""
+    result = _digits(stem)
+    environment = result["environment"]
+    return f"{_markdown_table(*summary_table(result['summary']))}\n\n" + _wrapped(
+        f"Mean ± standard deviation over {result['summary']['num_seeds']} seeds; the times are for "
+        f"all of them together. `{environment['command']}`, {_where(environment)}."
+    )
+
+
+def article_bench() -> str:
+    """The benchmark of the article's network against Keras."""
+    result = json.loads((ROOT / "experiments" / "bench" / "article.json").read_text())
+    rows = []
+    for name in ("jbn", "keras"):
+        side, warm = result[name], result[name]["seconds"]
+        spread = f"{warm['median'] * 1e3:.1f} ({warm['q1'] * 1e3:.1f} to {warm['q3'] * 1e3:.1f})"
+        rows.append([name, f"{side['first_call_seconds']:.1f}", spread])
+    headings = ["", "first call, s", "warm, ms: median (quartiles)"]
+    ratio, environment = result["keras_over_jbn"], result["environment"]
+    return f"{_markdown_table(headings, rows)}\n\n" + _wrapped(
+        f"Keras takes {ratio['median']:.1f} times as long, pair by pair (quartiles "
+        f"{ratio['q1']:.1f} to {ratio['q3']:.1f}, n = {result['num_pairs']}). "
+        f"`{result['command']}`, "
+        f"{_where(environment)}, keras {environment['keras']}."
+    )
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "digits-article": lambda: digits_table("article"),
+    "digits-article_custom": lambda: digits_table("article_custom"),
+    "bench-article": article_bench,
+}
+
+
+def _digits(stem: str) -> dict[str, Any]:
+    results = json.loads((ROOT / "experiments" / "digits" / "results.json").read_text())
+    found: dict[str, Any] = results[stem]
+    return found
+
+
+def _where(environment: dict[str, Any]) -> str:
+    versions = environment["versions"]
+    return (
+        f"{environment['device']} ({environment['num_cpus']} cores), Python {versions['python']}, "
+        f"jax {versions['jax']}, flax {versions['flax']}"
+    )
+
+
+def _markdown_table(headings: list[str], rows: list[list[str]]) -> str:
+    align = ["---", *["---:"] * (len(headings) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [headings, align, *rows])
+
+
+def _wrapped(text: str, width: int = 100) -> str:
+    lines = [""]
+    for word in text.split(" "):
+        if len(lines[-1]) + len(word) >= width:
+            lines.append("")
+        lines[-1] += (" " if lines[-1] else "") + word
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    for path in TEXTS:
+        path.write_text(render(path), encoding="utf-8")

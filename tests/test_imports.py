@@ -1,0 +1,113 @@
+"""Imports point down, and `import jbn` loads JAX only."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "jbn"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Each file or folder of jbn/, from the bottom up: the rooms it may import, then the libraries.
+# The standard library is free. Imports inside functions count.
+NORMS = {"functional", "linen", "nnx"}
+LEARNING = {*NORMS, "config", "models", "data", "train"}
+SHELL = {*LEARNING, "checkpoint", "environment", "progress"}
+ROOMS = {
+    "functional": (set(), {"jax", "jaxtyping"}),
+    "linen": ({"functional"}, {"jax", "jaxtyping", "flax"}),
+    "nnx": ({"functional"}, {"jax", "jaxtyping", "flax"}),
+    "config": (set(), {"pydantic"}),
+    "models": ({*NORMS, "config"}, {"jax", "jaxtyping", "flax"}),
+    "data": ({"config"}, {"jax", "jaxtyping", "numpy", "sklearn"}),
+    "train": (LEARNING, {"jax", "jaxtyping", "numpy", "flax", "optax"}),
+    "environment": ({"config"}, {"jax"}),
+    "progress": ({"config"}, {"rich"}),
+    "checkpoint": (LEARNING, {"jax", "jaxtyping", "numpy", "flax", "pydantic"}),
+    "report": (SHELL, {"numpy", "matplotlib", "jinja2", "markupsafe"}),
+    "run": (SHELL, {"jax", "jaxtyping", "numpy"}),
+    "cli": ({*SHELL, "run", "report"}, {"jax", "numpy", "typer", "rich"}),
+    "__main__": ({"cli"}, set()),
+    "__init__": ({"functional", "checkpoint"}, set()),
+}
+
+
+def room_of(path):
+    """The file or folder of jbn/ that the path is in."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_modules(source):
+    """Dotted names of all that is imported, wherever it stands."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: a relative import, wanted an absolute one"
+            inside = node.module == "jbn"
+            yield from (f"jbn.{a.name}" for a in node.names) if inside else (node.module,)
+
+
+def breaches(room, source):
+    """A sentence for each import that the table doesn't allow."""
+    if room not in ROOMS:
+        yield f"jbn/{room} is in no row of ROOMS in {__file__}: say there what it may import"
+        return
+    rooms, libraries = ROOMS[room]
+    for module in imported_modules(source):
+        top, _, rest = module.partition(".")
+        if top != "jbn":
+            if top not in libraries | sys.stdlib_module_names:
+                yield f"{room} imports the library {top}, and may import {sorted(libraries)}"
+        else:
+            below = rest.split(".")[0] if rest.split(".")[0] in ROOMS else "__init__"
+            if below not in rooms | {room}:
+                yield f"{room} imports jbn's {below}, and may import {sorted(rooms)}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    assert list(breaches(room_of(path), path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("functional", "import flax.linen"),
+        ("functional", "def f():\n    from jbn.linen import BatchNorm"),
+        ("functional", "from jbn import linen"),
+        ("functional", "import jbn"),
+        ("linen", "from jbn.config import Config"),
+        ("config", "if True:\n    from jbn.functional._batch import batch_norm"),
+        ("models", "import jbn.train.loop"),
+        ("train", "from jbn.run import run"),
+        ("report", "import jbn.cli"),
+        ("utils", "import os"),
+    ],
+)
+def test_an_import_that_points_up_is_found(room, source):
+    (sentence,) = breaches(room, source)
+    assert room in sentence
+
+
+def test_no_room_imports_one_that_imports_it():
+    def reaches(room):
+        return set().union(*({below} | reaches(below) for below in ROOMS[room][0] - {room}))
+
+    for room in ROOMS:
+        assert room not in reaches(room)
+
+
+def loaded_by(statement):
+    """Names of the packages outside the standard library that a fresh Python then holds."""
+    code = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    output = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+    return set(output.split()) - sys.stdlib_module_names
+
+
+def test_importing_jbn_loads_jax_and_jaxtyping_only():
+    assert loaded_by("import jbn") - loaded_by("import jax, jaxtyping") == {"jbn"}

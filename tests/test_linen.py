@@ -1,0 +1,287 @@
+"""`jbn.linen.BatchNorm` is a drop-in for Flax's; and has the numbers of Keras's layer."""
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+import jbn.linen
+
+X = 2 + 3 * jnp.asarray(np.random.default_rng(0).normal(size=(8, 5, 4)), jnp.float32)
+MASK = np.random.default_rng(1).random((8, 5, 1)) < 0.6
+KEY = jax.random.key(0)
+
+
+def layers(**arguments):
+    """Flax's layer and jbn's, with an initial scale and bias that can be told apart."""
+    arguments = {
+        "scale_init": nn.initializers.normal(1.0),
+        "bias_init": nn.initializers.normal(1.0),
+        "use_fast_variance": False,
+        **arguments,
+    }
+    return nn.BatchNorm(**arguments), jbn.linen.BatchNorm(**arguments)
+
+
+def leaves(variables):
+    """Path, shape and dtype of each variable."""
+    return [
+        (jax.tree_util.keystr(path), leaf.shape, leaf.dtype)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
+    ]
+
+
+def assert_same(actual, wanted, tolerance=2e-6):
+    """Same tree, shapes, dtypes, and numbers within the tolerance."""
+    assert leaves(actual) == leaves(wanted)
+    for a, w in zip(jax.tree.leaves(actual), jax.tree.leaves(wanted), strict=True):
+        close(a, w, tolerance if w.dtype == jnp.float32 else float(jnp.finfo(w.dtype).eps))
+
+
+def close(actual, wanted, tolerance=2e-6):
+    actual, wanted = (np.asarray(v, np.float64) for v in (actual, wanted))
+    np.testing.assert_allclose(actual, wanted, rtol=tolerance, atol=tolerance)
+
+
+def train(layer, variables, x, **options):
+    options = {"use_running_average": False, "mutable": ["batch_stats"], **options}
+    return jax.jit(lambda v, x: layer.apply(v, x, **options))(variables, x)
+
+
+def evaluate(layer, variables, x, **options):
+    return layer.apply(variables, x, use_running_average=True, **options)
+
+
+ARGUMENTS = {
+    "defaults": {},
+    "no scale": {"use_scale": False},
+    "no bias": {"use_bias": False},
+    "neither": {"use_scale": False, "use_bias": False},
+    "bfloat16 parameters": {"param_dtype": jnp.bfloat16},
+    "bfloat16 result": {"dtype": jnp.bfloat16},
+    "float16 result and parameters": {"dtype": jnp.float16, "param_dtype": jnp.float16},
+    "axis 1": {"axis": 1},
+    "two axes": {"axis": (0, 2)},
+    "negative axes": {"axis": (-1, 0)},
+    "no forced float32": {"force_float32_reductions": False},
+    "momentum and epsilon": {"momentum": 0.5, "epsilon": 0.1},
+}
+every_argument = pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
+
+
+def test_the_arguments_are_those_of_flax():
+    def described(layer):
+        return [(f.name, f.type, f.default) for f in dataclasses.fields(layer)]
+
+    assert described(jbn.linen.BatchNorm) == described(nn.BatchNorm)
+
+
+@every_argument
+def test_variables_are_those_of_flax(arguments):
+    flax, ours = layers(**arguments)
+    ours, flax = (
+        jax.jit(functools.partial(layer.init, use_running_average=False))(KEY, X)
+        for layer in (ours, flax)
+    )
+    assert_same(ours, flax, tolerance=0)
+
+
+@every_argument
+def test_numbers_are_those_of_flax_in_training_and_evaluation(arguments):
+    flax, ours = layers(**arguments)
+    variables = flax.init(KEY, X, False)
+    (y, updates), wanted = train(ours, variables, X), train(flax, variables, X)
+    assert_same((y, updates), wanted)
+    trained = {**variables, **wanted[1]}
+    assert_same(evaluate(ours, trained, X), evaluate(flax, trained, X))
+
+
+def test_statistics_stored_in_param_dtype_stay_in_it():
+    """Flax's are float32 after the first step."""
+    flax, ours = layers(force_float32_reductions=False, param_dtype=jnp.bfloat16, momentum=0.5)
+    variables = flax.init(KEY, X, False)
+    assert_same(ours.init(KEY, X, False), variables, tolerance=0)
+    (y, updates), (wanted_y, wanted) = train(ours, variables, X), train(flax, variables, X)
+    assert leaves(updates) == leaves({"batch_stats": variables["batch_stats"]})
+    close(y, wanted_y)
+    for name, value in wanted["batch_stats"].items():
+        close(updates["batch_stats"][name], value, float(jnp.finfo(jnp.bfloat16).eps))
+
+
+@pytest.mark.parametrize("x_dtype", [jnp.bfloat16, jnp.float16, jnp.int32, jnp.uint8])
+@pytest.mark.parametrize("dtype", [None, jnp.bfloat16, jnp.float32])
+def test_every_dtype_of_x_is_taken_as_flax_takes_it(x_dtype, dtype):
+    flax, ours = layers(dtype=dtype, momentum=0.5)
+    x = (jnp.abs(X) * 10).astype(x_dtype)
+    variables = flax.init(KEY, x, False)
+    assert_same(ours.init(KEY, x, False), variables, tolerance=0)
+    wanted = train(flax, variables, x)
+    assert_same(train(ours, variables, x), wanted)
+    trained = {**variables, **wanted[1]}
+    assert_same(evaluate(ours, trained, x), evaluate(flax, trained, x))
+
+
+@pytest.mark.parametrize("mask_dtype", [bool, np.float32, np.int32])
+def test_masks_are_those_of_flax(mask_dtype):
+    flax, ours = layers(momentum=0.5)
+    variables, mask = flax.init(KEY, X, False), jnp.asarray(MASK.astype(mask_dtype))
+    assert_same(train(ours, variables, X, mask=mask), train(flax, variables, X, mask=mask))
+    assert_same(evaluate(ours, variables, X, mask=mask), evaluate(flax, variables, X, mask=mask))
+
+
+def test_gradients_are_those_of_flax():
+    def gradients(layer):
+        def loss(params, x):
+            y, updates = layer.apply({**variables, "params": params}, x, False, mutable=True)
+            return jnp.sum(jnp.sin(y)) + jnp.sum(updates["batch_stats"]["var"])
+
+        return jax.jit(jax.grad(loss, (0, 1)))(variables["params"], X)
+
+    flax, ours = layers(momentum=0.5)
+    variables = flax.init(KEY, X, False)
+    assert_same(gradients(ours), gradients(flax), 1e-5)
+
+
+def test_a_mapped_axis_is_that_of_flax():
+    flax, ours = layers(axis_name="batch", momentum=0.5)
+    variables = ours.init(KEY, X[0], False)
+
+    def mapped(layer):
+        step = lambda x: layer.apply(variables, x, False, mutable=["batch_stats"])  # noqa: E731
+        return jax.jit(jax.vmap(step, axis_name="batch"))(X)
+
+    assert_same(mapped(ours), mapped(flax))
+
+
+def test_init_moves_no_statistics_and_returns_what_flax_returns():
+    flax, ours = layers()
+    wanted = flax.init_with_output(KEY, X, use_running_average=False)
+    assert_same(ours.init_with_output(KEY, X, use_running_average=False), wanted)
+    stats = ours.init(KEY, X, False)["batch_stats"]
+    np.testing.assert_array_equal(stats["mean"], np.zeros(4))
+    np.testing.assert_array_equal(stats["var"], np.ones(4))
+
+
+@pytest.mark.parametrize("names", ["batch", ("batch", "data")])
+def test_init_needs_no_axis_name(names):
+    layer = jbn.linen.BatchNorm(axis_name=names, use_running_average=False)
+    assert leaves(layer.init(KEY, X)) == leaves(
+        nn.BatchNorm(use_running_average=False).init(KEY, X)
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (4,)])
+def test_init_takes_one_value_per_channel(shape):
+    layer = jbn.linen.BatchNorm(use_running_average=False)
+    wanted = leaves(nn.BatchNorm(use_running_average=False).init(KEY, X))
+    assert leaves(layer.init(KEY, jnp.ones(shape))) == wanted
+    with pytest.raises(ValueError, match="one value per channel"):
+        layer.apply(layer.init(KEY, X), jnp.ones(shape), mutable=["batch_stats"])
+
+
+def test_use_running_average_comes_from_the_constructor_or_the_call():
+    variables = jbn.linen.BatchNorm().init(KEY, X, False)
+    in_constructor = jbn.linen.BatchNorm(use_running_average=True).apply(variables, X)
+    np.testing.assert_array_equal(in_constructor, evaluate(jbn.linen.BatchNorm(), variables, X))
+    for layer in layers():
+        with pytest.raises(ValueError, match="use_running_average"):
+            layer.apply(variables, X)
+    for layer in layers(use_running_average=True):
+        with pytest.raises(ValueError, match="use_running_average"):
+            layer.apply(variables, X, use_running_average=False)
+
+
+def test_training_without_mutable_statistics_is_flaxs_error():
+    for layer in layers():
+        variables = layer.init(KEY, X, False)
+        with pytest.raises(nn.module.errors.ModifyScopeVariableError):
+            layer.apply(variables, X, use_running_average=False)
+
+
+def test_partitioning_metadata_is_kept():
+    initializers = {
+        "scale_init": nn.with_partitioning(nn.initializers.ones, ("model",)),
+        "bias_init": nn.with_partitioning(nn.initializers.zeros, ("model",)),
+    }
+    for layer in layers(**initializers):
+        variables = layer.init(KEY, X, False)
+        specs = nn.get_partition_spec(variables)
+        assert specs["params"] == {"scale": P("model"), "bias": P("model")}
+        y, _ = train(layer, variables, X)
+        assert y.shape == X.shape
+
+
+class Network(nn.Module):
+    """Two layers of one class, named automatically."""
+
+    norm: type
+
+    @nn.compact
+    def __call__(self, x, train):
+        for width in (6, 3):
+            x = nn.Dense(width)(x)
+            x = self.norm(use_running_average=not train, momentum=0.5)(x)
+        return x
+
+
+def test_networks_swap_layers_and_checkpoints():
+    ours, flax = Network(jbn.linen.BatchNorm), Network(nn.BatchNorm)
+    variables, wanted = (
+        jax.jit(functools.partial(network.init, train=True))(KEY, X) for network in (ours, flax)
+    )
+    assert_same(variables, wanted, tolerance=0)
+    assert set(variables["params"]) == {"Dense_0", "Dense_1", "BatchNorm_0", "BatchNorm_1"}
+    (_, updates) = flax.apply(variables, X, train=True, mutable=["batch_stats"])
+    (_, wanted) = ours.apply(variables, X, train=True, mutable=["batch_stats"])
+    assert_same(updates, wanted)
+    trained = {**variables, **updates}
+    assert_same(ours.apply(trained, X, train=False), flax.apply(trained, X, train=False))
+
+
+@pytest.mark.parametrize("use_fast_variance", [False, True])
+def test_far_from_zero_jbn_is_right_where_flax_is_wrong(use_fast_variance):
+    x = jnp.asarray(1e4 + np.random.default_rng(0).normal(size=(512, 4)), jnp.float32)
+    exact = np.asarray(x, np.float64)
+    exact = (exact - exact.mean(0)) / np.sqrt(exact.var(0) + 1e-5)
+
+    def error(layer):
+        y, _ = train(layer, layer.init(KEY, x, False), x)
+        return np.max(np.abs(np.asarray(y, np.float64) - exact))
+
+    arguments = {"use_scale": False, "use_bias": False, "use_fast_variance": use_fast_variance}
+    flax, ours = layers(**arguments)
+    assert error(flax) > 1e-4
+    assert error(ours) <= 4e-6  # 1e-6 of max(1, |y|), for |y| < 4
+
+
+@pytest.mark.parametrize(
+    ("center", "scale"), [(True, True), (True, False), (False, True), (False, False)]
+)
+def test_numbers_are_those_of_keras_over_several_steps(center, scale):
+    """In Keras's words: gamma, beta, moving mean and variance; epsilon 1e-3 by default."""
+    theirs = keras.layers.BatchNormalization(center=center, scale=scale, momentum=0.9)
+    theirs.build(X.shape)
+    values = np.random.default_rng(2)
+    params = {}
+    if scale:
+        params["scale"] = jnp.asarray(values.normal(size=4), jnp.float32)
+        theirs.gamma.assign(params["scale"])
+    if center:
+        params["bias"] = jnp.asarray(values.normal(size=4), jnp.float32)
+        theirs.beta.assign(params["bias"])
+    ours = jbn.linen.BatchNorm(momentum=0.9, epsilon=1e-3, use_bias=center, use_scale=scale)
+    variables = {**ours.init(KEY, X, False), "params": params}
+    for step in range(3):
+        x = X * (step + 1) - step
+        y, updates = train(ours, variables, x)
+        variables.update(updates)
+        close(y, theirs(x, training=True))
+    close(variables["batch_stats"]["mean"], theirs.moving_mean.value)
+    close(variables["batch_stats"]["var"], theirs.moving_variance.value)
+    close(evaluate(ours, variables, X), theirs(X, training=False))
