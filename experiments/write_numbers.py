@@ -73,9 +73,28 @@ def article_bench() -> str:
     )
 
 
+def dead_units_table() -> str:
+    """What the running variances do to single test images, with the customised layer."""
+    rows = [
+        [
+            str(found["seed"]),
+            f"{found['value']:.3g}",
+            f"{found['running_variance']:.1e}",
+            f"{found['loss_share_of_two_images']:.0%}",
+        ]
+        for found in _digits("article_custom")["largest_normalized_values"]
+    ]
+    headings = [
+        *("seed", "largest normalized value", "running variance there"),
+        "share of the test loss of two images",
+    ]
+    return _markdown_table(headings, rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "digits-article": lambda: digits_table("article"),
     "digits-article_custom": lambda: digits_table("article_custom"),
+    "digits-dead-units": dead_units_table,
     "bench-article": article_bench,
 }
 

@@ -9,11 +9,46 @@ import sys
 import tempfile
 from pathlib import Path
 
+import jax
+import numpy as np
+
+from jbn.checkpoint import load_run, read_config
+from jbn.data import load
 from jbn.report.figures import draw_learning_curves
 
 HERE = Path(__file__).parent
 CONFIGS = HERE.parents[1] / "configs" / "digits"
 SHOWN = "article"  # the config whose curves are the picture
+
+
+def largest_normalized_values(run_dir: Path, arm: str) -> list[dict[str, float]]:
+    """For each seed: the largest |value| after a norm on a test image, before scale and bias, the
+    running variance of its unit, and the share of the summed test loss that two images make."""
+    config = read_config(run_dir)
+    dataset = load(config.arms[arm].data)
+    found = []
+    for seed in range(config.seed, config.seed + config.num_seeds):
+        run = load_run(run_dir, arm=arm, seed=seed)
+        logits, captured = run.model.apply(
+            run.variables,
+            dataset.test.x,
+            train=False,
+            capture_intermediates=True,
+            mutable=["intermediates"],
+        )
+        loss = -jax.nn.log_softmax(logits)[np.arange(len(dataset.test.y)), dataset.test.y]
+        seen = {"value": 0.0, "running_variance": 0.0}
+        for name, stats in run.variables["batch_stats"].items():
+            y = captured["intermediates"][name]["__call__"][0]
+            params = run.variables["params"][name]
+            x_hat = np.abs((y - params["bias"]) / params["scale"])
+            unit = x_hat.max(0).argmax()
+            if x_hat[:, unit].max() > seen["value"]:
+                value, variance = x_hat[:, unit].max(), stats["var"][unit]
+                seen = {"value": float(value), "running_variance": float(variance)}
+        worst_two = float(np.sort(loss)[-2:].sum() / loss.sum())
+        found.append({"seed": seed, **seen, "loss_share_of_two_images": worst_two})
+    return found
 
 
 def main() -> None:
@@ -31,6 +66,9 @@ def main() -> None:
                 "environment": environment,
                 "summary": json.loads((out / "summary.json").read_text()),
             }
+            if path.stem == "article_custom":
+                found = largest_normalized_values(out, "batch_norm_hard")
+                results[path.stem]["largest_normalized_values"] = found
             if path.stem == SHOWN:
                 lines = (out / "metrics.jsonl").read_text().splitlines()
                 figure = draw_learning_curves([json.loads(line) for line in lines], ink="black")
