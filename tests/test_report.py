@@ -145,4 +145,4 @@ def test_the_table_reads_mean_and_deviation():
     }
     headings, rows = summary_table({"num_seeds": 8, "arms": {"a": arm}})
     assert headings[3] == "epochs to 95%"
-    assert rows == [["a", "0.9800 ± 0.0100", "0.1000", "2.5", "1.2 s", "0.50 s"]]
+    assert rows == [["a", "0.980 ± 0.010", "0.100", "2.5", "1.2 s", "0.50 s"]]

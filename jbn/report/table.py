@@ -31,4 +31,4 @@ def summary_table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]
 def _plus_minus(spread: Mapping[str, Any]) -> str:
     if spread["mean"] is None:
         return "diverged"
-    return f"{spread['mean']:.4f}" + ("" if spread["std"] is None else f" ± {spread['std']:.4f}")
+    return f"{spread['mean']:.3f}" + ("" if spread["std"] is None else f" ± {spread['std']:.3f}")
