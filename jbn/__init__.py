@@ -1,5 +1,11 @@
-"""jbn: normalization for JAX. Pure functions here, Flax modules in `jbn.linen` and `jbn.nnx`."""
+"""jbn: normalization for JAX.
 
+Functions (`import jbn` needs JAX alone): `batch_norm`, `moments`, `normalize`, `init_batch_stats`,
+`update_batch_stats`, and the tuples `BatchStats` and `Moments`. Flax modules: `jbn.linen` and
+`jbn.nnx`. Compiled training: `jbn.train`. A finished run of the `jbn` command: `load_run`.
+"""
+
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from jbn.functional._batch import batch_norm as batch_norm
@@ -11,15 +17,18 @@ from jbn.functional._stats import init_batch_stats as init_batch_stats
 from jbn.functional._stats import update_batch_stats as update_batch_stats
 
 if TYPE_CHECKING:
+    from jbn import linen as linen
+    from jbn import nnx as nnx
+    from jbn import train as train
     from jbn.checkpoint import load_run as load_run
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """`jbn.load_run` when asked for: it needs Flax and pydantic, where `import jbn` needs JAX."""
+    """What needs more than JAX, imported when it is asked for."""
+    if name in ("linen", "nnx", "train"):
+        return importlib.import_module(f"jbn.{name}")
     if name == "load_run":
-        from jbn.checkpoint import load_run
-
-        return load_run
+        return importlib.import_module("jbn.checkpoint").load_run
     raise AttributeError(f"module 'jbn' has no attribute {name!r}")

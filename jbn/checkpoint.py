@@ -36,7 +36,7 @@ def load_arrays(path: Path) -> dict[str, Any]:
 
 
 class LoadedRun(NamedTuple):
-    """A trained model: `model.apply(variables, x, train=False)` takes normalized inputs."""
+    """A trained model: `model.apply(variables, x, train=False)` makes logits of normalized x."""
 
     model: nn.Module
     variables: dict[str, Any]
@@ -45,7 +45,18 @@ class LoadedRun(NamedTuple):
     input_std: np.ndarray
 
     def predict(self, x: Float[Array, "examples *features"]) -> Float[Array, "examples classes"]:
-        """The probability of each class, for raw inputs, as the data source gives them."""
+        """The probability of each class, for raw inputs, as the data source gives them.
+
+        They are scaled and normalized as the run's inputs were, which `model.apply` leaves to you:
+        `(x * config.data.input_scale - input_mean) / input_std`.
+
+        Raises:
+            ValueError: x hasn't the features that the model was trained with.
+        """
+        if jnp.ndim(x) != 1 + self.input_mean.ndim or x.shape[1:] != self.input_mean.shape:
+            raise ValueError(
+                f"x: found shape {jnp.shape(x)}, wanted (examples, *{self.input_mean.shape})"
+            )
         x = (x * self.config.data.input_scale - self.input_mean) / self.input_std
         x = jnp.asarray(x, jnp.float32)
         logits: Any = self.model.apply(self.variables, x, train=False)
@@ -109,5 +120,5 @@ def read_config(run_dir: Path) -> Config:
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}); {run_dir} is no run") from None
     except ValidationError as error:
-        reason = error.errors()[0]["msg"]
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise UserError(f"{path}: not the config of a run: {reason}") from None

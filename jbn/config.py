@@ -5,9 +5,20 @@ import difflib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+try:
+    from pydantic import (
+        BaseModel,
+        BeforeValidator,
+        ConfigDict,
+        Field,
+        ValidationError,
+        model_validator,
+    )
+except ModuleNotFoundError as error:
+    error.add_note("jbn's configs, training and load_run need it: pip install 'jbn[run]'")
+    raise
 
 
 class UserError(ValueError):
@@ -46,14 +57,17 @@ class DataConfig(_Section):
 class ModelConfig(_Section):
     """A multilayer perceptron, or what `factory` ("package.module:function") makes."""
 
-    hidden_sizes: _PositiveInts = (128, 64)
+    hidden_sizes: _PositiveInts | None = (128, 64)  # None with a factory
     factory: Annotated[str, Field(pattern=_FACTORY)] | None = None
 
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if self.factory is not None and "hidden_sizes" in self.model_fields_set:
+    @model_validator(mode="before")
+    @classmethod
+    def _one_source(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("factory") is None:
+            return values
+        if values.get("hidden_sizes") is not None:
             raise ValueError("factory makes the whole model; leave hidden_sizes out")
-        return self
+        return {**values, "hidden_sizes": None}
 
 
 class NormConfig(_Section):
@@ -208,6 +222,8 @@ def _explain(model: type[BaseModel], details: Mapping[str, Any], prefix: str) ->
             return f"{path}: found {found!r}, wanted a section, [{path}]"
         case "dict_type":
             return f"{path}: found {found!r}, wanted sections, [{path}.<name>]"
+        case "tuple_type":
+            return f"{path}: found {found!r}, wanted a list of integers, e.g. [128, 64]"
         case "string_pattern_mismatch":
             return (
                 f"{path}: found {found!r}, wanted {_PATTERNS_IN_WORDS[details['ctx']['pattern']]}"

@@ -12,7 +12,7 @@ import numpy as np
 
 from jbn.checkpoint import read_config, save_arrays, variables_path
 from jbn.config import ArmConfig, Config, UserError
-from jbn.data import Dataset, load, num_batches
+from jbn.data import Dataset, load
 from jbn.environment import describe_environment
 from jbn.progress import Progress
 from jbn.train import EpochMetrics, compile_sweep, count_parameters
@@ -31,7 +31,6 @@ def run(config: Config, out: Path, device: jax.Device, progress: Progress) -> di
     summary: dict[str, Any] = {"name": config.name, "num_seeds": config.num_seeds, "arms": {}}
     for name, arm in config.arms.items():
         # What doesn't fit together fails here, before anything is written.
-        num_batches(len(datasets[name].train.y), arm.train.batch_size)
         num_parameters = count_parameters(arm, datasets[name])
         summary["arms"][name] = {"num_parameters": num_parameters}
     environment = describe_environment(device)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import jbn.data
+from jbn.config import DataConfig
+
 ARTICLE = Path(__file__).parents[1] / "configs" / "digits" / "article.toml"
 SMALL = [
     *("--set", "model.hidden_sizes=[4]", "--set", "train.num_epochs=1"),
@@ -38,6 +41,29 @@ def test_a_second_run_keeps_the_first_and_another_config_is_refused(jbn_command,
     code, _, err = jbn_command(*arguments, "--set", "seed=1")
     assert code == 2
     assert err.startswith(f"jbn: {out}: holds a run of another config")
+
+
+def test_a_model_of_ones_own_runs_loads_and_runs_again(jbn_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_model.py").write_text(
+        "from flax import linen as nn\n"
+        "class Own(nn.Module):\n"
+        "    num_classes: int\n"
+        "    norm: object\n"
+        "    @nn.compact\n"
+        "    def __call__(self, x, train):\n"
+        "        x = nn.relu(nn.Dense(8)(x))\n"
+        "        x = self.norm(use_running_average=not train)(x)\n"
+        "        return nn.Dense(self.num_classes)(x)\n"
+        "def make(num_classes, norm):\n"
+        "    return Own(num_classes, norm)\n"
+    )
+    Path("own.toml").write_text('name = "own"\nmodel.factory = "own_model:make"\n')
+    arguments = ("run", "own.toml", "--set", "train.num_epochs=1", "--no-cache")
+    assert jbn_command(*arguments)[0] == 0
+    x = jbn.data.load(DataConfig(normalize="none")).test.x
+    assert jbn.load_run("runs/own").predict(x).shape == (179, 10)
+    assert "it is runs/own.1 now" in jbn_command(*arguments)[1]
 
 
 def test_show_resolves_the_config_and_counts_parameters(jbn_command, tmp_path, monkeypatch):

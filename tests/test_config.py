@@ -62,6 +62,12 @@ def test_overrides_are_toml_values_or_text():
     assert arm.model.hidden_sizes == (3,)
 
 
+def test_a_config_with_a_factory_comes_back_from_its_resolved_form():
+    config = config_from_dict({"name": "x", "model": {"factory": "a.b:c"}})
+    assert config.arms["batch"].model.hidden_sizes is None
+    assert Config.model_validate_json(config.model_dump_json()) == config
+
+
 def test_configs_are_hashable_and_frozen():
     arm = load_config(ARTICLE).arms["batch_norm"]
     assert hash(arm) == hash(arm.model_copy())
@@ -87,13 +93,14 @@ def test_configs_are_hashable_and_frozen():
         ("train.batch_size=true", "train.batch_size: found True, wanted a valid integer"),
         ("model.hidden_sizes=[0]", "model.hidden_sizes.0: found 0, wanted greater than or equal"),
         ("data.name=mnist", "data.name: found 'mnist', wanted 'digits'"),
+        ("model.hidden_sizes=3", "model.hidden_sizes: found 3, wanted a list of integers, e.g. ["),
         ("norm=3", "norm: found 3, wanted a section, [norm]"),
         ("arms=3", "arms: found 3, wanted sections, [arms.<name>]"),
         ("arms.a=3", "arms.a: found 3, wanted a section, [arms.a]"),
         ("arms.a.norm.kid=3", "arms.a.norm.kid: unknown key, did you mean norm.kind?"),
         ("name=../x", "name: found '../x', wanted at most 100 letters"),
         ("seed=-1", "seed: found -1, wanted greater than or equal to 0"),
-        ("model.factory=a", "model.factory: found 'a', wanted \"package.module:function\""),
+        ("model={factory='a'}", "model.factory: found 'a', wanted \"package.module:function\""),
         ("model.factory='a:b'", "model: factory makes the whole model; leave hidden_sizes out"),
         ("norm", "--set norm: wanted key=value, e.g. optimizer.learning_rate=0.01"),
         ("name.x=3", "--set name.x=3: name is a value, not a section"),

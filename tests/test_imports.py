@@ -30,7 +30,7 @@ ROOMS = {
     "run": (SHELL, {"jax", "jaxtyping", "numpy"}),
     "cli": ({*SHELL, "run", "report"}, {"jax", "numpy", "typer", "rich"}),
     "__main__": ({"cli"}, set()),
-    "__init__": ({"functional", "checkpoint"}, set()),
+    "__init__": ({"functional", "linen", "nnx", "train", "checkpoint"}, set()),
 }
 
 

@@ -1,5 +1,6 @@
 """The texts say what is: code in the README runs and prints that, numbers are the measured ones."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import write_numbers
+
+from jbn.config import ArmConfig, Config
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,6 +37,20 @@ def test_every_command_of_the_readme_exists(jbn_command):
     _, out, _ = jbn_command("--help")
     for command in re.findall(r"^    jbn (\w+)", readme, re.MULTILINE):
         assert command in out
+
+
+def test_every_key_of_a_config_is_listed_with_its_default():
+    table = (ROOT / "docs" / "config.md").read_text()
+    listed = dict(re.findall(r"^\| `([\w.]+)` \| (.*?) \|", table, re.MULTILINE))
+    wanted = {
+        f"{section}.{key}": value
+        for section, values in ArmConfig().model_dump(mode="json").items()
+        for key, value in values.items()
+    }
+    wanted |= {key: Config.model_fields[key].default for key in ("seed", "num_seeds")}
+    for key, value in wanted.items():
+        assert listed.pop(key) == ("none" if value is None else f"`{json.dumps(value)}`")
+    assert list(listed) == ["name"]
 
 
 def test_no_text_has_a_line_too_long():

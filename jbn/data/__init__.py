@@ -1,7 +1,6 @@
 """Data as arrays: loaded, split once with a seed, and normalized with the training split alone."""
 
 from jbn.data.batches import batch_indices as batch_indices
-from jbn.data.batches import num_batches as num_batches
 from jbn.data.load import Dataset as Dataset
 from jbn.data.load import Examples as Examples
 from jbn.data.load import load as load

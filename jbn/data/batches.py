@@ -6,8 +6,13 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from jbn.config import UserError
 
 
-def num_batches(num_examples: int, batch_size: int) -> int:
-    """The number of full batches in an epoch.
+def batch_indices(
+    key: PRNGKeyArray, num_examples: int, batch_size: int
+) -> Int[Array, "num_batches batch_size"]:
+    """One epoch: every example once, in random order.
+
+    What is left over when the batch size doesn't divide the number of examples sits this epoch out;
+    each epoch leaves out others.
 
     Raises:
         UserError: the batch size is larger than the number of examples.
@@ -17,17 +22,6 @@ def num_batches(num_examples: int, batch_size: int) -> int:
             f"train.batch_size: found {batch_size}, wanted at most {num_examples}, the number of "
             "training examples"
         )
-    return num_examples // batch_size
-
-
-def batch_indices(
-    key: PRNGKeyArray, num_examples: int, batch_size: int
-) -> Int[Array, "num_batches batch_size"]:
-    """One epoch: every example once, in random order.
-
-    What is left over when the batch size doesn't divide the number of examples sits this epoch out;
-    each epoch leaves out others.
-    """
-    count = num_batches(num_examples, batch_size)
+    num_batches = num_examples // batch_size
     order = jax.random.permutation(key, num_examples)
-    return order[: count * batch_size].reshape(count, batch_size)
+    return order[: num_batches * batch_size].reshape(num_batches, batch_size)

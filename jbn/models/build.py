@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import inspect
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -23,8 +24,16 @@ def build_model(
 ) -> nn.Module:
     """A module that is called as `module(x, train)` and returns logits.
 
-    Momentum and epsilon may be traced; the rest of `norm` shapes the program. A factory of the
-    user's is called as `factory(num_classes=..., norm=...)`, with `norm` as `MLP` takes it.
+    Momentum and epsilon may be traced; the rest of `norm` shapes the program.
+
+    A user's factory is called as `factory(num_classes=..., norm=...)` and returns a Flax Linen
+    module. `norm` is as `MLP` takes it: None, or called as `norm(use_running_average=...)` it makes
+    a norm layer (whose momentum and epsilon are traced). The module is called as `module(x,
+    train=...)` with x of shape `(batch, features)` and returns logits of shape
+    `(batch, num_classes)`: no softmax.
+
+    Raises:
+        UserError: the factory can't be imported, takes other arguments, or returns something else.
     """
     make_norm: Callable[..., nn.Module] | None = None
     if norm.kind == "batch":
@@ -36,16 +45,34 @@ def build_model(
             use_scale=norm.use_scale,
         )
     if model.factory is not None:
-        return _find_factory(model.factory)(num_classes=num_classes, norm=make_norm)
-    return MLP(model.hidden_sizes, num_classes, make_norm)
+        return _call_factory(model.factory, num_classes=num_classes, norm=make_norm)
+    return MLP(model.hidden_sizes or (), num_classes, make_norm)
 
 
-def _find_factory(path: str) -> Callable[..., Any]:
-    """The function that "package.module:function" names."""
+def _call_factory(path: str, **arguments: Any) -> nn.Module:
+    """What the function that "package.module:function" names returns, if it is a model."""
     module, _, name = path.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
+        factory = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise UserError(
             f"model.factory: found {path!r}, which can't be imported: {error}"
         ) from None
+    if not _takes(factory, **arguments):
+        raise UserError(f"model.factory: {path} can't be called with (num_classes=..., norm=...)")
+    model = factory(**arguments)
+    if not isinstance(model, nn.Module) or not _takes(model.__call__, None, train=True):
+        raise UserError(
+            f"model.factory: {path} returned a {type(model).__name__}, wanted a flax.linen.Module "
+            "that is called as module(x, train=...)"
+        )
+    return model
+
+
+def _takes(function: Any, *args: Any, **kwargs: Any) -> bool:
+    """Whether the function can be called with these arguments."""
+    try:
+        inspect.signature(function).bind(*args, **kwargs)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,4 +1,8 @@
-"""Training as pure functions: a step, an epoch of steps, a whole run; seeds are a `vmap` around."""
+"""Training as pure functions: a step, an epoch of steps, a whole run; seeds are a `vmap` around.
+
+`make_train_run`, of `make_train_chunk`, of `make_init`, `make_train_step` and `make_evaluate`;
+their data `Examples`, `Hypers`, `TrainState`, `Metrics` and `EpochMetrics`; `compile_sweep`.
+"""
 
 from jbn.data import Examples as Examples
 from jbn.train.loop import EpochMetrics as EpochMetrics

@@ -7,7 +7,7 @@ import jax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jbn.config import ArmConfig
+from jbn.config import ArmConfig, UserError
 from jbn.data import Examples, batch_indices
 from jbn.train.metrics import Metrics
 from jbn.train.state import Hypers, TrainState
@@ -49,6 +49,10 @@ def make_train_chunk(config: ArmConfig, num_classes: int) -> TrainChunk:
         ) -> tuple[TrainState, tuple[Metrics, Float[Array, ""]]]:
             return train_step(state, Examples(train.x[rows], train.y[rows]), hypers)
 
+        if len(train.x) != len(train.y):
+            raise UserError(
+                f"train: found {len(train.x)} inputs and {len(train.y)} labels, wanted as many"
+            )
         epoch_key = jax.random.fold_in(key, state.step)
         batches = batch_indices(epoch_key, len(train.y), config.train.batch_size)
         state = state._replace(params=vector)
@@ -63,8 +67,10 @@ def make_train_chunk(config: ArmConfig, num_classes: int) -> TrainChunk:
 def make_train_run(config: ArmConfig, num_classes: int) -> TrainRun:
     """Returns `train_run(key, train, val, hypers) -> (state, metrics)`: all epochs of one seed.
 
-    A pure function: `jax.jit` compiles it whole, `jax.vmap` over keys or hypers sweeps.
-    The metrics have a leading axis of epochs.
+    A pure function: `jax.jit` compiles it whole, `jax.vmap` over keys or `Hypers` sweeps. The
+    examples go in as they are: the config's `data` section isn't looked at. Metrics have a leading
+    axis of epochs: `metrics.train` and `metrics.val` with `.loss` and `.accuracy`, and
+    `metrics.gradient_norm`. The model is applied with `state.variables`.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -77,6 +83,12 @@ def make_train_run(config: ArmConfig, num_classes: int) -> TrainRun:
         >>> state, metrics = train_run(jax.random.key(1), examples, examples, Hypers.of(config))
         >>> print(metrics.val.accuracy.shape, bool(metrics.train.accuracy[-1] > 0.9))
         (20,) True
+        >>> rates = Hypers(learning_rate=jnp.array([1e-3, 1e-2]), momentum=0.99, epsilon=1e-3)
+        >>> axes = (None, None, None, Hypers(learning_rate=0, momentum=None, epsilon=None))
+        >>> sweep = jax.jit(jax.vmap(make_train_run(config, num_classes=2), axes))
+        >>> states, metrics = sweep(jax.random.key(1), examples, examples, rates)
+        >>> print(metrics.val.accuracy.shape)
+        (2, 20)
     """
     init, train_chunk = make_init(config, num_classes), make_train_chunk(config, num_classes)
 

@@ -26,11 +26,13 @@ class Metrics(NamedTuple):
 
 
 def measure(logits: Float[Array, "examples classes"], labels: Int[Array, " examples"]) -> Metrics:
-    """The metrics of one batch."""
+    """The metrics of one batch; a label that is no class makes the loss NaN."""
     # One-hot labels: the gradient of an indexed loss is a scatter, which is slow on every device.
     one_hot = jnp.equal(labels[:, None], jnp.arange(logits.shape[-1])).astype(logits.dtype)
+    is_class = jnp.any(one_hot, -1)
+    loss = jnp.where(is_class, optax.softmax_cross_entropy(logits, one_hot), jnp.nan)
     return Metrics(
-        loss_sum=optax.softmax_cross_entropy(logits, one_hot).sum(),
+        loss_sum=loss.sum(),
         correct=jnp.equal(logits.argmax(-1), labels).sum(dtype=jnp.int32),
         count=jnp.asarray(len(labels), jnp.int32),
     )

@@ -16,6 +16,11 @@ class TrainState(NamedTuple):
     batch_stats: Any
     opt_state: Any
 
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What the model is applied with."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
 
 class Hypers(NamedTuple):
     """The numbers of a config that may change without another compilation."""

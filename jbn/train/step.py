@@ -9,7 +9,7 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jbn.config import ArmConfig
+from jbn.config import ArmConfig, UserError
 from jbn.data import Examples
 from jbn.models import build_model
 from jbn.train.metrics import Metrics, measure
@@ -48,7 +48,7 @@ def make_train_step(
         def loss(params: Any) -> tuple[Float[Array, ""], tuple[Any, Metrics]]:
             variables = {"params": to_tree(params), "batch_stats": state.batch_stats}
             logits, updates = model.apply(variables, batch.x, train=True, mutable=["batch_stats"])
-            metrics = measure(logits, batch.y)
+            metrics = measure(_checked(logits, batch, num_classes), batch.y)
             return metrics.loss, (updates.get("batch_stats", {}), metrics)
 
         gradient, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(state.params)
@@ -69,11 +69,28 @@ def make_evaluate(
 
     def evaluate(state: TrainState, examples: Examples, hypers: Hypers) -> Metrics:
         model = _build(config, num_classes, hypers)
-        variables = {"params": state.params, "batch_stats": state.batch_stats}
-        logits: Any = model.apply(variables, examples.x, train=False)
-        return measure(logits, examples.y)
+        logits: Any = model.apply(state.variables, examples.x, train=False)
+        return measure(_checked(logits, examples, num_classes), examples.y)
 
     return evaluate
+
+
+def _checked(
+    logits: Float[Array, "examples classes"], examples: Examples, num_classes: int
+) -> Float[Array, "examples classes"]:
+    """The logits, if they and the labels are what the loss takes."""
+    if jnp.ndim(examples.y) != 1 or not jnp.issubdtype(jnp.result_type(examples.y), jnp.integer):
+        raise UserError(
+            f"y: found shape {jnp.shape(examples.y)} and dtype {jnp.result_type(examples.y)}, "
+            "wanted integer labels of shape (examples,)"
+        )
+    wanted = (len(examples.y), num_classes)
+    if jnp.shape(logits) != wanted:
+        raise UserError(
+            f"model: found an output of shape {jnp.shape(logits)} for x of shape "
+            f"{jnp.shape(examples.x)} and {len(examples.y)} labels, wanted logits of shape {wanted}"
+        )
+    return logits
 
 
 def _build(config: ArmConfig, num_classes: int, hypers: Hypers) -> nn.Module:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Int
 
 from jbn.config import ArmConfig
 from jbn.data import Dataset
-from jbn.train.loop import EpochMetrics, make_train_chunk, run_keys
+from jbn.train.loop import EpochMetrics, make_train_chunk, make_train_run, run_keys
 from jbn.train.metrics import Metrics
 from jbn.train.state import Hypers, TrainState
 from jbn.train.step import make_evaluate, make_init
@@ -24,9 +24,14 @@ class Sweep(NamedTuple):
 
 
 def count_parameters(config: ArmConfig, dataset: Dataset) -> int:
-    """The number of trained numbers; nothing is computed for it but shapes."""
-    init = make_init(config, dataset.num_classes)
-    state = jax.eval_shape(init, jax.random.key(0), dataset.train, Hypers.of(config))
+    """The number of trained numbers; nothing is computed for it but shapes.
+
+    Raises:
+        UserError: model and data don't fit together.
+    """
+    train_run = make_train_run(config, dataset.num_classes)
+    arguments = (jax.random.key(0), dataset.train, dataset.val, Hypers.of(config))
+    state, _ = jax.eval_shape(train_run, *arguments)
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
 
 

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jbn.config import ArmConfig, ModelConfig, NormConfig, OptimizerConfig, TrainConfig
+from jbn.config import (
+    ArmConfig,
+    ModelConfig,
+    NormConfig,
+    OptimizerConfig,
+    TrainConfig,
+    UserError,
+)
 from jbn.data import Dataset, Examples
 from jbn.train import (
     Hypers,
@@ -160,8 +167,8 @@ def test_batch_norm_sits_after_each_hidden_activation(dataset):
 
 def test_the_articles_parameters_are_counted():
     dense = (64 * 128 + 128) + (128 * 64 + 64) + (64 * 10 + 10)
-    x = np.zeros((2, 64), np.float32)
-    examples = Examples(x, np.zeros(2, np.int32))
+    x = np.zeros((32, 64), np.float32)
+    examples = Examples(x, np.zeros(32, np.int32))
     digits = Dataset(examples, examples, examples, x[0], x[0], 10, sha256="")
     assert count_parameters(ArmConfig(), digits) == dense + 2 * (128 + 64)
     assert count_parameters(ArmConfig(norm=NormConfig(kind="none")), digits) == dense
@@ -188,6 +195,59 @@ def test_a_users_own_model_trains(dataset, monkeypatch):
     state, metrics = train_run(jax.random.key(0), dataset.train, dataset.val, Hypers.of(config))
     assert list(state.params) == ["Dense_0"]
     assert metrics.train.loss[-1] < metrics.train.loss[0]
+
+
+def wrong_model(num_classes, norm):
+    return Linear(num_classes - 1)
+
+
+def no_model(num_classes, norm):
+    return None
+
+
+def other_arguments(width):
+    return Linear(width)
+
+
+@pytest.mark.parametrize(
+    ("factory", "line"),
+    [
+        (
+            "wrong_model",
+            r"model: found an output of shape \(8, 2\) .* wanted logits of shape \(8, 3",
+        ),
+        ("no_model", "returned a NoneType, wanted a flax.linen.Module"),
+        ("other_arguments", "can't be called with"),
+        ("missing", "can't be imported"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_named(dataset, monkeypatch, factory, line):
+    monkeypatch.syspath_prepend(__file__.rpartition("/")[0])
+    config = CONFIG.model_copy(update={"model": ModelConfig(factory=f"test_train:{factory}")})
+    with pytest.raises(UserError, match=line):
+        count_parameters(config, dataset)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "line"),
+    [
+        (np.zeros((40, 4)), np.zeros(39, np.int32), "found 40 inputs and 39 labels"),
+        (np.zeros((40, 4)), np.zeros(40), "y: found .* float32, wanted integer labels"),
+        (np.zeros((40, 4)), np.zeros((40, 3), np.int32), "y: found shape .* wanted integer labels"),
+        (np.zeros((40, 2, 4)), np.zeros(40, np.int32), "model: found an output of shape"),
+        (np.zeros((7, 4)), np.zeros(7, np.int32), "train.batch_size: found 8, wanted at most 7"),
+    ],
+)
+def test_examples_that_do_not_fit_are_named(x, y, line):
+    examples = Examples(jnp.asarray(x, jnp.float32), jnp.asarray(y))
+    train_run = make_train_run(NO_NORM, NUM_CLASSES)
+    with pytest.raises(UserError, match=line):
+        jax.eval_shape(train_run, jax.random.key(0), examples, examples, Hypers.of(NO_NORM))
+
+
+def test_a_label_that_is_no_class_makes_the_loss_nan():
+    metrics = measure(jnp.zeros((3, 2)), jnp.array([0, 1, 2]))
+    assert np.isnan(metrics.loss)
 
 
 def test_the_training_step_lowers_for_cuda_and_tpu(dataset):
