@@ -9,12 +9,13 @@ def main() -> None:
     """Runs the command line."""
     try:
         from jbn.cli import main as cli_main
+
+        cli_main()
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise
         print(f"jbn: the command needs {error.name}: pip install 'jbn[run]'", file=sys.stderr)
         sys.exit(2)
-    cli_main()
 
 
 if __name__ == "__main__":

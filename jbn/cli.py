@@ -107,7 +107,7 @@ def _print_table(console: Console, headings: Sequence[str], rows: Sequence[Seque
 
 def main() -> None:
     """Runs the command; a mistake of the user's is a line on stderr and exit code 2."""
-    sys.path.insert(0, "")  # a config's model.factory may be in the working folder
+    sys.path.append("")  # a config's model.factory may be in the working folder
     try:
         app()
     except UserError as error:

@@ -3,7 +3,7 @@
 import copy
 import difflib
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -35,7 +35,7 @@ _PositiveInts = Annotated[
     BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
 ]
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,99}$"
-_FACTORY = r"^[\w.]+:\w+$"
+_FACTORY = r"^\w+(\.\w+)*:\w+$"
 _PATTERNS_IN_WORDS = {
     _NAME: "at most 100 letters, digits, spaces and . _ + -, a letter or digit first",
     _FACTORY: '"package.module:function"',
@@ -48,9 +48,8 @@ class DataConfig(_Section):
 
     name: Literal["digits"] = "digits"
     split_seed: int = Field(default=0, ge=0, le=2**32 - 1)
-    input_scale: float = Field(
-        default=1.0, gt=0
-    )  # multiplies the raw inputs, before they are normalized
+    # Multiplies the raw inputs, before they are normalized.
+    input_scale: float = Field(default=1.0, gt=0, le=1e30)
     normalize: Literal["none", "standardize"] = "standardize"
 
 
@@ -75,7 +74,7 @@ class NormConfig(_Section):
 
     kind: Literal["batch", "none"] = "batch"
     momentum: float = Field(default=0.99, ge=0, le=1)
-    epsilon: float = Field(default=1e-3, ge=0)
+    epsilon: float = Field(default=1e-3, ge=0, le=1e30)
     use_bias: bool = True
     use_scale: bool = True
 
@@ -83,7 +82,7 @@ class NormConfig(_Section):
 class OptimizerConfig(_Section):
     """Adam and its learning rate."""
 
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0, le=1e30)
 
 
 class TrainConfig(_Section):
@@ -186,14 +185,24 @@ def _apply_override(table: dict[str, Any], override: str) -> str | None:
     if not equals or not last or not all(sections):
         return f"--set {override}: wanted key=value, e.g. optimizer.learning_rate=0.01"
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        value = text.strip()
+        parsed = {"value": text.strip()}
+    if len(parsed) > 1:
+        return f"--set {override!r}: wanted one key=value; give --set again for another"
+    arms = table.get("arms")
+    if sections[:1] == ["arms"] and isinstance(arms, dict):
+        arm = [*sections, last][1]
+        if arm not in arms:
+            close = difflib.get_close_matches(arm, arms, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"wanted one of {', '.join(arms)}"
+            return f"--set {override}: no such arm, {hint}"
     for section in sections:
         table = table.setdefault(section, {})
         if not isinstance(table, dict):
             return f"--set {override}: {section} is a value, not a section"
-    table[last] = value
+    table[last] = parsed["value"]
+    _drop_other_source(table, [last])
     return None
 
 
@@ -203,7 +212,16 @@ def _merged(shared: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = {**merged[key], **value} if both else value
+        if both:
+            _drop_other_source(merged[key], value)
     return merged
+
+
+def _drop_other_source(section: dict[str, Any], given: Iterable[str]) -> None:
+    """A model is its `hidden_sizes` or its `factory`: the one given replaces an inherited other."""
+    for key, other in [("factory", "hidden_sizes"), ("hidden_sizes", "factory")]:
+        if key in given and other not in given:
+            section.pop(other, None)
 
 
 def _explain(model: type[BaseModel], details: Mapping[str, Any], prefix: str) -> str:

@@ -23,7 +23,12 @@ def select_device(name: DeviceName | None) -> jax.Device:
         UserError: JAX sees no device of that name.
     """
     if name is None:
-        return jax.devices()[0]
+        try:
+            return jax.devices()[0]
+        except (RuntimeError, AssertionError) as error:
+            wanted = os.environ.get("JAX_PLATFORMS")
+            because = f" with JAX_PLATFORMS={wanted}" if wanted else ""
+            raise UserError(f"JAX finds no device{because}: {error}".splitlines()[0]) from None
     try:
         device = jax.devices(name)[0]
     except RuntimeError:

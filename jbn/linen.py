@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from jbn.functional._arguments import canonical_axes
 from jbn.functional._batch import batch_norm
 from jbn.functional._stats import BatchStats
 
@@ -16,6 +17,10 @@ class BatchNorm(nn.BatchNorm):
     The numbers are Flax's within rounding where Flax's are accurate, and stay accurate far from
     zero. In other words: scale is gamma, bias is beta, `use_bias` and `use_scale` are Keras's
     `center` and `scale`, the running mean and var are its moving mean and moving variance.
+
+    It differs from Flax's in what it refuses and what it guards: complex x, a momentum outside 0 to
+    1 and, in training, one value per channel are errors; a channel whose batch isn't finite, or has
+    fewer than two counted entries, keeps its running statistics.
 
     Variables: `params/{scale, bias}` and `batch_stats/{mean, var}`, each of shape `(features,)`.
 
@@ -71,8 +76,8 @@ class BatchNorm(nn.BatchNorm):
         use_running_average = nn.merge_param(
             "use_running_average", self.use_running_average, use_running_average
         )
-        axes = self.axis if isinstance(self.axis, tuple | list) else (self.axis,)
-        features = tuple(jnp.shape(x)[axis] for axis in sorted(axis % jnp.ndim(x) for axis in axes))
+        feature_axes = canonical_axes("axis", self.axis, jnp.ndim(x))
+        features = tuple(jnp.shape(x)[axis] for axis in feature_axes)
         stats_dtype = jnp.float32 if self.force_float32_reductions else self.param_dtype
         mean = self.variable("batch_stats", "mean", jnp.zeros, features, stats_dtype)
         var = self.variable("batch_stats", "var", jnp.ones, features, stats_dtype)
@@ -97,8 +102,9 @@ class BatchNorm(nn.BatchNorm):
             BatchStats(mean.value, var.value),
             scale,
             bias,
-            use_running_average=use_running_average
-            or (initializing and x.size < 2 * mean.value.size),
+            use_running_average=bool(
+                use_running_average or (initializing and x.size < 2 * mean.value.size)
+            ),
             axis=self.axis,
             momentum=self.momentum,
             epsilon=self.epsilon,

@@ -20,6 +20,10 @@ class BatchNorm(nnx.BatchNorm):
     zero. In other words: scale is gamma, bias is beta, `use_bias` and `use_scale` are Keras's
     `center` and `scale`, the running mean and var are its moving mean and moving variance.
 
+    It differs from Flax's in what it refuses and what it guards: complex x, a momentum outside 0 to
+    1 and, in training, one value per channel are errors; a channel whose batch isn't finite, or has
+    fewer than two counted entries, keeps its running statistics.
+
     Variables: `scale` and `bias` (`nnx.Param`), `mean` and `var` (`nnx.BatchStat`, float32), each
     of shape `(num_features,)`.
 
@@ -89,7 +93,7 @@ class BatchNorm(nnx.BatchNorm):
             stats,
             scale,
             bias,
-            use_running_average=use_running_average,
+            use_running_average=bool(use_running_average),
             axis=self.axis,
             momentum=self.momentum,
             epsilon=self.epsilon,

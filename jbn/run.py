@@ -17,6 +17,11 @@ from jbn.environment import describe_environment
 from jbn.progress import Progress
 from jbn.train import EpochMetrics, compile_sweep, count_parameters
 
+LOCK = "running"  # a file in the run's folder, as long as the run goes on
+_LOCKED = (
+    "{out}: a run is going on there; wait for it, or choose another folder with --out (if it was "
+    "killed, remove {out}/{lock})"
+)
 TARGET_ACCURACY = 0.95  # of the validation split; the summary says in which epoch it was reached
 
 
@@ -40,6 +45,22 @@ def run(config: Config, out: Path, device: jax.Device, progress: Progress) -> di
     moved = prepare_folder(out, config)
     if moved is not None:
         progress.say(f"{out} held an earlier run of this config; it is {moved} now")
+    try:
+        _train_arms(config, datasets, summary, environment, out, progress)
+    finally:
+        (out / LOCK).unlink()
+    return summary
+
+
+def _train_arms(
+    config: Config,
+    datasets: dict[str, Dataset],
+    summary: dict[str, Any],
+    environment: dict[str, Any],
+    out: Path,
+    progress: Progress,
+) -> None:
+    """Trains every arm, writes everything into the folder, and completes the summary."""
     _write_json(out / "config.json", config.model_dump(mode="json"))
     _write_json(out / "environment.json", environment)
     seeds = np.arange(config.seed, config.seed + config.num_seeds)
@@ -49,21 +70,24 @@ def run(config: Config, out: Path, device: jax.Device, progress: Progress) -> di
                 name, arm, datasets[name], seeds, out, metrics_file, progress
             )
     _write_json(out / "summary.json", summary)
-    return summary
 
 
 def prepare_folder(out: Path, config: Config) -> Path | None:
-    """Makes `out` an empty folder; an earlier run of the same config is moved beside it.
+    """Makes `out` a folder with a lock in it; an earlier run of the same config is moved beside it.
 
     Returns:
         Where the earlier run is now; None if there was none.
 
     Raises:
-        UserError: `out` is a file, another config's run, or a folder with other things in it.
+        UserError: `out` is a file, another config's run, a run that is going on, or a folder with
+            other things in it.
     """
+    if out.name in ("", ".."):
+        raise UserError(f"--out {out}: wanted a folder with a name of its own, e.g. runs/a")
     try:
         if not out.exists() or (out.is_dir() and not any(out.iterdir())):
             out.mkdir(parents=True, exist_ok=True)
+            _lock(out)
             return None
         if not (out / "config.json").is_file():
             what = "a folder with other files" if out.is_dir() else "a file"
@@ -73,14 +97,25 @@ def prepare_folder(out: Path, config: Config) -> Path | None:
                 f"{out}: holds a run of another config; choose another folder with --out, or "
                 "another name in the config"
             )
+        if (out / LOCK).exists():
+            raise UserError(_LOCKED.format(out=out, lock=LOCK))
         number = 1
         while (moved := out.with_name(f"{out.name}.{number}")).exists():
             number += 1
         out.rename(moved)
         out.mkdir()
+        _lock(out)
     except OSError as error:
         raise UserError(f"{out}: can't be written to: {error.strerror}") from None
     return moved
+
+
+def _lock(out: Path) -> None:
+    """Marks the folder as that of a run which is going on."""
+    try:
+        (out / LOCK).touch(exist_ok=False)
+    except FileExistsError:
+        raise UserError(_LOCKED.format(out=out, lock=LOCK)) from None
 
 
 def _run_arm(

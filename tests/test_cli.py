@@ -104,7 +104,7 @@ def test_report_writes_the_page_again(jbn_command, small_run):
             "examples",
         ),
         (
-            ["run", ARTICLE, "--out", "new", "--no-cache", "--set", 'model={factory="os:nope"}'],
+            ["run", ARTICLE, "--out", "new", "--no-cache", "--set", "model.factory=os:nope"],
             "jbn: model.factory: found 'os:nope', which can't be imported: "
             "module 'os' has no attribute 'nope'",
         ),

@@ -68,6 +68,13 @@ def test_a_config_with_a_factory_comes_back_from_its_resolved_form():
     assert Config.model_validate_json(config.model_dump_json()) == config
 
 
+def test_a_factory_replaces_inherited_hidden_sizes_and_the_reverse():
+    config = load_config(ARTICLE, ["model.factory=a:b", "arms.no_norm.model.hidden_sizes=[3]"])
+    models = {name: arm.model for name, arm in config.arms.items()}
+    assert (models["batch_norm"].factory, models["batch_norm"].hidden_sizes) == ("a:b", None)
+    assert (models["no_norm"].factory, models["no_norm"].hidden_sizes) == (None, (3,))
+
+
 def test_configs_are_hashable_and_frozen():
     arm = load_config(ARTICLE).arms["batch_norm"]
     assert hash(arm) == hash(arm.model_copy())
@@ -96,12 +103,28 @@ def test_configs_are_hashable_and_frozen():
         ("model.hidden_sizes=3", "model.hidden_sizes: found 3, wanted a list of integers, e.g. ["),
         ("norm=3", "norm: found 3, wanted a section, [norm]"),
         ("arms=3", "arms: found 3, wanted sections, [arms.<name>]"),
-        ("arms.a=3", "arms.a: found 3, wanted a section, [arms.a]"),
-        ("arms.a.norm.kid=3", "arms.a.norm.kid: unknown key, did you mean norm.kind?"),
+        ("arms.no_norm=3", "arms.no_norm: found 3, wanted a section, [arms.no_norm]"),
+        (
+            "arms.no_norm.norm.kid=3",
+            "arms.no_norm.norm.kid: unknown key, did you mean norm.kind?",
+        ),
         ("name=../x", "name: found '../x', wanted at most 100 letters"),
         ("seed=-1", "seed: found -1, wanted greater than or equal to 0"),
         ("model={factory='a'}", "model.factory: found 'a', wanted \"package.module:function\""),
-        ("model.factory='a:b'", "model: factory makes the whole model; leave hidden_sizes out"),
+        (
+            "model={factory='a:b', hidden_sizes=[3]}",
+            "model: factory makes the whole model; leave hidden_sizes out",
+        ),
+        (
+            "model={factory='..:b'}",
+            "model.factory: found '..:b', wanted \"package.module:function\"",
+        ),
+        ("optimizer.learning_rate=1e39", "optimizer.learning_rate: found 1e+39, wanted less than"),
+        (
+            "arms.bach_norm.norm.epsilon=1",
+            "--set arms.bach_norm.norm.epsilon=1: no such arm, did you",
+        ),
+        ("seed=1\nname='x'", "--set \"seed=1\\nname='x'\": wanted one key=value; give --set again"),
         ("norm", "--set norm: wanted key=value, e.g. optimizer.learning_rate=0.01"),
         ("name.x=3", "--set name.x=3: name is a value, not a section"),
     ],
@@ -114,12 +137,12 @@ def test_a_mistake_is_one_line_that_names_it(override, line):
 
 
 def test_all_mistakes_are_named_at_once():
-    overrides = ["norm.epz=1", "norm.momentum=2.0", "seed=-1", "arms.b.train.num_epochs=0"]
+    overrides = ["norm.epz=1", "norm.momentum=2.0", "seed=-1", "arms.no_norm.train.num_epochs=0"]
     with pytest.raises(UserError) as error:
         load_config(ARTICLE, overrides)
     lines = str(error.value).splitlines()
     assert sorted(line.partition(":")[0] for line in lines) == [
-        "arms.b.train.num_epochs",
+        "arms.no_norm.train.num_epochs",
         "norm.epz",
         "norm.momentum",
         "seed",

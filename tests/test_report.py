@@ -107,8 +107,17 @@ def test_a_diverged_seed_is_shown_as_such(run_dir):
             row["train_loss"] = row["gradient_norm"] = None
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     html = write_report(run_dir).read_text()
+    assert "every seed diverged" not in html
     assert "<td>diverged</td>" in html
     assert "<td>never (1 of 2)</td>" in html
+
+
+def test_a_run_in_which_every_seed_diverged_has_a_report(run_dir):
+    path = run_dir / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [row | {"train_loss": None, "gradient_norm": None} for row in rows]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert write_report(run_dir).read_text().count("every seed diverged") == 2
 
 
 @pytest.mark.parametrize(
@@ -119,6 +128,8 @@ def test_a_diverged_seed_is_shown_as_such(run_dir):
         ("metrics.jsonl", "{}\n"),
         ("metrics.jsonl", '{"arm": "batch_norm", "epo'),
         ("config.json", "[]"),
+        ("summary.json", '{"num_seeds": 2, "arms": []}'),
+        ("environment.json", "{}"),
     ],
 )
 def test_a_damaged_file_is_an_error_and_the_report_stays(run_dir, name, content):
@@ -143,6 +154,8 @@ def test_the_table_reads_mean_and_deviation():
         "compile_seconds": 1.25,
         "train_seconds": 0.5,
     }
+    large = {"a": arm | {"test_loss": {"mean": 1.5e24, "std": 2.5e24}}}
+    assert summary_table({"num_seeds": 8, "arms": large})[1][0][2] == "1.5e+24 ± 2.5e+24"
     headings, rows = summary_table({"num_seeds": 8, "arms": {"a": arm}})
     assert headings[3] == "epochs to 95%"
     assert rows == [["a", "0.980 ± 0.010", "0.100", "2.5", "1.2 s", "0.50 s"]]

@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jbn.checkpoint import load_arrays, read_config, variables_path
 from jbn.config import UserError
-from jbn.run import prepare_folder
+from jbn.run import LOCK, prepare_folder
 
 FILES = ["config.json", "environment.json", "metrics.jsonl", "report.html", "summary.json"]
 
@@ -74,8 +75,9 @@ def test_an_earlier_run_of_the_same_config_is_moved_aside_whole(earlier_run):
     assert moved.name == "small.1"
     assert (moved / "notes.txt").read_text() == "mine"
     assert set(FILES) <= {path.name for path in moved.iterdir()}
-    assert list(earlier_run.iterdir()) == []
+    assert [path.name for path in earlier_run.iterdir()] == [LOCK]
     (earlier_run / "config.json").write_text(config.model_dump_json())
+    (earlier_run / LOCK).unlink()
     assert prepare_folder(earlier_run, config).name == "small.2"
 
 
@@ -98,5 +100,15 @@ def test_a_folder_with_other_files_stays_and_is_an_error(tmp_path, small_run):
     assert (tmp_path / "thesis.tex").read_text() == "x"
 
 
-def test_an_empty_folder_will_do(tmp_path, small_run):
-    assert prepare_folder(tmp_path, read_config(small_run)) is None
+def test_an_empty_folder_will_do_once(tmp_path, small_run):
+    config = read_config(small_run)
+    assert prepare_folder(tmp_path, config) is None
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    with pytest.raises(UserError, match="a run is going on there"):
+        prepare_folder(tmp_path, config)
+
+
+def test_a_folder_needs_a_name(monkeypatch, earlier_run):
+    monkeypatch.chdir(earlier_run)
+    with pytest.raises(UserError, match="wanted a folder with a name of its own"):
+        prepare_folder(Path(), read_config(earlier_run))

@@ -3,8 +3,9 @@
 import math
 import operator
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
@@ -34,6 +35,10 @@ def named_axis(
     axis_name: str | Sequence[str] | None, index_groups: Sequence[Sequence[int]] | None = None
 ) -> NamedAxis:
     """A hashable `NamedAxis` whose name is bound here."""
+    if not isinstance(axis_name, str | Sequence | None):
+        raise TypeError(
+            f"axis_name: found {axis_name!r}, wanted a name, a sequence of names or None"
+        )
     name = axis_name if axis_name is None or isinstance(axis_name, str) else tuple(axis_name)
     groups = None if index_groups is None else tuple(map(tuple, index_groups))
     named = NamedAxis(name, groups)
@@ -79,7 +84,9 @@ def num_reduced(shape: tuple[int, ...], reduction_axes: tuple[int, ...]) -> int:
 
 
 def check_floating(name: str, x: Array) -> None:
-    """Raises unless x has a real floating dtype."""
+    """Raises unless x is an array of a real floating dtype."""
+    if x is None:
+        raise TypeError(f"{name}: found None, wanted an array")
     if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
         raise TypeError(
             f"{name}: found dtype {jnp.result_type(x)}, wanted bfloat16, float16, float32 or "
@@ -97,10 +104,18 @@ def check_shape(name: str, value: Array, wanted: tuple[int, ...]) -> None:
         )
 
 
-def check_range(name: str, value: object, low: float, high: float) -> None:
-    """Raises if a Python number is outside [low, high]; traced values are not looked at."""
-    if isinstance(value, int | float) and not low <= value <= high:
-        raise ValueError(f"{name}: found {value}, wanted a number from {low:g} to {high:g}")
+def check_range(name: str, value: Any, low: float, high: float) -> None:
+    """Raises unless the value is one number from low to high; a traced one may be any."""
+    wanted = f"wanted a number from {low:g} to {high:g}"
+    try:
+        shape = jnp.shape(value)
+        inside = shape == () and low <= float(value) <= high
+    except jax.errors.ConcretizationTypeError:
+        inside = shape == ()
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: found {value!r}, {wanted}") from None
+    if not inside:
+        raise ValueError(f"{name}: found {value}, {wanted}")
 
 
 def expand_mask(mask: Array | None, shape: tuple[int, ...]) -> Bool[Array, "..."] | None:

@@ -83,6 +83,7 @@ def moments(
         Chan, Golub and LeVeque, 1983, Algorithms for Computing the Sample Variance: Analysis and
         Recommendations (the shifted one-pass formula).
     """
+    x = jnp.asarray(x)
     check_floating("x", x)
     axes = canonical_axes("reduction_axes", reduction_axes, x.ndim)
     mask = expand_mask(mask, x.shape)
@@ -118,8 +119,9 @@ def shifted_moments(
         d = jnp.where(mask, x - shift, 0)
     d_sum, d2_sum = named.sum([_sum(d, reduction_axes), _sum(d * d, reduction_axes)])
     offset = d_sum / divisor
-    var = jnp.maximum(d2_sum / divisor - offset * offset, 0)
-    return ShiftedMoments(count, shift, offset, var)
+    var = d2_sum / divisor - offset * offset
+    # Not jnp.maximum, which would halve the derivative where the variance is 0.
+    return ShiftedMoments(count, shift, offset, jnp.where(var < 0, 0, var))
 
 
 def _as_shift(near_mean: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -46,12 +46,13 @@ def normalize(
     References:
         Ioffe and Szegedy, 2015, arXiv:1502.03167, Algorithm 1.
     """
+    x, mean, var = jnp.asarray(x), jnp.asarray(mean), jnp.asarray(var)
     check_floating("x", x)
     dtype = accumulation_dtype(x.dtype)
     factor = lax.rsqrt(var.astype(dtype) + jnp.asarray(epsilon, dtype))
     if scale is not None:
-        factor = factor * scale.astype(dtype)
+        factor = factor * jnp.asarray(scale, dtype)
     y = (x.astype(dtype) - mean.astype(dtype)) * factor
     if bias is not None:
-        y = y + bias.astype(dtype)
+        y = y + jnp.asarray(bias, dtype)
     return y.astype(x.dtype)

@@ -62,7 +62,7 @@ def update_batch_stats(
         `BatchStats` of the same shapes and dtypes.
 
     Raises:
-        ValueError: momentum is outside 0 to 1.
+        ValueError: momentum is outside 0 to 1, or stats and moments are of different sizes.
 
     Example:
         >>> import jax.numpy as jnp, jbn
@@ -75,6 +75,12 @@ def update_batch_stats(
         Ioffe and Szegedy, 2015, arXiv:1502.03167, Section 3.1.
     """
     check_range("momentum", momentum, 0.0, 1.0)
+    features = [size for size in moments.mean.shape if size != 1]
+    if [size for size in stats.mean.shape if size != 1] != features:
+        raise ValueError(
+            f"stats: found shape {stats.mean.shape}, wanted that of the moments' features, "
+            f"{moments.mean.shape} without the reduced axes"
+        )
     valid = (moments.count >= 2) & jnp.isfinite(moments.mean) & jnp.isfinite(moments.var)
 
     def move(old: Float[Array, "..."], batch: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -82,6 +88,6 @@ def update_batch_stats(
         old_weight, batch_weight = (jnp.asarray(w, batch.dtype) for w in (momentum, 1 - momentum))
         kept = old.astype(batch.dtype)
         moved = old_weight * kept + batch_weight * batch.reshape(old.shape)
-        return jnp.where(valid.reshape(old.shape), moved, kept).astype(old.dtype)
+        return jnp.where(valid.reshape(old.shape), moved.astype(old.dtype), old)
 
     return BatchStats(move(stats.mean, moments.mean), move(stats.var, moments.var))

@@ -30,7 +30,8 @@ def build_model(
     module. `norm` is as `MLP` takes it: None, or called as `norm(use_running_average=...)` it makes
     a norm layer (whose momentum and epsilon are traced). The module is called as `module(x,
     train=...)` with x of shape `(batch, features)` and returns logits of shape
-    `(batch, num_classes)`: no softmax.
+    `(batch, num_classes)`: no softmax. It may have parameters and `batch_stats`, but no other
+    collections and no random numbers (dropout), so far.
 
     Raises:
         UserError: the factory can't be imported, takes other arguments, or returns something else.
@@ -54,7 +55,7 @@ def _call_factory(path: str, **arguments: Any) -> nn.Module:
     module, _, name = path.partition(":")
     try:
         factory = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, SyntaxError) as error:
         raise UserError(
             f"model.factory: found {path!r}, which can't be imported: {error}"
         ) from None

@@ -46,7 +46,11 @@ def draw_learning_curves(rows: Sequence[Mapping[str, Any]], ink: str = _INK) -> 
                 # On a log axis a band that reaches zero would fill the panel.
                 low = np.maximum(mean - std, mean / 10) if scale == "log" else mean - std
                 axes.fill_between(epochs, low, mean + std, color=color, alpha=0.15, linewidth=0)
-            axes.set_yscale(scale)
+            drawn = np.concatenate([line.get_ydata() for line in axes.lines])
+            if np.any(np.isfinite(drawn) & (drawn > 0)):
+                axes.set_yscale(scale)
+            else:
+                axes.text(0.5, 0.5, "every seed diverged", ha="center", transform=axes.transAxes)
             axes.set_xlabel("epoch")
             axes.set_title(label, fontsize=10)
             axes.xaxis.get_major_locator().set_params(integer=True)

@@ -36,10 +36,16 @@ def write_report(run_dir: Path) -> Path:
             config=json.dumps(config, indent=2),
             environment=environment,
         )
-    except (json.JSONDecodeError, KeyError, TypeError, StopIteration) as error:
+    except (
+        *(AttributeError, KeyError, StopIteration, TypeError, ValueError),
+        jinja2.UndefinedError,
+    ) as error:
         raise UserError(f"{run_dir}: its files are damaged: {error!r}; run it again") from None
     path = run_dir / "report.html"
-    path.write_text(html, encoding="utf-8")
+    try:
+        path.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: can't be written: {error.strerror}") from None
     return path
 
 

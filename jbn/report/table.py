@@ -31,4 +31,5 @@ def summary_table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]
 def _plus_minus(spread: Mapping[str, Any]) -> str:
     if spread["mean"] is None:
         return "diverged"
-    return f"{spread['mean']:.3f}" + ("" if spread["std"] is None else f" ± {spread['std']:.3f}")
+    numbers = [number for number in (spread["mean"], spread["std"]) if number is not None]
+    return " ± ".join(f"{number:.3f}" if number < 1e4 else f"{number:.2g}" for number in numbers)

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+from flax.errors import FlaxError
 from jaxtyping import Array, Int
 
-from jbn.config import ArmConfig
+from jbn.config import ArmConfig, UserError
 from jbn.data import Dataset
 from jbn.train.loop import EpochMetrics, make_train_chunk, make_train_run, run_keys
 from jbn.train.metrics import Metrics
@@ -31,7 +32,10 @@ def count_parameters(config: ArmConfig, dataset: Dataset) -> int:
     """
     train_run = make_train_run(config, dataset.num_classes)
     arguments = (jax.random.key(0), dataset.train, dataset.val, Hypers.of(config))
-    state, _ = jax.eval_shape(train_run, *arguments)
+    try:
+        state, _ = jax.eval_shape(train_run, *arguments)
+    except FlaxError as error:
+        raise UserError(f"model: {error}".splitlines()[0]) from None
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
 
 
