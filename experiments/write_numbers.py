@@ -50,8 +50,10 @@ def digits_table(stem: str) -> str:
     result = _digits(stem)
     environment = result["environment"]
     return f"{_markdown_table(*summary_table(result['summary']))}\n\n" + _wrapped(
-        f"Mean ± standard deviation over {result['summary']['num_seeds']} seeds; the times are for "
-        f"all of them together. `{environment['command']}`, {_where(environment)}."
+        f"Mean ± standard deviation over {result['summary']['num_seeds']} seeds; epochs: the median "
+        "over the seeds, and how many reached it where not all did; the times are for all of them "
+        "together, and an arm whose program was compiled before only loads it. "
+        f"`{environment['command']}`, {_where(environment)}."
     )
 
 
@@ -70,6 +72,25 @@ def article_bench() -> str:
         f"{ratio['q1']:.1f} to {ratio['q3']:.1f}, n = {result['num_pairs']}). "
         f"`{result['command']}`, "
         f"{_where(environment)}, keras {environment['keras']}."
+    )
+
+
+def layer_bench() -> str:
+    """The benchmark of one layer against Flax's."""
+    result = json.loads((ROOT / "experiments" / "bench" / "layer.json").read_text())
+    rows = []
+    for case in result["cases"]:
+        times = case["over_jbn"]
+        flax = [
+            f"{median:.2f} ({low:.2f} to {high:.2f})"
+            for low, median, high in (times["Flax, fast"], times["Flax, accurate"])
+        ]
+        shape = " × ".join(map(str, case["shape"]))
+        rows.append([f"{case['dtype']} {shape}", f"{case['microseconds']['jbn']:.0f}", *flax])
+    headings = ["x", "jbn, µs", "Flax, fast: times jbn's", "Flax, accurate: times jbn's"]
+    return f"{_markdown_table(headings, rows)}\n\n" + _wrapped(
+        f"Medians and quartiles of n = {result['num_rounds']} rounds. `{result['command']}`, "
+        f"{_where(result['environment'])}."
     )
 
 
@@ -96,6 +117,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "digits-article_custom": lambda: digits_table("article_custom"),
     "digits-dead-units": dead_units_table,
     "bench-article": article_bench,
+    "bench-layer": layer_bench,
 }
 
 

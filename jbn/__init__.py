@@ -1,8 +1,9 @@
 """jbn: normalization for JAX.
 
-Functions (`import jbn` needs JAX alone): `batch_norm`, `moments`, `normalize`, `init_batch_stats`,
-`update_batch_stats`, and the tuples `BatchStats` and `Moments`. Flax modules: `jbn.linen` and
-`jbn.nnx`. Compiled training: `jbn.train`. A finished run of the `jbn` command: `load_run`.
+Functions (`import jbn` imports JAX and jaxtyping alone): `batch_norm`, `moments`, `normalize`,
+`init_batch_stats`, `update_batch_stats`, and the tuples `BatchStats` and `Moments`. Flax modules:
+`jbn.linen` and `jbn.nnx`. Compiled training: `jbn.train`. A finished run of the `jbn` command:
+`load_run`.
 """
 
 import importlib

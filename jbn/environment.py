@@ -28,7 +28,8 @@ def select_device(name: DeviceName | None) -> jax.Device:
         except (RuntimeError, AssertionError) as error:
             wanted = os.environ.get("JAX_PLATFORMS")
             because = f" with JAX_PLATFORMS={wanted}" if wanted else ""
-            raise UserError(f"JAX finds no device{because}: {error}".splitlines()[0]) from None
+            reason = f": {error}" if str(error) else ""
+            raise UserError(f"JAX finds no device{because}{reason}".splitlines()[0]) from None
     try:
         device = jax.devices(name)[0]
     except RuntimeError:

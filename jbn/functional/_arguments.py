@@ -107,6 +107,8 @@ def check_shape(name: str, value: Array, wanted: tuple[int, ...]) -> None:
 def check_range(name: str, value: Any, low: float, high: float) -> None:
     """Raises unless the value is one number from low to high; a traced one may be any."""
     wanted = f"wanted a number from {low:g} to {high:g}"
+    if value is None or isinstance(value, str):
+        raise TypeError(f"{name}: found {value!r}, {wanted}")
     try:
         shape = jnp.shape(value)
         inside = shape == () and low <= float(value) <= high

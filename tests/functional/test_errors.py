@@ -62,6 +62,20 @@ BAD = {
     "momentum above 1": ({"momentum": 1.5}, ValueError, "momentum:", "1.5", "0 to 1"),
     "momentum below 0": ({"momentum": -0.1}, ValueError, "momentum:", "-0.1", "0 to 1"),
     "momentum NaN": ({"momentum": float("nan")}, ValueError, "momentum:", "nan", "0 to 1"),
+    "momentum a JAX number": (
+        {"momentum": jnp.float32(1.5)}, ValueError, "momentum:", "1.5", "0 to 1",
+    ),
+    "momentum None": ({"momentum": None}, TypeError, "momentum:", "None", "0 to 1"),
+    "epsilon of several": ({"epsilon": jnp.ones(2)}, ValueError, "epsilon:", "[1. 1.]", "0 to"),
+    "epsilon a word": ({"epsilon": "1"}, TypeError, "epsilon:", "'1'", "0 to"),
+    "dtype of integers": ({"dtype": jnp.int32}, TypeError, "dtype:", "int32", "floating"),
+    "no mode": (
+        {"use_running_average": None}, TypeError, "use_running_average:", "None", "True or False",
+    ),
+    "statistics missing": (
+        {"stats": jbn.BatchStats(None, None)}, TypeError, "stats.mean:", "None", "an array",
+    ),
+    "axis_name a number": ({"axis_name": 3}, TypeError, "axis_name:", "3", "a name"),
     "epsilon below 0": ({"epsilon": -1e-5}, ValueError, "epsilon:", "-1e-05", "0 to"),
     "epsilon NaN": ({"epsilon": float("nan")}, ValueError, "epsilon:", "nan", "0 to"),
     "axis_name unbound": ({"axis_name": "batch"}, ValueError, "axis_name:", "'batch'", "jax.vmap"),

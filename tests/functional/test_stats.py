@@ -203,3 +203,26 @@ def test_normalize_keeps_the_dtype_and_computes_in_float32():
     y = jbn.normalize(x, mean, var)
     assert y.dtype == jnp.bfloat16
     close(y, reference.batch_norm(x).y, float(jnp.finfo(jnp.bfloat16).eps))
+
+
+def test_moments_at_constant_input_have_the_right_second_derivatives():
+    """A clamp by jnp.maximum would halve them there."""
+    hessian = jax.hessian(lambda x: jbn.moments(x, 0).var.sum())(jnp.ones(3))
+    exact = 2 / 3 * (np.eye(3) - 1 / 3)
+    np.testing.assert_allclose(np.asarray(hessian, np.float64), exact, atol=1e-6)
+
+
+def test_statistics_of_another_size_are_an_error():
+    moments = jbn.moments(jnp.ones((5, 4, 3)), 0)
+    with pytest.raises(ValueError, match=r"stats: found shape \(3, 4\), wanted that of the"):
+        jbn.update_batch_stats(jbn.init_batch_stats((3, 4)), moments)
+    jbn.update_batch_stats(jbn.init_batch_stats((4, 3)), moments)
+
+
+def test_a_channel_that_keeps_its_values_keeps_every_digit():
+    with jax.enable_x64(True):
+        stats = jbn.BatchStats(jnp.full(1, 1 / 3), jnp.full(1, 1 / 3))
+        bad = jbn.moments(jnp.full((4, 1), jnp.nan, jnp.float32), 0)
+        kept = jbn.update_batch_stats(stats, bad)
+        assert kept.mean.dtype == jnp.float64
+        assert (kept.mean[0], kept.var[0]) == (1 / 3, 1 / 3)
