@@ -50,9 +50,9 @@ def digits_table(stem: str) -> str:
     result = _digits(stem)
     environment = result["environment"]
     return f"{_markdown_table(*summary_table(result['summary']))}\n\n" + _wrapped(
-        f"Mean ± standard deviation over {result['summary']['num_seeds']} seeds; epochs: the median "
-        "over the seeds, and how many reached it where not all did; the times are for all of them "
-        "together, and an arm whose program was compiled before only loads it. "
+        f"Mean ± standard deviation over {result['summary']['num_seeds']} seeds; epochs: the "
+        "median over the seeds, and how many reached it where not all did; the times are for all "
+        "of them together, and an arm whose program was compiled before only loads it. "
         f"`{environment['command']}`, {_where(environment)}."
     )
 

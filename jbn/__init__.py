@@ -1,9 +1,10 @@
 """jbn: normalization for JAX.
 
 Functions (`import jbn` imports JAX and jaxtyping alone): `batch_norm`, `moments`, `normalize`,
-`init_batch_stats`, `update_batch_stats`, and the tuples `BatchStats` and `Moments`. Flax modules:
-`jbn.linen` and `jbn.nnx`. Compiled training: `jbn.train`. A finished run of the `jbn` command:
-`load_run`.
+`init_batch_stats`, `update_batch_stats`, `update_counts`, `merge_batch_stats`,
+`interpolate_batch_stats`, `ema_momentum`, `effective_num_batches`, and the tuples `BatchStats` and
+`Moments`. Flax modules: `jbn.linen` and `jbn.nnx`. Compiled training: `jbn.train`. A finished run
+of the `jbn` command: `load_run`.
 """
 
 import importlib
@@ -14,8 +15,13 @@ from jbn.functional._moments import Moments as Moments
 from jbn.functional._moments import moments as moments
 from jbn.functional._normalize import normalize as normalize
 from jbn.functional._stats import BatchStats as BatchStats
+from jbn.functional._stats import effective_num_batches as effective_num_batches
+from jbn.functional._stats import ema_momentum as ema_momentum
 from jbn.functional._stats import init_batch_stats as init_batch_stats
+from jbn.functional._stats import interpolate_batch_stats as interpolate_batch_stats
+from jbn.functional._stats import merge_batch_stats as merge_batch_stats
 from jbn.functional._stats import update_batch_stats as update_batch_stats
+from jbn.functional._stats import update_counts as update_counts
 
 if TYPE_CHECKING:
     from jbn import linen as linen

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from jbn.functional._arguments import check_range
+from jbn.functional._arguments import accumulation_dtype, check_range
 from jbn.functional._moments import Moments
 
 
@@ -81,7 +81,7 @@ def update_batch_stats(
             f"stats: found shape {stats.mean.shape}, wanted that of the moments' features, "
             f"{moments.mean.shape} without the reduced axes"
         )
-    valid = (moments.count >= 2) & jnp.isfinite(moments.mean) & jnp.isfinite(moments.var)
+    valid = update_counts(moments)
 
     def move(old: Float[Array, "..."], batch: Float[Array, "..."]) -> Float[Array, "..."]:
         # A Python float is subtracted from 1 in double precision: 1 - 0.9 is 0.1, not 0.10000002.
@@ -91,3 +91,201 @@ def update_batch_stats(
         return jnp.where(valid.reshape(old.shape), moved.astype(old.dtype), old)
 
     return BatchStats(move(stats.mean, moments.mean), move(stats.var, moments.var))
+
+
+def update_counts(moments: Moments) -> Bool[Array, "..."]:
+    """Where a batch is fit to move the running statistics.
+
+        count >= 2, and mean and variance are finite
+
+    `update_batch_stats` keeps the old values elsewhere. A training loop that wants to know how
+    often that happened sums `~update_counts(moments)` in its metrics.
+
+    Args:
+        moments: what `jbn.moments` says of the batch.
+
+    Returns:
+        True or False per channel; the shape of the moments.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn
+        >>> batch = jbn.moments(jnp.array([[1.0, jnp.nan], [3.0, 5.0]]), 0)
+        >>> print(jbn.update_counts(batch))
+        [[ True False]]
+
+    References:
+        pytorch/pytorch#88474 (one non-finite batch ruins running statistics for good).
+    """
+    return (moments.count >= 2) & jnp.isfinite(moments.mean) & jnp.isfinite(moments.var)
+
+
+def ema_momentum(
+    step: int | Int[Array, ""], momentum: float | Float[Array, ""] = 0.99
+) -> Float[Array, ""]:
+    """A momentum for which the running statistics have no memory of their initial values.
+
+        momentum(step) = min(momentum, step / (step + 1))
+
+    The first batch replaces the initial mean 0 and variance 1; up to about 1 / (1 - momentum)
+    batches the running statistics are the plain average of all, then the exponential one. With a
+    constant momentum the initial values keep the weight momentum**steps, which is why evaluation is
+    far worse than training after a short run: after 10 steps at 0.99 they still weigh 0.9.
+
+    Args:
+        step: the number of updates before this one; an integer or a traced one.
+        momentum: the momentum in the long run, from 0 to 1; a number or a traced scalar.
+
+    Returns:
+        A float32 scalar, to be given as `momentum` to `jbn.batch_norm`.
+
+    Raises:
+        ValueError: momentum is outside 0 to 1.
+
+    Example:
+        Ten batches of mean 5 and variance 4, and what evaluation would use:
+
+        >>> import jax.numpy as jnp, jbn
+        >>> batch = jbn.Moments(*(jnp.array([v]) for v in (32.0, 5.0, 4.0)))
+        >>> plain = warmed = jbn.init_batch_stats(1)
+        >>> for step in range(10):
+        ...     plain = jbn.update_batch_stats(plain, batch, momentum=0.99)
+        ...     momentum = jbn.ema_momentum(step, 0.99)
+        ...     warmed = jbn.update_batch_stats(warmed, batch, momentum=momentum)
+        >>> print(plain.mean.round(2), plain.var.round(2), warmed.mean, warmed.var)
+        [0.48] [1.29] [5.] [4.]
+
+    References:
+        Kingma and Ba, 2015, arXiv:1412.6980, Section 3 (the bias of initial values, corrected there
+        by division).
+    """
+    check_range("momentum", momentum, 0.0, 1.0)
+    step = jnp.asarray(step, jnp.float32)
+    return jnp.minimum(jnp.asarray(momentum, jnp.float32), step / (step + 1))
+
+
+def effective_num_batches(
+    step: int | Int[Array, ""], momentum: float | Float[Array, ""] = 0.99
+) -> Float[Array, ""]:
+    """How many batches, weighed alike, would make a mean as steady as the running one.
+
+    One over the sum of the squared weights that the batches have after `step` updates with
+    `ema_momentum`. The first n0 = min(step, floor(momentum / (1 - momentum)) + 1) of them share the
+    weight m**k, the k = step - n0 later ones have (1 - m) m**j:
+
+        1 / (m**(2k) / n0 + (1 - m)² (1 - m**(2k)) / (1 - m²))
+
+    It grows as the step does at first and ends at (1 + m) / (1 - m): 199 for 0.99, 19 for 0.9.
+
+    Args:
+        step: the number of updates so far; an integer or a traced one.
+        momentum: the momentum in the long run, from 0 to below 1; a number or a traced scalar.
+
+    Returns:
+        A float32 scalar; 0 before the first update.
+
+    Raises:
+        ValueError: momentum is outside 0 to 1.
+
+    Example:
+        >>> import jbn
+        >>> [round(float(jbn.effective_num_batches(n, 0.9)), 2) for n in (0, 1, 10, 1000)]
+        [0.0, 1.0, 10.0, 19.0]
+
+    References:
+        Kish, 1965, Survey Sampling (the effective sample size of unequal weights).
+    """
+    check_range("momentum", momentum, 0.0, 1.0)
+    step, m = jnp.asarray(step, jnp.float32), jnp.asarray(momentum, jnp.float32)
+    # A rounded quotient must not make one batch fewer of a whole number.
+    num_alike = jnp.minimum(step, jnp.floor(m / (1 - m) + 1e-3) + 1)
+    later = m ** (2 * (step - num_alike))
+    squares = later / jnp.maximum(num_alike, 1) + (1 - m) / (1 + m) * (1 - later)
+    return jnp.where(step > 0, 1 / squares, 0)
+
+
+def merge_batch_stats(stats: BatchStats, counts: Float[Array, "..."]) -> BatchStats:
+    """The statistics of all data together, from those of its parts.
+
+        mean = Σ nᵢ meanᵢ / Σ nᵢ        var = Σ nᵢ (varᵢ + (meanᵢ - mean)²) / Σ nᵢ
+
+    For running statistics that drifted apart on several devices, or for micro-batches whose running
+    statistics shall move once, with the values of the whole batch. A part with count 0 has no say,
+    whatever it holds.
+
+    Args:
+        stats: statistics of the parts, stacked along a new first axis: shape `(parts, features)`.
+        counts: how many entries each part has; shape `(parts,)`, or `(parts, features)` where masks
+            made it differ between channels.
+
+    Returns:
+        `BatchStats` without the first axis, in the dtypes that came in. Where all counts are 0:
+        mean 0 and variance 0.
+
+    Raises:
+        ValueError: the counts' shape doesn't fit.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn
+        >>> parts = jbn.BatchStats(jnp.array([[1.0], [4.0]]), jnp.array([[0.0], [2.0]]))
+        >>> whole = jbn.merge_batch_stats(parts, jnp.array([2.0, 1.0]))
+        >>> print(whole.mean, whole.var.round(3))
+        [2.] [2.667]
+
+    References:
+        Chan, Golub and LeVeque, 1983, Algorithms for Computing the Sample Variance.
+    """
+    shape = stats.mean.shape
+    if counts.shape not in (shape, shape[:1]):
+        raise ValueError(
+            f"counts: found shape {counts.shape}, wanted {shape[:1]} or {shape}, as stats.mean has"
+        )
+    dtype = accumulation_dtype(stats.mean.dtype, stats.var.dtype)
+    counts = counts.astype(dtype).reshape(counts.shape + (1,) * (len(shape) - counts.ndim))
+    mean, var = (jnp.where(counts > 0, part.astype(dtype), 0) for part in stats)
+    counts = jnp.broadcast_to(counts, shape)
+    total = jnp.sum(counts, 0, keepdims=True)
+    weights = counts / jnp.where(total > 0, total, 1)
+    # Of differences from the largest part: a sum of large means would lose their digits.
+    near = jnp.take_along_axis(mean, jnp.argmax(counts, 0, keepdims=True), 0)
+    merged = near + jnp.sum(weights * jnp.where(counts > 0, mean - near, 0), 0, keepdims=True)
+    spread = jnp.sum(weights * (var + jnp.where(counts > 0, (mean - merged) ** 2, 0)), 0)
+    return BatchStats(merged[0].astype(stats.mean.dtype), spread.astype(stats.var.dtype))
+
+
+def interpolate_batch_stats(
+    a: BatchStats, b: BatchStats, weight: float | Float[Array, ""]
+) -> BatchStats:
+    """Statistics between two: mean and variance each (1 - weight) * a + weight * b.
+
+    To blend those of training with those of test data (`weight` 1: AdaBN, the test data's alone),
+    or to move running statistics by a whole batch's, which is `weight` = 1 - momentum.
+
+    Args:
+        a, b: statistics of the same shapes.
+        weight: of b, from 0 to 1; a number or a traced scalar.
+
+    Returns:
+        `BatchStats` in the dtypes of a.
+
+    Raises:
+        ValueError: a weight that is a Python number is outside 0 to 1.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn
+        >>> test = jbn.BatchStats(jnp.array([4.0]), jnp.array([3.0]))
+        >>> blend = jbn.interpolate_batch_stats(jbn.init_batch_stats(1), test, 0.25)
+        >>> print(blend.mean, blend.var)
+        [1.] [1.5]
+
+    References:
+        Li et al., 2018, Adaptive Batch Normalization for Practical Domain Adaptation; Schneider et
+        al., 2020, arXiv:2006.16971 (blending at test time).
+    """
+    check_range("weight", weight, 0.0, 1.0)
+    dtype = accumulation_dtype(a.mean.dtype, a.var.dtype)
+    old, new = jnp.asarray(1 - weight, dtype), jnp.asarray(weight, dtype)
+
+    def between(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, "..."]:
+        return (old * a.astype(dtype) + new * b.astype(dtype)).astype(a.dtype)
+
+    return BatchStats(between(a.mean, b.mean), between(a.var, b.var))
