@@ -17,6 +17,7 @@ from jbn.report import summary_table
 ROOT = Path(__file__).parents[1]
 TEXTS = (
     ROOT / "README.md",
+    ROOT / "docs" / "numerics.md",
     ROOT / "experiments" / "digits" / "README.md",
     ROOT / "experiments" / "bench" / "README.md",
     *sorted((ROOT / "configs").rglob("*.toml")),
@@ -94,6 +95,23 @@ def layer_bench() -> str:
     )
 
 
+def accuracy_table(quantity: str, dtypes: tuple[str, ...]) -> str:
+    """Errors of y or dx against float64, for the named dtypes."""
+    result = json.loads((ROOT / "experiments" / "bench" / "accuracy.json").read_text())
+    peers = list(result["rows"][0][quantity])
+    rows = [
+        [row["dtype"], f"{row['mean_over_std']:g}", *(f"{row[quantity][p]:.1e}" for p in peers)]
+        for row in result["rows"]
+        if row["dtype"] in dtypes
+    ]
+    environment = result["environment"]
+    shape = " × ".join(map(str, result["shape"]))
+    return f"{_markdown_table(['x', 'mean / std', *peers], rows)}\n\n" + _wrapped(
+        f"{shape} normal numbers. `{result['command']}`, {_where(environment)}, keras "
+        f"{environment['keras']}."
+    )
+
+
 def dead_units_table() -> str:
     """What the running variances do to single test images, with the customised layer."""
     rows = [
@@ -116,6 +134,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "digits-article": lambda: digits_table("article"),
     "digits-article_custom": lambda: digits_table("article_custom"),
     "digits-dead-units": dead_units_table,
+    "accuracy-float32": lambda: accuracy_table("y", ("float32",)),
+    "accuracy-y": lambda: accuracy_table("y", ("float32", "bfloat16", "float16")),
+    "accuracy-dx": lambda: accuracy_table("dx", ("float32", "bfloat16", "float16")),
     "bench-article": article_bench,
     "bench-layer": layer_bench,
 }
