@@ -1,6 +1,7 @@
 """jbn: normalization for JAX.
 
-Functions (`import jbn` imports JAX and jaxtyping alone): `batch_norm`, `moments`, `normalize`,
+Functions (`import jbn` imports JAX and jaxtyping alone): `batch_norm`, `batch_renorm`,
+`renorm_limits`, `domain_batch_norm`, `moments`, `normalize`,
 `init_batch_stats`, `update_batch_stats`, `update_counts`, `merge_batch_stats`,
 `interpolate_batch_stats`, `ema_momentum`, `effective_num_batches`, and the tuples `BatchStats` and
 `Moments`. Flax modules: `jbn.linen` and `jbn.nnx`. Compiled training: `jbn.train`. A finished run
@@ -11,9 +12,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from jbn.functional._batch import batch_norm as batch_norm
+from jbn.functional._domain import domain_batch_norm as domain_batch_norm
 from jbn.functional._moments import Moments as Moments
 from jbn.functional._moments import moments as moments
 from jbn.functional._normalize import normalize as normalize
+from jbn.functional._renorm import RenormLimits as RenormLimits
+from jbn.functional._renorm import batch_renorm as batch_renorm
+from jbn.functional._renorm import renorm_limits as renorm_limits
 from jbn.functional._stats import BatchStats as BatchStats
 from jbn.functional._stats import effective_num_batches as effective_num_batches
 from jbn.functional._stats import ema_momentum as ema_momentum

@@ -1,0 +1,135 @@
+"""Batch renormalization: batch normalization that trains with what it evaluates with."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from jbn.functional._arguments import canonical_axes, check_range
+from jbn.functional._batch import batch_norm
+from jbn.functional._moments import moments
+from jbn.functional._stats import BatchStats
+
+
+class RenormLimits(NamedTuple):
+    """How far batch renormalization may correct: 1 / r_max ≤ r ≤ r_max, -d_max ≤ d ≤ d_max."""
+
+    r_max: float | Float[Array, ""]
+    d_max: float | Float[Array, ""]
+
+
+def renorm_limits(
+    step: int | Int[Array, ""],
+    *,
+    r_max: float = 3.0,
+    d_max: float = 5.0,
+    num_plain_steps: int = 5_000,
+    num_r_steps: int = 40_000,
+    num_d_steps: int = 25_000,
+) -> RenormLimits:
+    """The paper's schedule: plain batch normalization at first, then ever wider limits.
+
+    Up to `num_plain_steps` r_max is 1 and d_max is 0, which is batch normalization; then they grow
+    linearly, to their final values at `num_r_steps` and `num_d_steps`.
+
+    Args:
+        step: the number of updates before this one; an integer or a traced one.
+        r_max, d_max: the final limits.
+        num_plain_steps, num_r_steps, num_d_steps: when they begin to grow and when they are there.
+            The defaults are those of an ImageNet training of 160,000 steps: scale them.
+
+    Returns:
+        `RenormLimits(r_max, d_max)`, float32 scalars.
+
+    Example:
+        >>> import jbn
+        >>> for step in (0, 15_000, 100_000):
+        ...     print([round(float(limit), 3) for limit in jbn.renorm_limits(step)])
+        [1.0, 0.0]
+        [1.571, 2.5]
+        [3.0, 5.0]
+
+    References:
+        Ioffe, 2017, arXiv:1702.03275, Section 4.
+    """
+    step = jnp.asarray(step, jnp.float32)
+
+    def grown(end: int) -> Float[Array, ""]:
+        return jnp.clip((step - num_plain_steps) / (end - num_plain_steps), 0, 1)
+
+    return RenormLimits(1 + (r_max - 1) * grown(num_r_steps), d_max * grown(num_d_steps))
+
+
+def batch_renorm(
+    x: Float[Array, "..."],
+    stats: BatchStats,
+    scale: Float[Array, "*features"] | None = None,
+    bias: Float[Array, "*features"] | None = None,
+    *,
+    use_running_average: bool,
+    limits: RenormLimits,
+    axis: int | Sequence[int] = -1,
+    epsilon: float | Float[Array, ""] = 1e-5,
+    mask: Bool[Array, "..."] | None = None,
+    axis_name: str | Sequence[str] | None = None,
+    **options: Any,
+) -> tuple[Float[Array, "..."], BatchStats]:
+    """x normalized per feature, nearly as in evaluation, and the running statistics after it.
+
+        r = clip(σ / σ_running, 1 / r_max, r_max)    d = clip((μ - μ_running) / σ_running, ±d_max)
+        y = ((x - μ) / σ * r + d) * scale + bias
+
+    with σ = sqrt(var + epsilon). Without limits this is (x - μ_running) / σ_running, while the
+    gradient is that of batch normalization: r and d are constants to it. In evaluation it is
+    `jbn.batch_norm`. For batches that are small or not drawn at random.
+
+    Args:
+        x, stats, scale, bias, use_running_average, axis, epsilon, mask, axis_name, options: as in
+            `jbn.batch_norm`.
+        limits: r_max, at least 1, and d_max, at least 0; numbers or traced scalars. Widen them
+            slowly, by `jbn.renorm_limits`: r_max 1 and d_max 0 are batch normalization.
+
+    Returns:
+        y and the running statistics, as `jbn.batch_norm` does.
+
+    Raises:
+        ValueError: a limit is out of range; and as `jbn.batch_norm`.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn
+        >>> x = jnp.array([[1.0], [3.0]])
+        >>> y, stats = jbn.batch_renorm(
+        ...     x, jbn.init_batch_stats(1), use_running_average=False,
+        ...     limits=jbn.RenormLimits(r_max=3.0, d_max=5.0),
+        ... )
+        >>> print(y.round(2).ravel())  # as in evaluation, with mean 0 and variance 1
+        [1. 3.]
+
+    References:
+        Ioffe, 2017, Batch Renormalization: Towards Reducing Minibatch Dependence in
+        Batch-Normalized Models, arXiv:1702.03275.
+    """
+    check_range("limits.r_max", limits.r_max, 1.0, float("inf"))
+    check_range("limits.d_max", limits.d_max, 0.0, float("inf"))
+    layer = {"axis": axis, "epsilon": epsilon, "mask": mask, "axis_name": axis_name, **options}
+    if use_running_average:
+        return batch_norm(x, stats, scale, bias, use_running_average=True, **layer)
+
+    feature_axes = canonical_axes("axis", axis, x.ndim)
+    reduction_axes = tuple(a for a in range(x.ndim) if a not in feature_axes)
+    # The same moments that batch_norm takes: in one program XLA computes them once.
+    batch = moments(lax.stop_gradient(x), reduction_axes, mask=mask, axis_name=axis_name)
+    dtype = batch.mean.dtype
+    mean, var = (part.reshape(stats.mean.shape) for part in (batch.mean, batch.var))
+    running_mean, running_var = (lax.stop_gradient(part).astype(dtype) for part in stats)
+    epsilon = jnp.asarray(epsilon, dtype)
+    r_max, d_max = (jnp.asarray(limit, dtype) for limit in limits)
+    running_factor = lax.rsqrt(running_var + epsilon)
+    r = jnp.clip(jnp.sqrt(var + epsilon) * running_factor, 1 / r_max, r_max)
+    d = jnp.clip((mean - running_mean) * running_factor, -d_max, d_max)
+
+    scale = jnp.ones_like(r) if scale is None else scale.astype(dtype)
+    bias = jnp.zeros_like(r) if bias is None else bias.astype(dtype)
+    return batch_norm(x, stats, scale * r, scale * d + bias, use_running_average=False, **layer)
