@@ -1,7 +1,7 @@
 """jbn: normalization for JAX.
 
 Functions (`import jbn` imports JAX and jaxtyping alone): `batch_norm`, `batch_renorm`,
-`renorm_limits`, `domain_batch_norm`, `moments`, `normalize`,
+`renorm_limits`, `ghost_batch_norm`, `domain_batch_norm`, `moments`, `normalize`,
 `init_batch_stats`, `update_batch_stats`, `update_counts`, `merge_batch_stats`,
 `interpolate_batch_stats`, `ema_momentum`, `effective_num_batches`, and the tuples `BatchStats` and
 `Moments`. Flax modules: `jbn.linen` and `jbn.nnx`. Compiled training: `jbn.train`. A finished run
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jbn.functional._batch import batch_norm as batch_norm
 from jbn.functional._domain import domain_batch_norm as domain_batch_norm
+from jbn.functional._ghost import ghost_batch_norm as ghost_batch_norm
 from jbn.functional._moments import Moments as Moments
 from jbn.functional._moments import moments as moments
 from jbn.functional._normalize import normalize as normalize

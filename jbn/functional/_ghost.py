@@ -1,0 +1,105 @@
+"""Batch normalization over parts of the batch, of a size that doesn't depend on the devices."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jbn.functional._arguments import canonical_axes, expand_mask
+from jbn.functional._batch import batch_norm
+from jbn.functional._moments import Moments, moments
+from jbn.functional._stats import BatchStats, merge_batch_stats, update_batch_stats, update_counts
+
+
+def ghost_batch_norm(
+    x: Float[Array, "..."],
+    stats: BatchStats,
+    scale: Float[Array, "*features"] | None = None,
+    bias: Float[Array, "*features"] | None = None,
+    *,
+    use_running_average: bool,
+    virtual_batch_size: int,
+    axis: int | Sequence[int] = -1,
+    momentum: float | Float[Array, ""] = 0.99,
+    mask: Bool[Array, "..."] | None = None,
+    axis_name: str | Sequence[str] | None = None,
+    **options: Any,
+) -> tuple[Float[Array, "..."], BatchStats]:
+    """x normalized in groups of `virtual_batch_size` examples, and the running statistics.
+
+    Each group of successive examples (along the first axis that isn't a feature axis) is normalized
+    as `jbn.batch_norm` does it, with statistics of its own. The running statistics move once, by
+    those of the whole batch, merged exactly from the groups'. In evaluation it is `jbn.batch_norm`.
+
+    Under `jit` with a batch sharded into whole groups, y takes no communication; the running
+    statistics take one small sum.
+
+    Args:
+        x, stats, scale, bias, use_running_average, axis, momentum, mask, options: as in
+            `jbn.batch_norm`.
+        axis_name: a mapped axis over which each group is spread.
+        virtual_batch_size: examples in a group; it divides their number.
+
+    Returns:
+        y and the running statistics, as `jbn.batch_norm` does. A group whose statistics aren't
+        finite, or come from fewer than two counted entries, has no part in the running ones.
+
+    Raises:
+        ValueError: `virtual_batch_size` doesn't divide the number of examples; and as
+            `jbn.batch_norm`.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn
+        >>> x = jnp.array([[1.0], [3.0], [10.0], [30.0]])
+        >>> y, stats = jbn.ghost_batch_norm(
+        ...     x, jbn.init_batch_stats(1), use_running_average=False, virtual_batch_size=2
+        ... )
+        >>> print(y.round(2).ravel())
+        [-1.  1. -1.  1.]
+
+    References:
+        Hoffer, Hubara and Soudry, 2017, Train longer, generalize better, arXiv:1705.08741.
+    """
+    if use_running_average:
+        return batch_norm(
+            x, stats, scale, bias, use_running_average=True, axis=axis, mask=mask, **options
+        )
+    feature_axes = canonical_axes("axis", axis, x.ndim)
+    reduction_axes = tuple(a for a in range(x.ndim) if a not in feature_axes)
+    if (
+        not reduction_axes
+        or virtual_batch_size < 1
+        or x.shape[reduction_axes[0]] % virtual_batch_size
+    ):
+        raise ValueError(
+            f"virtual_batch_size: found {virtual_batch_size}, wanted a divisor of the number of "
+            f"examples of x, whose shape is {x.shape}"
+        )
+    batch_axis = reduction_axes[0]
+
+    def grouped(value: Array) -> Array:
+        sizes = (value.shape[batch_axis] // virtual_batch_size, virtual_batch_size)
+        return value.reshape(value.shape[:batch_axis] + sizes + value.shape[batch_axis + 1 :])
+
+    def normalize_group(
+        x: Float[Array, "..."], mask: Bool[Array, "..."] | None
+    ) -> tuple[Float[Array, "..."], Moments]:
+        layer = {"axis": feature_axes, "mask": mask, "axis_name": axis_name, **options}
+        y, _ = batch_norm(x, stats, scale, bias, use_running_average=False, **layer)
+        # The same moments that batch_norm takes: in one program XLA computes them once.
+        return y, moments(x, reduction_axes, mask=mask, axis_name=axis_name)
+
+    mask = expand_mask(mask, x.shape)
+    if mask is not None:
+        rows = (*mask.shape[:batch_axis], x.shape[batch_axis], *mask.shape[batch_axis + 1 :])
+        mask = grouped(jnp.broadcast_to(mask, rows))
+    mask_axis = None if mask is None else batch_axis
+    over_groups = jax.vmap(normalize_group, (batch_axis, mask_axis), (batch_axis, 0))
+    y, parts = over_groups(grouped(x), mask)
+
+    counts = jnp.where(update_counts(parts), parts.count, 0)
+    whole = merge_batch_stats(BatchStats(parts.mean, parts.var), counts)
+    batch = Moments(counts.sum(0), whole.mean, whole.var)
+    return y.reshape(x.shape), update_batch_stats(stats, batch, momentum=momentum)
