@@ -33,11 +33,10 @@ def run(config: Config, out: Path, device: jax.Device, progress: Progress) -> di
             written to.
     """
     datasets = {name: load(arm.data) for name, arm in config.arms.items()}
-    summary: dict[str, Any] = {"name": config.name, "num_seeds": config.num_seeds, "arms": {}}
-    for name, arm in config.arms.items():
-        # What doesn't fit together fails here, before anything is written.
-        num_parameters = count_parameters(arm, datasets[name])
-        summary["arms"][name] = {"num_parameters": num_parameters}
+    # What doesn't fit together fails here, before anything is written.
+    num_parameters = {
+        name: count_parameters(arm, datasets[name]) for name, arm in config.arms.items()
+    }
     environment = describe_environment(device)
     environment["data_sha256"] = {
         arm.data.name: datasets[k].sha256 for k, arm in config.arms.items()
@@ -46,30 +45,30 @@ def run(config: Config, out: Path, device: jax.Device, progress: Progress) -> di
     if moved is not None:
         progress.say(f"{out} held an earlier run of this config; it is {moved} now")
     try:
-        _train_arms(config, datasets, summary, environment, out, progress)
+        _write_json(out / "config.json", config.model_dump(mode="json"))
+        _write_json(out / "environment.json", environment)
+        trained = _train_arms(config, datasets, out, progress)
+        summary = {
+            "name": config.name,
+            "num_seeds": config.num_seeds,
+            "arms": {k: {"num_parameters": num_parameters[k], **v} for k, v in trained.items()},
+        }
+        _write_json(out / "summary.json", summary)
     finally:
         (out / LOCK).unlink()
     return summary
 
 
 def _train_arms(
-    config: Config,
-    datasets: dict[str, Dataset],
-    summary: dict[str, Any],
-    environment: dict[str, Any],
-    out: Path,
-    progress: Progress,
-) -> None:
-    """Trains every arm, writes everything into the folder, and completes the summary."""
-    _write_json(out / "config.json", config.model_dump(mode="json"))
-    _write_json(out / "environment.json", environment)
+    config: Config, datasets: dict[str, Dataset], out: Path, progress: Progress
+) -> dict[str, dict[str, Any]]:
+    """Trains every arm, writes metrics and variables; returns each arm's part of the summary."""
     seeds = np.arange(config.seed, config.seed + config.num_seeds)
     with (out / "metrics.jsonl").open("x", encoding="utf-8") as metrics_file:
-        for name, arm in config.arms.items():
-            summary["arms"][name] |= _run_arm(
-                name, arm, datasets[name], seeds, out, metrics_file, progress
-            )
-    _write_json(out / "summary.json", summary)
+        return {
+            name: _run_arm(name, arm, datasets[name], seeds, out, metrics_file, progress)
+            for name, arm in config.arms.items()
+        }
 
 
 def prepare_folder(out: Path, config: Config) -> Path | None:

@@ -153,7 +153,10 @@ def test_a_mapped_axis_is_that_of_flax():
     variables = ours.init(KEY, X[0], False)
 
     def mapped(layer):
-        step = lambda x: layer.apply(variables, x, False, mutable=["batch_stats"])  # noqa: E731
+
+        def step(x):
+            return layer.apply(variables, x, False, mutable=["batch_stats"])
+
         return jax.jit(jax.vmap(step, axis_name="batch"))(X)
 
     assert_same(mapped(ours), mapped(flax))

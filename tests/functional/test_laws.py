@@ -342,7 +342,10 @@ def test_nothing_counted_gives_finite_results_and_gradients(norm):
 @with_and_without_mask
 def test_jit_equals_eager(norm, masked):
     x, scale, bias, mask = problem((2, 4, 3), 1, masked)
-    apply = lambda *a: norm.apply(*a, mask=mask, axis=1)  # noqa: E731
+
+    def apply(*a):
+        return norm.apply(*a, mask=mask, axis=1)
+
     close(jax.jit(apply)(x, scale, bias), apply(x, scale, bias))
 
 
@@ -352,7 +355,10 @@ def test_vmap_equals_a_loop(norm, masked):
     x, _, bias, mask = problem((4, 6, 3), -1, masked)
     scales = 1 + normal(4, 3, seed=1)
     masks = jnp.ones(x.shape, bool) if mask is None else mask
-    apply = lambda x, scale, mask: norm.apply(x, scale, bias, mask=mask)  # noqa: E731
+
+    def apply(x, scale, mask):
+        return norm.apply(x, scale, bias, mask=mask)
+
     looped = jnp.stack([apply(*args) for args in zip(x, scales, masks, strict=True)])
     close(jax.jit(jax.vmap(apply))(x, scales, masks), looped)
 

@@ -87,7 +87,10 @@ def over_vmap(names):
 
     def function(args, mask):
         sizes = (SHARDS,) if len(names) == 1 else (2, 2)
-        shard = lambda v: v.reshape(*sizes, N // SHARDS, FEATURES)  # noqa: E731
+
+        def shard(v):
+            return v.reshape(*sizes, N // SHARDS, FEATURES)
+
         mapped = train(axis_name=names[0] if len(names) == 1 else names)
         axes = ({k: 0 if k == "x" else None for k in args}, None if mask is None else 0)
         for name in reversed(names):
@@ -145,7 +148,10 @@ def test_sharded_jit_equals_the_whole_batch(spec, mask):
     devices = mesh(2, 2) if "b" in spec else mesh(SHARDS)
 
     def function(args, mask):
-        rows = lambda v: jax.lax.with_sharding_constraint(v, NamedSharding(devices, spec))  # noqa: E731
+
+        def rows(v):
+            return jax.lax.with_sharding_constraint(v, NamedSharding(devices, spec))
+
         return train()({**args, "x": rows(args["x"])}, mask if mask is None else rows(mask))
 
     assert_is_the_whole_batch(function, mask)
