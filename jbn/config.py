@@ -233,7 +233,7 @@ def _explain(model: type[BaseModel], details: Mapping[str, Any], prefix: str) ->
         case "extra_forbidden":
             return f"{path}: unknown key, {_suggestion(model, parts)}"
         case "missing":
-            return f"{path}: missing, wanted {_what(model, parts)}"
+            return f"{path}: missing, wanted text"  # the name: all else has a default
         case "value_error":
             return f"{path}: {details['ctx']['error']}"
         case "model_type":
@@ -248,12 +248,6 @@ def _explain(model: type[BaseModel], details: Mapping[str, Any], prefix: str) ->
             )
     wanted = details["msg"].removeprefix("Input should be ")
     return f"{path}: found {found!r}, wanted {wanted}"
-
-
-def _what(model: type[BaseModel], parts: Sequence[str]) -> str:
-    field = model.model_fields.get(parts[-1])
-    kind = getattr(field.annotation, "__name__", "a value") if field else "a value"
-    return {"str": "text", "int": "an integer", "float": "a number"}.get(kind, kind)
 
 
 def _suggestion(model: type[BaseModel], parts: Sequence[str]) -> str:

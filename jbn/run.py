@@ -32,7 +32,8 @@ def run(config: Config, out: Path, device: jax.Device, progress: Progress) -> di
         UserError: `out` holds something else than an earlier run of the same config, or can't be
             written to.
     """
-    datasets = {name: load(arm.data) for name, arm in config.arms.items()}
+    loaded = {data: load(data) for data in {arm.data for arm in config.arms.values()}}
+    datasets = {name: loaded[arm.data] for name, arm in config.arms.items()}
     # What doesn't fit together fails here, before anything is written.
     num_parameters = {
         name: count_parameters(arm, datasets[name]) for name, arm in config.arms.items()

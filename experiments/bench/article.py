@@ -95,20 +95,11 @@ def main() -> None:
         "keras": keras_trainer(config, dataset),
     }
     first = {name: seconds(train, 0)[0] for name, train in trainers.items()}
-    timed = {
-        name: np.asarray(pairs)
-        for name, pairs in zip(
-            trainers,
-            zip(
-                *[
-                    [seconds(train, seed) for train in trainers.values()]
-                    for seed in range(1, NUM_PAIRS + 1)
-                ],
-                strict=True,
-            ),
-            strict=True,
-        )
-    }
+    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in trainers}
+    for seed in range(1, NUM_PAIRS + 1):
+        for name, train in trainers.items():
+            pairs[name].append(seconds(train, seed))
+    timed = {name: np.asarray(measured) for name, measured in pairs.items()}
     ratio = timed["keras"][:, 0] / timed["jbn"][:, 0]
     result = {
         "command": "python experiments/bench/article.py",

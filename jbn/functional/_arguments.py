@@ -78,6 +78,12 @@ def canonical_axes(name: str, axes: int | Sequence[int], ndim: int) -> tuple[int
     return tuple(sorted(axis % ndim for axis in given))
 
 
+def split_axes(axis: int | Sequence[int], ndim: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The feature axes, and all others, which statistics are taken over."""
+    feature_axes = canonical_axes("axis", axis, ndim)
+    return feature_axes, tuple(a for a in range(ndim) if a not in feature_axes)
+
+
 def num_reduced(shape: tuple[int, ...], reduction_axes: tuple[int, ...]) -> int:
     """The number of entries that a reduction makes one of."""
     return math.prod(shape[axis] for axis in reduction_axes)

@@ -12,13 +12,13 @@ from jaxtyping import Array, Bool, Float
 from jbn.functional._arguments import (
     NamedAxis,
     accumulation_dtype,
-    canonical_axes,
     check_floating,
     check_range,
     check_shape,
     expand_mask,
     named_axis,
     num_reduced,
+    split_axes,
 )
 from jbn.functional._moments import Moments, ShiftedMoments, shifted_moments
 from jbn.functional._normalize import normalize
@@ -98,8 +98,7 @@ def batch_norm(
     """
     x = jnp.asarray(x)
     check_floating("x", x)
-    feature_axes = canonical_axes("axis", axis, x.ndim)
-    reduction_axes = tuple(a for a in range(x.ndim) if a not in feature_axes)
+    feature_axes, reduction_axes = split_axes(axis, x.ndim)
     features = tuple(x.shape[a] for a in feature_axes)
     if not isinstance(stats, BatchStats):
         raise TypeError(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jbn.functional._arguments import canonical_axes, expand_mask
+from jbn.functional._arguments import expand_mask, split_axes
 from jbn.functional._batch import batch_norm
 from jbn.functional._moments import Moments, moments
 from jbn.functional._stats import BatchStats, merge_batch_stats, update_batch_stats, update_counts
@@ -66,8 +66,7 @@ def ghost_batch_norm(
         return batch_norm(
             x, stats, scale, bias, use_running_average=True, axis=axis, mask=mask, **options
         )
-    feature_axes = canonical_axes("axis", axis, x.ndim)
-    reduction_axes = tuple(a for a in range(x.ndim) if a not in feature_axes)
+    feature_axes, reduction_axes = split_axes(axis, x.ndim)
     if (
         not reduction_axes
         or virtual_batch_size < 1

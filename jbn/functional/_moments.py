@@ -35,7 +35,7 @@ class Moments(NamedTuple):
 class ShiftedMoments(NamedTuple):
     """Moments whose mean is the unevaluated sum `shift + offset`: twice the digits of one float."""
 
-    count: Float[Array, "..."]  # type: ignore[assignment]
+    count: Float[Array, "..."]  # type: ignore[assignment]  # likewise
     shift: Float[Array, "..."]
     offset: Float[Array, "..."]
     var: Float[Array, "..."]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jbn.functional._arguments import canonical_axes, check_range
+from jbn.functional._arguments import check_range, split_axes
 from jbn.functional._batch import batch_norm
 from jbn.functional._moments import moments
 from jbn.functional._stats import BatchStats
@@ -117,8 +117,7 @@ def batch_renorm(
     if use_running_average:
         return batch_norm(x, stats, scale, bias, use_running_average=True, **layer)
 
-    feature_axes = canonical_axes("axis", axis, x.ndim)
-    reduction_axes = tuple(a for a in range(x.ndim) if a not in feature_axes)
+    _, reduction_axes = split_axes(axis, x.ndim)
     # The same moments that batch_norm takes: in one program XLA computes them once.
     batch = moments(lax.stop_gradient(x), reduction_axes, mask=mask, axis_name=axis_name)
     dtype = batch.mean.dtype

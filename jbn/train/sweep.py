@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from flax.errors import FlaxError
@@ -45,12 +45,9 @@ def compile_sweep(config: ArmConfig, dataset: Dataset, seeds: Int[Array, " seeds
     train, val, test = jax.device_put((dataset.train, dataset.val, dataset.test))
     init_keys, order_keys = jax.jit(jax.vmap(lambda seed: run_keys(jax.random.key(seed))))(seeds)
 
-    def lanes(function: Callable[..., Any], *in_axes: int | None) -> Callable[..., Any]:
-        return jax.vmap(function, in_axes)
-
-    init = lanes(make_init(config, dataset.num_classes), 0, None, None)
-    chunk = lanes(make_train_chunk(config, dataset.num_classes), 0, None, None, 0, None)
-    evaluate = lanes(make_evaluate(config, dataset.num_classes), 0, None, None)
+    init = jax.vmap(make_init(config, dataset.num_classes), (0, None, None))
+    chunk = jax.vmap(make_train_chunk(config, dataset.num_classes), (0, None, None, 0, None))
+    evaluate = jax.vmap(make_evaluate(config, dataset.num_classes), (0, None, None))
 
     state = jax.eval_shape(init, init_keys, train, hypers)
     compiled_init = jax.jit(init).lower(init_keys, train, hypers).compile()
