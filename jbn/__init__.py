@@ -1,8 +1,8 @@
 """jbn: normalization for JAX.
 
 Functions (`import jbn` imports JAX and jaxtyping alone): `batch_norm`, `batch_renorm`,
-`renorm_limits`, `ghost_batch_norm`, `domain_batch_norm`, `moments`, `normalize`,
-`init_batch_stats`, `update_batch_stats`, `update_counts`, `merge_batch_stats`,
+`renorm_limits`, `ghost_batch_norm`, `domain_batch_norm`, `moments`, `merge_moments`,
+`normalize`, `init_batch_stats`, `update_batch_stats`, `update_counts`, `merge_batch_stats`,
 `interpolate_batch_stats`, `ema_momentum`, `effective_num_batches`, and the tuples `BatchStats` and
 `Moments`. Flax modules: `jbn.linen` and `jbn.nnx`. Compiled training: `jbn.train`. A finished run
 of the `jbn` command: `load_run`.
@@ -15,6 +15,7 @@ from jbn.functional._batch import batch_norm as batch_norm
 from jbn.functional._domain import domain_batch_norm as domain_batch_norm
 from jbn.functional._ghost import ghost_batch_norm as ghost_batch_norm
 from jbn.functional._moments import Moments as Moments
+from jbn.functional._moments import merge_moments as merge_moments
 from jbn.functional._moments import moments as moments
 from jbn.functional._normalize import normalize as normalize
 from jbn.functional._renorm import RenormLimits as RenormLimits

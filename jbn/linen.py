@@ -18,9 +18,10 @@ class BatchNorm(nn.BatchNorm):
     zero. In other words: scale is gamma, bias is beta, `use_bias` and `use_scale` are Keras's
     `center` and `scale`, the running mean and var are its moving mean and moving variance.
 
-    It differs from Flax's in what it refuses and what it guards: complex x, a momentum outside 0 to
-    1 and, in training, one value per channel are errors; a channel whose batch isn't finite, or has
-    fewer than two counted entries, keeps its running statistics.
+    It differs from Flax's in what it refuses and what it guards: a momentum outside 0 to 1, a real
+    `dtype` for a complex x and, in training, one value per channel are errors; a channel whose
+    batch isn't finite, or has fewer than two counted entries, keeps its running statistics. The
+    running mean of a complex x is complex from `init` on (Flax's from the first step on).
 
     Variables: `params/{scale, bias}` and `batch_stats/{mean, var}`, each of shape `(features,)`.
 
@@ -79,7 +80,10 @@ class BatchNorm(nn.BatchNorm):
         feature_axes = canonical_axes("axis", self.axis, jnp.ndim(x))
         features = tuple(jnp.shape(x)[axis] for axis in feature_axes)
         stats_dtype = jnp.float32 if self.force_float32_reductions else self.param_dtype
-        mean = self.variable("batch_stats", "mean", jnp.zeros, features, stats_dtype)
+        mean_dtype = (
+            jnp.promote_types(stats_dtype, jnp.complex64) if jnp.iscomplexobj(x) else stats_dtype
+        )
+        mean = self.variable("batch_stats", "mean", jnp.zeros, features, mean_dtype)
         var = self.variable("batch_stats", "var", jnp.ones, features, stats_dtype)
         scale = (
             self.param("scale", self.scale_init, features, self.param_dtype)
@@ -99,7 +103,7 @@ class BatchNorm(nn.BatchNorm):
         initializing = self.is_initializing()
         y, stats = batch_norm(
             x,
-            BatchStats(mean.value, var.value),
+            BatchStats(mean.value.astype(mean_dtype), var.value),
             scale,
             bias,
             use_running_average=bool(

@@ -20,9 +20,10 @@ class BatchNorm(nnx.BatchNorm):
     zero. In other words: scale is gamma, bias is beta, `use_bias` and `use_scale` are Keras's
     `center` and `scale`, the running mean and var are its moving mean and moving variance.
 
-    It differs from Flax's in what it refuses and what it guards: complex x, a momentum outside 0 to
-    1 and, in training, one value per channel are errors; a channel whose batch isn't finite, or has
-    fewer than two counted entries, keeps its running statistics.
+    It differs from Flax's in what it refuses and what it guards: a momentum outside 0 to 1, a real
+    `dtype` for a complex x and, in training, one value per channel are errors; a channel whose
+    batch isn't finite, or has fewer than two counted entries, keeps its running statistics; the
+    running mean of a complex x is complex from the first step on (Flax's loses the imaginary part).
 
     Variables: `scale` and `bias` (`nnx.Param`), `mean` and `var` (`nnx.BatchStat`, float32), each
     of shape `(num_features,)`.
@@ -83,7 +84,10 @@ class BatchNorm(nnx.BatchNorm):
                 "call, or by model.train() and model.eval()"
             ),
         )
-        stats = BatchStats(self.mean[...], self.var[...])
+        mean, var = self.mean[...], self.var[...]
+        if jnp.iscomplexobj(x):
+            mean = mean.astype(jnp.promote_types(mean.dtype, jnp.complex64))
+        stats = BatchStats(mean, var)
         scale = None if self.scale is None else self.scale[...]
         bias = None if self.bias is None else self.bias[...]
         promoted = self.promote_dtype((x, *stats, scale, bias), dtype=self.dtype)
@@ -104,5 +108,7 @@ class BatchNorm(nnx.BatchNorm):
         )
         if not use_running_average:
             # NNX may hold the variables by reference, where a derivative must not reach them.
-            self.mean[...], self.var[...] = jax.lax.stop_gradient(stats)
+            mean, var = jax.lax.stop_gradient(stats)
+            self.mean.set_value(mean)
+            self.var.set_value(var)
         return y

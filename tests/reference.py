@@ -24,27 +24,47 @@ def reduction_axes(ndim, axis):
 
 
 def batch_norm(x, scale=None, bias=None, *, epsilon=1e-5, mask=None, axis=-1):
-    """y = (x - mean) / sqrt(var + epsilon) * scale + bias; 0 where a masked x is not finite."""
-    x, axes, counted, readable = _prepare(x, mask, axis)
-    count = np.maximum(counted.sum(axes, keepdims=True), 1)
-    mean = np.where(counted, x, 0).sum(axes, keepdims=True) / count
-    var = np.where(counted, (x - mean) ** 2, 0).sum(axes, keepdims=True) / count
+    """y = (x - mean) / sqrt(var + epsilon) * scale + bias; 0 where a masked x is too large."""
+    x, axes, weights, readable = _prepare(x, mask, axis)
+    total = _total(weights, axes)
+    mean = np.where(weights > 0, weights * x, 0).sum(axes, keepdims=True) / total
+    squares = np.abs(x - mean) ** 2
+    var = np.where(weights > 0, weights * squares, 0).sum(axes, keepdims=True) / total
     y = (x - mean) / np.sqrt(var + epsilon)
     y = y * _beside(x, axes, scale, 1) + _beside(x, axes, bias, 0)
     return Normalized(np.where(readable, y, 0), mean, var)
 
 
 def batch_norm_vjp(x, dy, scale=None, *, epsilon=1e-5, mask=None, axis=-1):
-    """The cotangents (dx, dscale, dbias) of y's cotangent dy, by the textbook formula."""
+    """The cotangents (dx, dscale, dbias) of y's cotangent dy, by the textbook formula; x real."""
     _, mean, var = batch_norm(x, epsilon=epsilon, mask=mask, axis=axis)
-    x, axes, counted, readable = _prepare(x, mask, axis)
-    count = np.maximum(counted.sum(axes, keepdims=True), 1)
+    x, axes, weights, readable = _prepare(x, mask, axis)
     r = 1 / np.sqrt(var + epsilon)
     x_hat = (x - mean) * r
     dy = np.where(readable, np.asarray(dy, np.float64), 0)
     dbias, dscale = dy.sum(axes, keepdims=True), (dy * x_hat).sum(axes, keepdims=True)
-    dx = dy - np.where(counted, (dbias + x_hat * dscale) / count, 0)
+    share = weights / _total(weights, axes)
+    dx = dy - np.where(weights > 0, share * (dbias + x_hat * dscale), 0)
     return dx * r * _beside(x, axes, scale, 1), dscale.squeeze(axes), dbias.squeeze(axes)
+
+
+def ghost_batch_norm(x, scale=None, bias=None, *, num_groups, mask=None, axis=-1, **options):
+    """`batch_norm` of each group of examples; mean and variance repeat within a group."""
+    batch_axis = min(reduction_axes(np.ndim(x), axis))
+    parts = _groups(batch_axis, num_groups, x, mask)
+    normalized = [batch_norm(x, scale, bias, mask=m, axis=axis, **options) for x, m in parts]
+    y, mean, var = (np.concatenate(values, batch_axis) for values in zip(*normalized, strict=True))
+    repeats = y.shape[batch_axis] // num_groups
+    return Normalized(y, np.repeat(mean, repeats, batch_axis), np.repeat(var, repeats, batch_axis))
+
+
+def ghost_batch_norm_vjp(x, dy, scale=None, *, num_groups, mask=None, axis=-1, **options):
+    """As `batch_norm_vjp`; scale and bias act on all groups, so their cotangents add up."""
+    batch_axis = min(reduction_axes(np.ndim(x), axis))
+    parts = _groups(batch_axis, num_groups, x, dy, mask)
+    vjps = [batch_norm_vjp(x, dy, scale, mask=m, axis=axis, **options) for x, dy, m in parts]
+    dx, dscale, dbias = zip(*vjps, strict=True)
+    return np.concatenate(dx, batch_axis), sum(dscale), sum(dbias)
 
 
 def running(old, batch, momentum):
@@ -53,15 +73,28 @@ def running(old, batch, momentum):
 
 
 def _prepare(x, mask, axis):
-    x = np.asarray(x, np.float64)
-    counted = np.broadcast_to(True if mask is None else np.asarray(mask), x.shape)
-    readable = counted | np.isfinite(x)
-    return np.where(readable, x, 0), reduction_axes(x.ndim, axis), counted, readable
+    x = np.asarray(x, np.complex128 if np.iscomplexobj(x) else np.float64)
+    weights = np.broadcast_to(1.0 if mask is None else np.asarray(mask, np.float64), x.shape)
+    readable = (weights > 0) | (np.abs(x) < 1e19)
+    return np.where(readable, x, 0), reduction_axes(x.ndim, axis), weights, readable
+
+
+def _total(weights, axes):
+    total = weights.sum(axes, keepdims=True)
+    return np.where(total > 0, total, 1)
+
+
+def _groups(batch_axis, num_groups, x, *others):
+    """x and the others, one of which may be None or broadcast to x, in parts along the axis."""
+    arrays = [np.asarray(x)] + [
+        np.broadcast_to(True if other is None else other, np.shape(x)) for other in others
+    ]
+    return zip(*(np.split(array, num_groups, batch_axis) for array in arrays), strict=True)
 
 
 def _beside(x, axes, value, default):
     shape = [1 if a in axes else size for a, size in enumerate(x.shape)]
-    return default if value is None else np.asarray(value, np.float64).reshape(shape)
+    return default if value is None else np.asarray(value, x.dtype).reshape(shape)
 
 
 def plain_batch_norm(
@@ -73,9 +106,11 @@ def plain_batch_norm(
     if use_running_average:
         mean, var = (value.reshape(shape) for value in stats)
     else:
-        counted = jnp.broadcast_to(True if mask is None else mask, x.shape)
-        mean = jnp.mean(x, axes, keepdims=True, where=counted)
-        var = jnp.mean((x - mean) ** 2, axes, keepdims=True, where=counted)
+        weights = jnp.broadcast_to(1 if mask is None else mask, x.shape).astype(x.dtype)
+        share = weights / jnp.sum(weights, axes, keepdims=True)
+        mean = jnp.sum(share * x, axes, keepdims=True)
+        squares = (x - mean) * jnp.conj(x - mean)
+        var = jnp.real(jnp.sum(share * squares, axes, keepdims=True))
         stats = jbn.BatchStats(
             *(
                 momentum * old + (1 - momentum) * batch.reshape(old.shape)

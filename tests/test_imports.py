@@ -16,7 +16,7 @@ NORMS = {"functional", "linen", "nnx"}
 LEARNING = {*NORMS, "config", "models", "data", "train"}
 SHELL = {*LEARNING, "checkpoint", "environment", "progress"}
 ROOMS = {
-    "functional": (set(), {"jax", "jaxtyping"}),
+    "functional": (set(), {"jax", "jaxtyping", "numpy"}),
     "linen": ({"functional"}, {"jax", "jaxtyping", "flax"}),
     "nnx": ({"functional"}, {"jax", "jaxtyping", "flax"}),
     "config": (set(), {"pydantic"}),

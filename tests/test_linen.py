@@ -135,6 +135,29 @@ def test_masks_are_those_of_flax(mask_dtype):
     assert_same(evaluate(ours, variables, X, mask=mask), evaluate(flax, variables, X, mask=mask))
 
 
+@pytest.mark.parametrize("param_dtype", [jnp.float32, jnp.complex64])
+def test_complex_input_is_taken_as_flax_takes_it(param_dtype):
+    """But for the running mean, which is complex from the start: Flax's becomes so by a step."""
+    flax, ours = layers(momentum=0.5, param_dtype=param_dtype, scale_init=nn.initializers.ones)
+    x = X + 1j * jnp.flip(X)
+    variables = ours.init(KEY, x, False)
+    assert variables["batch_stats"]["mean"].dtype == jnp.complex64
+    (y, updates), wanted = train(ours, variables, x), train(flax, flax.init(KEY, x, False), x)
+    complex_close((y, updates), (wanted[0], wanted[1]))
+    trained = {**flax.init(KEY, x, False), **wanted[1]}
+    complex_close(evaluate(ours, trained, x), evaluate(flax, trained, x))
+    complex_close(train(ours, flax.init(KEY, x, False), x), wanted)
+
+
+def complex_close(actual, wanted, tolerance=4e-6):
+    assert leaves(actual) == leaves(wanted)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance),
+        actual,
+        wanted,
+    )
+
+
 def test_gradients_are_those_of_flax():
     def gradients(layer):
         def loss(params, x):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import jbn.linen
 import jbn.nnx
 
 X = 2 + 3 * jnp.asarray(np.random.default_rng(0).normal(size=(8, 5, 4)), jnp.float32)
@@ -269,3 +270,15 @@ def test_numbers_are_those_of_keras_over_several_steps():
     close(ours.var[...], theirs.moving_variance.value)
     ours.eval()
     close(ours(X), theirs(X, training=False))
+
+
+def test_the_running_mean_of_complex_input_keeps_its_imaginary_part():
+    """Flax's loses it."""
+    x = X + 1j * jnp.flip(X)
+    layer = jbn.nnx.BatchNorm(X.shape[-1], momentum=0.5, rngs=nnx.Rngs(0))
+    y = layer(x)
+    linen = jbn.linen.BatchNorm(momentum=0.5, use_running_average=False)
+    wanted, updates = linen.apply(linen.init(jax.random.key(0), x), x, mutable=["batch_stats"])
+    np.testing.assert_array_equal(y, wanted)
+    np.testing.assert_array_equal(layer.mean[...], updates["batch_stats"]["mean"])
+    assert layer(x, use_running_average=True).dtype == jnp.complex64

@@ -1,5 +1,6 @@
 """Arguments made canonical, or an error that says which one, what was found and what was wanted."""
 
+import functools
 import math
 import operator
 from collections.abc import Sequence
@@ -7,9 +8,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Inexact
 
 
 class NamedAxis(NamedTuple):
@@ -24,8 +26,8 @@ class NamedAxis(NamedTuple):
             return 1
         return lax.psum(1, self.name, axis_index_groups=self.index_groups)
 
-    def sum(self, terms: Sequence[Float[Array, "..."]]) -> tuple[Float[Array, "..."], ...]:
-        """Terms of one shape, each summed over the axis, in one collective."""
+    def sum(self, terms: Sequence[Inexact[Array, "..."]]) -> tuple[Inexact[Array, "..."], ...]:
+        """Terms of one shape and dtype, each summed over the axis, in one collective."""
         if self.name is None:
             return tuple(terms)
         return tuple(lax.psum(jnp.stack(terms), self.name, axis_index_groups=self.index_groups))
@@ -58,10 +60,15 @@ def named_axis(
     return named
 
 
-def accumulation_dtype(*dtypes: DTypeLike | None) -> jnp.dtype:
-    """The dtype of statistics: float64 if any of `dtypes` is, else float32."""
-    double = any(dtype is not None and jnp.dtype(dtype) == jnp.float64 for dtype in dtypes)
-    return jnp.dtype(jnp.float64 if double else jnp.float32)
+def accumulation_dtype(*dtypes: DTypeLike) -> jnp.dtype:
+    """The dtype to compute in: float32, or what is wider among `dtypes`, complex ones included."""
+    # NumPy's rules, for JAX's would refuse to mix dtypes where the user has made them strict.
+    return functools.reduce(np.promote_types, [np.dtype(d) for d in dtypes], np.dtype(np.float32))
+
+
+def real_dtype(dtype: DTypeLike) -> jnp.dtype:
+    """The dtype of the real part."""
+    return jnp.dtype(jnp.finfo(dtype).dtype)
 
 
 def canonical_axes(name: str, axes: int | Sequence[int], ndim: int) -> tuple[int, ...]:
@@ -89,20 +96,23 @@ def num_reduced(shape: tuple[int, ...], reduction_axes: tuple[int, ...]) -> int:
     return math.prod(shape[axis] for axis in reduction_axes)
 
 
-def check_floating(name: str, x: Array) -> None:
-    """Raises unless x is an array of a real floating dtype."""
-    if x is None:
+def check_floating(name: str, value: Array, *, complex_too: bool) -> None:
+    """Raises unless the value is an array of a floating dtype: a real one, or a complex one too."""
+    if value is None:
         raise TypeError(f"{name}: found None, wanted an array")
-    if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
+    dtype = jnp.result_type(value)
+    if not jnp.issubdtype(dtype, jnp.inexact if complex_too else jnp.floating):
+        wanted = "bfloat16, float16, float32, float64" + (
+            " or a complex one" if complex_too else ""
+        )
         raise TypeError(
-            f"{name}: found dtype {jnp.result_type(x)}, wanted bfloat16, float16, float32 or "
-            f"float64; cast it first, e.g. {name}.astype(jnp.float32)"
+            f"{name}: found dtype {dtype}, wanted {wanted}; cast it first, e.g. "
+            f"{name}.astype(jnp.float32)"
         )
 
 
 def check_shape(name: str, value: Array, wanted: tuple[int, ...]) -> None:
-    """Raises unless the value has a real floating dtype and the wanted shape."""
-    check_floating(name, value)
+    """Raises unless the value has the wanted shape."""
     if jnp.shape(value) != wanted:
         raise ValueError(
             f"{name}: found shape {jnp.shape(value)}, wanted {wanted}, the sizes of x along its "
@@ -124,23 +134,3 @@ def check_range(name: str, value: Any, low: float, high: float) -> None:
         raise TypeError(f"{name}: found {value!r}, {wanted}") from None
     if not inside:
         raise ValueError(f"{name}: found {value}, {wanted}")
-
-
-def expand_mask(mask: Array | None, shape: tuple[int, ...]) -> Bool[Array, "..."] | None:
-    """The mask with as many dimensions as x has, each of size 1 or x's."""
-    if mask is None:
-        return None
-    mask = jnp.asarray(mask)
-    if mask.dtype != jnp.bool_:
-        raise TypeError(
-            f"mask: found dtype {mask.dtype}, wanted bool, True where an entry counts; "
-            "make it one, e.g. mask != 0"
-        )
-    expanded = (1,) * (len(shape) - mask.ndim) + mask.shape
-    if len(expanded) != len(shape) or any(
-        m not in (1, s) for m, s in zip(expanded, shape, strict=True)
-    ):
-        raise ValueError(
-            f"mask: found shape {mask.shape}, wanted one that broadcasts to x's {shape}"
-        )
-    return mask.reshape(expanded)

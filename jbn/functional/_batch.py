@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, Inexact
 
 from jbn.functional._arguments import (
     NamedAxis,
@@ -15,31 +15,32 @@ from jbn.functional._arguments import (
     check_floating,
     check_range,
     check_shape,
-    expand_mask,
     named_axis,
     num_reduced,
+    real_dtype,
     split_axes,
 )
+from jbn.functional._mask import Mask, counts, expand_mask, weighted
 from jbn.functional._moments import Moments, ShiftedMoments, shifted_moments
 from jbn.functional._normalize import normalize
 from jbn.functional._stats import BatchStats, update_batch_stats
 
 
 def batch_norm(
-    x: Float[Array, "..."],
+    x: Inexact[Array, "..."],
     stats: BatchStats,
-    scale: Float[Array, "*features"] | None = None,
-    bias: Float[Array, "*features"] | None = None,
+    scale: Inexact[Array, "*features"] | None = None,
+    bias: Inexact[Array, "*features"] | None = None,
     *,
     use_running_average: bool,
     axis: int | Sequence[int] = -1,
     momentum: float | Float[Array, ""] = 0.99,
     epsilon: float | Float[Array, ""] = 1e-5,
-    mask: Bool[Array, "..."] | None = None,
+    mask: Mask | None = None,
     axis_name: str | Sequence[str] | None = None,
     axis_index_groups: Sequence[Sequence[int]] | None = None,
     dtype: DTypeLike | None = None,
-) -> tuple[Float[Array, "..."], BatchStats]:
+) -> tuple[Inexact[Array, "..."], BatchStats]:
     """x normalized per feature, and the running statistics after it.
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
@@ -48,28 +49,32 @@ def batch_norm(
     statistics move towards them: momentum * old + (1 - momentum) * batch. With
     `use_running_average` they are the running ones, which stay as they are.
 
-    Float32 in training: y is within 1e-6, and its gradient within 1e-5, of float64's (relative to
-    max(1, |value|)) up to |mean| / std = 1e5; within 5e-6 where every 16th entry, and no other, is
-    an outlier. With running statistics the mean is one float32
-    number, so y is off by up to 6e-8 * |mean| / std. A bfloat16 or float16 y is within one unit in
-    the last place of max(1, |y|). Nothing of x's size is kept for the backward pass but x.
+    Float32 in training, up to |mean| / std = 1e5: y is within 1e-6 of float64's, relative to
+    max(1, |y|) (5e-6 where every 16th entry, and no other, is an outlier); and x's cotangent is
+    within 1e-6 of the largest |scale * dy| / sqrt(var + epsilon) of its channel, dy being y's. With
+    running statistics the mean is one float32 number, so y is off by up to 6e-8 * |mean| / std. A
+    bfloat16 or float16 y is within one unit in the last place of max(1, |y|). Nothing of x's size
+    is kept for the backward pass but x.
 
     Args:
-        x: data of any shape; a floating dtype.
+        x: data of any shape; a floating dtype, real or complex.
         stats: running statistics, of the shape of x along `axis`: `(features,)` for a single axis.
+            A complex x has a complex mean: `init_batch_stats(num_features, jnp.complex64)`.
         scale: γ, of the same shape. None is 1.
         bias: β, of the same shape. None is 0.
         use_running_average: False in training, True in evaluation. A Python bool.
         axis: the feature axis, or several (their sizes in x's order), with statistics of their own.
         momentum: the weight of the old running value, from 0 to 1 (PyTorch's is one minus this).
         epsilon: added to the variance before the root. It and the momentum may be traced.
-        mask: True where an entry counts; broadcastable to x. Entries that don't count are
-            normalized with the statistics of the others; where they hold NaN or infinity, y is 0.
+        mask: True where an entry counts; or, as floating numbers that aren't negative, how often
+            it counts: an entry of weight 2 is as good as two. Broadcastable to x. Entries that
+            don't count are normalized with the statistics of the others; where they hold NaN,
+            infinity or numbers beyond 1e19, y is 0. Differentiation takes the mask for constant.
         axis_name: a mapped axis, or several, over which the batch is spread (of `jax.vmap` or
             `jax.shard_map`). Under `jit` with a sharded batch the statistics are global without it.
         axis_index_groups: groups of indices of that axis that share statistics; where `lax.psum`
             takes them (`jax.shard_map` with `check_vma=False`).
-        dtype: of y. None is x's.
+        dtype: of y. None is x's; complex if x is.
 
     Returns:
         y: x's shape, `dtype`.
@@ -77,8 +82,8 @@ def batch_norm(
             whose batch isn't finite, or has fewer than two counted entries, keeps its old values.
 
     Raises:
-        TypeError: x, scale, bias or stats have no floating dtype, the mask isn't boolean, or stats
-            is no `BatchStats`.
+        TypeError: x, scale, bias or stats have no floating dtype, or a complex one where x is real;
+            the mask is neither boolean nor floating; or stats is no `BatchStats`.
         ValueError: an axis is out of range or repeated, a shape doesn't fit x, `axis_name` isn't
             bound, momentum or epsilon is out of range, or training has one value per channel.
 
@@ -97,7 +102,8 @@ def batch_norm(
         Ioffe and Szegedy, 2015, arXiv:1502.03167.
     """
     x = jnp.asarray(x)
-    check_floating("x", x)
+    check_floating("x", x, complex_too=True)
+    is_complex = jnp.iscomplexobj(x)
     feature_axes, reduction_axes = split_axes(axis, x.ndim)
     features = tuple(x.shape[a] for a in feature_axes)
     if not isinstance(stats, BatchStats):
@@ -110,28 +116,32 @@ def batch_norm(
             f"use_running_average: found {use_running_average!r}, wanted True or False: a Python "
             "bool, since the two are different programs"
         )
-    check_shape("stats.mean", stats.mean, features)
-    check_shape("stats.var", stats.var, features)
-    for name, value in [("scale", scale), ("bias", bias)]:
-        if value is not None:
-            check_shape(name, value, features)
+    for name, value in [("stats.mean", stats.mean), ("stats.var", stats.var)]:
+        check_floating(name, value, complex_too=is_complex and name == "stats.mean")
+        check_shape(name, value, features)
+    for name, parameter in [("scale", scale), ("bias", bias)]:
+        if parameter is not None:
+            check_floating(name, parameter, complex_too=is_complex)
+            check_shape(name, parameter, features)
     check_range("momentum", momentum, 0.0, 1.0)
     check_range("epsilon", epsilon, 0.0, float("inf"))
     mask = expand_mask(mask, x.shape)
     dtype = jnp.dtype(x.dtype if dtype is None else dtype)
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(f"dtype: found {dtype}, wanted a floating one or None")
-    accumulated = accumulation_dtype(x.dtype, dtype)
+    if not jnp.issubdtype(dtype, jnp.complexfloating if is_complex else jnp.inexact):
+        wanted = "a complex one, as x has," if is_complex else "a floating one"
+        raise TypeError(f"dtype: found {dtype}, wanted {wanted} or None")
+    accumulated = accumulation_dtype(x.dtype, real_dtype(dtype))
+    real = real_dtype(accumulated)
 
+    beside_x = tuple(size if a in feature_axes else 1 for a, size in enumerate(x.shape))
     scale = jnp.ones(features, accumulated) if scale is None else scale
     bias = jnp.zeros(features, accumulated) if bias is None else bias
-    beside_x = tuple(size if a in feature_axes else 1 for a, size in enumerate(x.shape))
-    mean, var, scale, bias = (
-        jnp.asarray(value, accumulated).reshape(beside_x) for value in (*stats, scale, bias)
-    )
-    epsilon = jnp.asarray(epsilon, accumulated)
+    scale, bias = (jnp.asarray(v, accumulated).reshape(beside_x) for v in (scale, bias))
+    epsilon = jnp.asarray(epsilon, real)
 
     if use_running_average:
+        mean = jnp.asarray(stats.mean, accumulated).reshape(beside_x)
+        var = jnp.asarray(stats.var, real).reshape(beside_x)
         normalized = jax.checkpoint(_normalize_by_running, prevent_cse=False, static_argnums=7)
         return normalized(x, mean, var, scale, bias, epsilon, mask, dtype), stats
 
@@ -156,21 +166,21 @@ def _normalize_by_running(x, mean, var, scale, bias, epsilon, mask, dtype):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(5, 6, 7))
 def _normalize_by_batch(
-    x: Float[Array, "..."],
-    scale: Float[Array, "..."],
-    bias: Float[Array, "..."],
+    x: Inexact[Array, "..."],
+    scale: Inexact[Array, "..."],
+    bias: Inexact[Array, "..."],
     epsilon: Float[Array, ""],
-    mask: Bool[Array, "..."] | None,
+    mask: Mask | None,
     reduction_axes: tuple[int, ...],
     named: NamedAxis,
     dtype: jnp.dtype,
-) -> tuple[Float[Array, "..."], ShiftedMoments]:
+) -> tuple[Inexact[Array, "..."], ShiftedMoments]:
     """y and the statistics of x, for parameters in the accumulation dtype, shaped to broadcast."""
     x_dtype = x.dtype
     x, readable = _without_unreadable(x.astype(scale.dtype), mask)
     moments = shifted_moments(x, reduction_axes, mask, named)
     center, rest = _split_mean(moments, x_dtype, dtype)
-    factor = lax.rsqrt(moments.var + epsilon) * scale
+    factor = lax.rsqrt(moments.var + epsilon).astype(x.dtype) * scale
     # Not (x - center - rest): XLA makes one subtraction of two, and the digits are gone.
     y = (x - center) * factor + (bias - rest * factor)
     return _zero_unless(readable, y).astype(dtype), moments
@@ -190,8 +200,8 @@ def _normalize_by_batch_jvp(reduction_axes, named, dtype, primals, tangents):
         functools.partial(_differential, reduction_axes, named, dtype), prevent_cse=False
     )
     dy, doffset, dvar = differential(x, moments, scale, epsilon, mask, *tangents[:4])
-    zeros = jnp.zeros_like(moments.count)
-    return (y, moments), (dy, ShiftedMoments(zeros, zeros, doffset, dvar))
+    dcount, dshift = jnp.zeros_like(moments.count), jnp.zeros_like(moments.shift)
+    return (y, moments), (dy, ShiftedMoments(dcount, dshift, doffset, dvar))
 
 
 def _differential(
@@ -199,29 +209,32 @@ def _differential(
 ):
     """dy, dmean and dvar, linear in dx, dscale, dbias and depsilon.
 
-    With r = 1 / sqrt(var + epsilon), x̂ = (x - mean) * r, m = Σdx / n and p = Σdx·x̂ / n:
+    With r = 1 / sqrt(var + epsilon), x̂ = (x - mean) * r, m = Σdx / n and p = Re Σdx·x̂* / n:
     dmean = m, dvar = 2 p / r,
     dy = scale r (dx - m - x̂ p) + x̂ (dscale - scale r² depsilon / 2) + dbias.
     """
     center, rest = _split_mean(moments, x.dtype, dtype)
     x, readable = _without_unreadable(x.astype(scale.dtype), mask)
     dx = dx.astype(scale.dtype)
-    r = lax.rsqrt(moments.var + epsilon)
+    real_r = lax.rsqrt(moments.var + epsilon)
+    r = real_r.astype(x.dtype)
     x_hat = (x - center) * r - rest * r
 
-    counted = dx if mask is None else jnp.where(mask, dx, 0)
-    terms = [counted, counted * x_hat]
+    counted = weighted(dx, mask)
+    terms = [counted, counted * jnp.conj(x_hat)]
     sums = named.sum([jnp.sum(term, reduction_axes, keepdims=True) for term in terms])
-    m, p = (total / jnp.maximum(moments.count, 1) for total in sums)
+    n = jnp.where(moments.count != 0, moments.count, 1).astype(x.dtype)
+    m, real_p = sums[0] / n, jnp.real(sums[1] / n)
 
-    k = scale * r
-    dy = k * dx + x_hat * (dscale - k * p - k * r * depsilon / 2) + (dbias - k * m)
-    return _zero_unless(readable, dy).astype(dtype), m, 2 * p / r
+    k, p = scale * r, real_p.astype(x.dtype)
+    dr = (real_r * depsilon / 2).astype(x.dtype)
+    dy = k * dx + x_hat * (dscale - k * p - k * dr) + (dbias - k * m)
+    return _zero_unless(readable, dy).astype(dtype), m, 2 * real_p / real_r
 
 
 def _split_mean(
     moments: ShiftedMoments, x_dtype: jnp.dtype, y_dtype: jnp.dtype
-) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+) -> tuple[Inexact[Array, "..."], Inexact[Array, "..."]]:
     """(center, rest), whose sum is the mean.
 
     From 16 bits to 16 bits one number does, and is cheaper: so far from zero that a second would
@@ -233,10 +246,14 @@ def _split_mean(
 
 
 def _without_unreadable(x, mask):
-    """x with 0 for NaN and infinity under the mask; and where x stayed (None: everywhere)."""
+    """x with 0 for what can't be normalized under the mask; and where x stayed (None: everywhere).
+
+    That is NaN, infinity, and what would become infinity: x̂ is at most the square root of the
+    largest number times 1 / sqrt(the smallest).
+    """
     if mask is None:
         return x, None
-    readable = mask | jnp.isfinite(x)
+    readable = counts(mask) | (jnp.abs(x) < float(jnp.finfo(x.dtype).max) ** 0.5)
     return jnp.where(readable, x, 0), readable
 
 

@@ -5,23 +5,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Inexact, Int
 
 from jbn.functional._batch import batch_norm
 from jbn.functional._stats import BatchStats
 
 
 def domain_batch_norm(
-    x: Float[Array, "..."],
+    x: Inexact[Array, "..."],
     bank: BatchStats,
     domain: int | Int[Array, ""],
-    scale: Float[Array, "..."] | None = None,
-    bias: Float[Array, "..."] | None = None,
+    scale: Inexact[Array, "..."] | None = None,
+    bias: Inexact[Array, "..."] | None = None,
     *,
     use_running_average: bool,
     axis: int | Sequence[int] = -1,
     **options: Any,
-) -> tuple[Float[Array, "..."], BatchStats]:
+) -> tuple[Inexact[Array, "..."], BatchStats]:
     """x normalized as one domain's data are, and the bank of statistics after it.
 
     With b the bank's row `domain`: y, b = batch_norm(x, b, scale, bias). Other rows stay as they
@@ -59,10 +59,10 @@ def domain_batch_norm(
     if isinstance(domain, int) and not 0 <= domain < num_domains:
         raise ValueError(f"domain: found {domain}, wanted one from 0 to {num_domains - 1}")
 
-    def row(bank: Float[Array, "..."]) -> Float[Array, "..."]:
+    def row(bank: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
         return jnp.take(bank, domain, 0, mode="fill", fill_value=jnp.nan)
 
-    def row_if_banked(value: Float[Array, "..."] | None) -> Float[Array, "..."] | None:
+    def row_if_banked(value: Inexact[Array, "..."] | None) -> Inexact[Array, "..."] | None:
         return row(value) if value is not None and value.ndim == bank.mean.ndim else value
 
     y, stats = batch_norm(

@@ -5,28 +5,29 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, Inexact
 
-from jbn.functional._arguments import expand_mask, split_axes
+from jbn.functional._arguments import split_axes
 from jbn.functional._batch import batch_norm
-from jbn.functional._moments import Moments, moments
-from jbn.functional._stats import BatchStats, merge_batch_stats, update_batch_stats, update_counts
+from jbn.functional._mask import Mask, expand_mask
+from jbn.functional._moments import Moments, merge_moments, moments
+from jbn.functional._stats import BatchStats, update_batch_stats, update_counts
 
 
 def ghost_batch_norm(
-    x: Float[Array, "..."],
+    x: Inexact[Array, "..."],
     stats: BatchStats,
-    scale: Float[Array, "*features"] | None = None,
-    bias: Float[Array, "*features"] | None = None,
+    scale: Inexact[Array, "*features"] | None = None,
+    bias: Inexact[Array, "*features"] | None = None,
     *,
     use_running_average: bool,
     virtual_batch_size: int,
     axis: int | Sequence[int] = -1,
     momentum: float | Float[Array, ""] = 0.99,
-    mask: Bool[Array, "..."] | None = None,
+    mask: Mask | None = None,
     axis_name: str | Sequence[str] | None = None,
     **options: Any,
-) -> tuple[Float[Array, "..."], BatchStats]:
+) -> tuple[Inexact[Array, "..."], BatchStats]:
     """x normalized in groups of `virtual_batch_size` examples, and the running statistics.
 
     Each group of successive examples (along the first axis that isn't a feature axis) is normalized
@@ -83,8 +84,8 @@ def ghost_batch_norm(
         return value.reshape(value.shape[:batch_axis] + sizes + value.shape[batch_axis + 1 :])
 
     def normalize_group(
-        x: Float[Array, "..."], mask: Bool[Array, "..."] | None
-    ) -> tuple[Float[Array, "..."], Moments]:
+        x: Inexact[Array, "..."], mask: Mask | None
+    ) -> tuple[Inexact[Array, "..."], Moments]:
         layer = {"axis": feature_axes, "mask": mask, "axis_name": axis_name, **options}
         y, _ = batch_norm(x, stats, scale, bias, use_running_average=False, **layer)
         # The same moments that batch_norm takes: in one program XLA computes them once.
@@ -99,6 +100,5 @@ def ghost_batch_norm(
     y, parts = over_groups(grouped(x), mask)
 
     counts = jnp.where(update_counts(parts), parts.count, 0)
-    whole = merge_batch_stats(BatchStats(parts.mean, parts.var), counts)
-    batch = Moments(counts.sum(0), whole.mean, whole.var)
+    batch = merge_moments(parts._replace(count=counts))
     return y.reshape(x.shape), update_batch_stats(stats, batch, momentum=momentum)

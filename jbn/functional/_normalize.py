@@ -2,20 +2,20 @@
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
-from jbn.functional._arguments import accumulation_dtype, check_floating
+from jbn.functional._arguments import accumulation_dtype, check_floating, real_dtype
 
 
 def normalize(
-    x: Float[Array, "..."],
-    mean: Float[Array, "..."],
+    x: Inexact[Array, "..."],
+    mean: Inexact[Array, "..."],
     var: Float[Array, "..."],
-    scale: Float[Array, "..."] | None = None,
-    bias: Float[Array, "..."] | None = None,
+    scale: Inexact[Array, "..."] | None = None,
+    bias: Inexact[Array, "..."] | None = None,
     *,
     epsilon: float | Float[Array, ""] = 1e-5,
-) -> Float[Array, "..."]:
+) -> Inexact[Array, "..."]:
     """x normalized with the given statistics.
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
@@ -24,16 +24,16 @@ def normalize(
     `jbn.moments` have.
 
     Args:
-        x: data of any shape; a floating dtype.
+        x: data of any shape; a floating dtype, real or complex.
         mean, var: statistics; broadcastable to x.
         scale, bias: γ and β; broadcastable to x. None is 1 and 0.
         epsilon: added to `var` before the root.
 
     Returns:
-        y, with x's shape and dtype; computed in float32 (float64 for a float64 x).
+        y, with x's shape and dtype; computed in float32, or in x's dtype where that is wider.
 
     Raises:
-        TypeError: x has no floating dtype.
+        TypeError: x has no floating dtype, or is real and another argument complex.
 
     Example:
         >>> import jax.numpy as jnp, jbn
@@ -47,9 +47,13 @@ def normalize(
         Ioffe and Szegedy, 2015, arXiv:1502.03167, Algorithm 1.
     """
     x, mean, var = jnp.asarray(x), jnp.asarray(mean), jnp.asarray(var)
-    check_floating("x", x)
+    check_floating("x", x, complex_too=True)
+    for name, value in [("mean", mean), ("scale", scale), ("bias", bias)]:
+        if value is not None:
+            check_floating(name, value, complex_too=jnp.iscomplexobj(x))
     dtype = accumulation_dtype(x.dtype)
-    factor = lax.rsqrt(var.astype(dtype) + jnp.asarray(epsilon, dtype))
+    real = real_dtype(dtype)
+    factor = lax.rsqrt(var.astype(real) + jnp.asarray(epsilon, real)).astype(dtype)
     if scale is not None:
         factor = factor * jnp.asarray(scale, dtype)
     y = (x.astype(dtype) - mean.astype(dtype)) * factor

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from jbn.functional._arguments import check_range, split_axes
+from jbn.functional._arguments import check_floating, check_range, split_axes
 from jbn.functional._batch import batch_norm
+from jbn.functional._mask import Mask
 from jbn.functional._moments import moments
 from jbn.functional._stats import BatchStats
 
@@ -72,7 +73,7 @@ def batch_renorm(
     limits: RenormLimits,
     axis: int | Sequence[int] = -1,
     epsilon: float | Float[Array, ""] = 1e-5,
-    mask: Bool[Array, "..."] | None = None,
+    mask: Mask | None = None,
     axis_name: str | Sequence[str] | None = None,
     **options: Any,
 ) -> tuple[Float[Array, "..."], BatchStats]:
@@ -95,6 +96,7 @@ def batch_renorm(
         y and the running statistics, as `jbn.batch_norm` does.
 
     Raises:
+        TypeError: x is complex; and as `jbn.batch_norm`.
         ValueError: a limit is out of range; and as `jbn.batch_norm`.
 
     Example:
@@ -117,6 +119,7 @@ def batch_renorm(
     if use_running_average:
         return batch_norm(x, stats, scale, bias, use_running_average=True, **layer)
 
+    check_floating("x", x, complex_too=False)  # a complex d has no clip
     _, reduction_axes = split_axes(axis, x.ndim)
     # The same moments that batch_norm takes: in one program XLA computes them once.
     batch = moments(lax.stop_gradient(x), reduction_axes, mask=mask, axis_name=axis_name)

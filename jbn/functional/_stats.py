@@ -5,16 +5,16 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Inexact, Int
 
-from jbn.functional._arguments import accumulation_dtype, check_range
-from jbn.functional._moments import Moments
+from jbn.functional._arguments import accumulation_dtype, check_range, real_dtype
+from jbn.functional._moments import Moments, merge_moments
 
 
 class BatchStats(NamedTuple):
     """Running mean and biased variance, one value per feature (Flax's `batch_stats` collection)."""
 
-    mean: Float[Array, "*features"]
+    mean: Inexact[Array, "*features"]
     var: Float[Array, "*features"]
 
 
@@ -25,7 +25,8 @@ def init_batch_stats(
 
     Args:
         num_features: the size of x along its feature axis; a shape for several feature axes.
-        dtype: of both arrays; float32 keeps its digits over many updates.
+        dtype: of both arrays; float32 keeps its digits over many updates. A complex one makes the
+            mean complex, for complex data; the variance is real.
 
     Returns:
         `BatchStats(mean, var)`, each of shape `(num_features,)` or of the shape given.
@@ -39,7 +40,7 @@ def init_batch_stats(
     References:
         Ioffe and Szegedy, 2015, arXiv:1502.03167.
     """
-    return BatchStats(jnp.zeros(num_features, dtype), jnp.ones(num_features, dtype))
+    return BatchStats(jnp.zeros(num_features, dtype), jnp.ones(num_features, real_dtype(dtype)))
 
 
 def update_batch_stats(
@@ -62,6 +63,7 @@ def update_batch_stats(
         `BatchStats` of the same shapes and dtypes.
 
     Raises:
+        TypeError: the batch's mean is complex, and the running one is not.
         ValueError: momentum is outside 0 to 1, or stats and moments are of different sizes.
 
     Example:
@@ -81,9 +83,14 @@ def update_batch_stats(
             f"stats: found shape {stats.mean.shape}, wanted that of the moments' features, "
             f"{moments.mean.shape} without the reduced axes"
         )
+    if jnp.iscomplexobj(moments.mean) and not jnp.iscomplexobj(stats.mean):
+        raise TypeError(
+            f"stats.mean: found dtype {stats.mean.dtype}, wanted a complex one, as the mean of "
+            "the batch has; make it by jbn.init_batch_stats(num_features, jnp.complex64)"
+        )
     valid = update_counts(moments)
 
-    def move(old: Float[Array, "..."], batch: Float[Array, "..."]) -> Float[Array, "..."]:
+    def move(old: Inexact[Array, "..."], batch: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
         # A Python float is subtracted from 1 in double precision: 1 - 0.9 is 0.1, not 0.10000002.
         old_weight, batch_weight = (jnp.asarray(w, batch.dtype) for w in (momentum, 1 - momentum))
         kept = old.astype(batch.dtype)
@@ -239,17 +246,9 @@ def merge_batch_stats(stats: BatchStats, counts: Float[Array, "..."]) -> BatchSt
         raise ValueError(
             f"counts: found shape {counts.shape}, wanted {shape[:1]} or {shape}, as stats.mean has"
         )
-    dtype = accumulation_dtype(stats.mean.dtype, stats.var.dtype)
-    counts = counts.astype(dtype).reshape(counts.shape + (1,) * (len(shape) - counts.ndim))
-    mean, var = (jnp.where(counts > 0, part.astype(dtype), 0) for part in stats)
-    counts = jnp.broadcast_to(counts, shape)
-    total = jnp.sum(counts, 0, keepdims=True)
-    weights = counts / jnp.where(total > 0, total, 1)
-    # Of differences from the largest part: a sum of large means would lose their digits.
-    near = jnp.take_along_axis(mean, jnp.argmax(counts, 0, keepdims=True), 0)
-    merged = near + jnp.sum(weights * jnp.where(counts > 0, mean - near, 0), 0, keepdims=True)
-    spread = jnp.sum(weights * (var + jnp.where(counts > 0, (mean - merged) ** 2, 0)), 0)
-    return BatchStats(merged[0].astype(stats.mean.dtype), spread.astype(stats.var.dtype))
+    per_feature = counts.reshape(counts.shape + (1,) * (len(shape) - counts.ndim))
+    _, mean, var = merge_moments(Moments(jnp.broadcast_to(per_feature, shape), *stats))
+    return BatchStats(mean, var)
 
 
 def interpolate_batch_stats(
@@ -282,10 +281,10 @@ def interpolate_batch_stats(
         al., 2020, arXiv:2006.16971 (blending at test time).
     """
     check_range("weight", weight, 0.0, 1.0)
-    dtype = accumulation_dtype(a.mean.dtype, a.var.dtype)
-    old, new = jnp.asarray(1 - weight, dtype), jnp.asarray(weight, dtype)
 
-    def between(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, "..."]:
+    def between(a: Inexact[Array, "..."], b: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+        dtype = accumulation_dtype(a.dtype)
+        old, new = jnp.asarray(1 - weight, dtype), jnp.asarray(weight, dtype)
         return (old * a.astype(dtype) + new * b.astype(dtype)).astype(a.dtype)
 
     return BatchStats(between(a.mean, b.mean), between(a.var, b.var))

@@ -27,7 +27,25 @@ BAD = {
     # name: (arguments, exception, what was found, what was wanted)
     "x of integers": ({"x": X.astype(int)}, TypeError, "x:", "int32", "float32"),
     "x of booleans": ({"x": X > 0}, TypeError, "x:", "bool", "float32"),
-    "complex x": ({"x": X * 1j}, TypeError, "x:", "complex64", "float32"),
+    "complex x, real mean": ({"x": X * 1j}, TypeError, "stats.mean:", "float32", "complex"),
+    "complex mean, real x": (
+        {"stats": jbn.init_batch_stats(3, jnp.complex64)},
+        TypeError, "stats.mean:", "complex64", "float32",
+    ),
+    "complex scale, real x": (
+        {"scale": 1j * jnp.ones(3)}, TypeError, "scale:", "complex64", "float32",
+    ),
+    "complex bias, real x": (
+        {"bias": 1j * jnp.ones(3)}, TypeError, "bias:", "complex64", "float32",
+    ),
+    "complex variance": (
+        {"x": X * 1j, "stats": stats(dtype=jnp.complex64)},
+        TypeError, "stats.var:", "complex64", "float32",
+    ),
+    "real dtype for a complex x": (
+        {"x": X * 1j, "stats": jbn.init_batch_stats(3, jnp.complex64), "dtype": jnp.float32},
+        TypeError, "dtype:", "float32", "complex",
+    ),
     "axis too large": ({"axis": 3}, ValueError, "axis:", "3", "-3 to 2"),
     "axis too small": ({"axis": -4}, ValueError, "axis:", "-4", "-3 to 2"),
     "axis repeated": ({"axis": (1, 1)}, ValueError, "axis:", "(1, 1)", "distinct"),
@@ -57,8 +75,9 @@ BAD = {
     "mask of more dimensions": (
         {"mask": jnp.ones((1, 4, 5, 3), bool)}, ValueError, "mask:", "(1, 4, 5, 3)", "(4, 5, 3)",
     ),
-    "mask of floats": ({"mask": jnp.ones((4, 5, 3))}, TypeError, "mask:", "float32", "bool"),
     "mask of integers": ({"mask": jnp.ones((4, 5, 3), int)}, TypeError, "mask:", "int32", "bool"),
+    "mask of complex numbers": ({"mask": X * 1j}, TypeError, "mask:", "complex64", "floating"),
+    "weights too short": ({"mask": jnp.ones(2)}, ValueError, "mask:", "(2,)", "(4, 5, 3)"),
     "momentum above 1": ({"momentum": 1.5}, ValueError, "momentum:", "1.5", "0 to 1"),
     "momentum below 0": ({"momentum": -0.1}, ValueError, "momentum:", "-0.1", "0 to 1"),
     "momentum NaN": ({"momentum": float("nan")}, ValueError, "momentum:", "nan", "0 to 1"),
@@ -138,7 +157,7 @@ MOMENTS = {
     "axis out of range": ({"reduction_axes": (0, 3)}, ValueError, "reduction_axes:", "(0, 3)"),
     "axis repeated": ({"reduction_axes": (0, 0)}, ValueError, "reduction_axes:", "(0, 0)"),
     "mask too short": ({"mask": jnp.ones((2, 3), bool)}, ValueError, "mask:", "(2, 3)"),
-    "mask of floats": ({"mask": X}, TypeError, "mask:", "float32"),
+    "mask of integers": ({"mask": X.astype(int)}, TypeError, "mask:", "int32"),
     "axis_name unbound": ({"axis_name": "batch"}, ValueError, "axis_name:", "'batch'"),
 }
 
@@ -162,3 +181,14 @@ def test_update_names_a_bad_momentum(momentum):
 def test_normalize_names_an_x_of_integers():
     with pytest.raises(TypeError, match="x: found dtype int32"):
         jbn.normalize(X.astype(int), jnp.zeros((1, 1, 3)), jnp.ones((1, 1, 3)))
+
+
+def test_normalize_names_complex_statistics_of_a_real_x():
+    with pytest.raises(TypeError, match="mean: found dtype complex64"):
+        jbn.normalize(X, jnp.zeros((1, 1, 3), jnp.complex64), jnp.ones((1, 1, 3)))
+
+
+def test_renorm_names_a_complex_x():
+    limits, bank = jbn.RenormLimits(3.0, 5.0), jbn.init_batch_stats(3, jnp.complex64)
+    with pytest.raises(TypeError, match="x: found dtype complex64"):
+        jbn.batch_renorm(jax.lax.complex(X, X), bank, use_running_average=False, limits=limits)

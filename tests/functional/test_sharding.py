@@ -9,16 +9,13 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from problems import close, normal
 from reference import plain_batch_norm
 
 import jbn
 
 N, FEATURES = 16, 4
 SHARDS = 4
-
-
-def normal(*shape, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
 
 
 def unequal_mask():
@@ -29,17 +26,14 @@ def unequal_mask():
     return jnp.asarray(mask)
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "masked"])
+@pytest.fixture(params=[None, "mask", "weights"])
 def mask(request):
-    return unequal_mask() if request.param else None
-
-
-def close(actual, wanted, tolerance=1e-9):
-    jax.tree.map(
-        functools.partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance),
-        actual,
-        wanted,
-    )
+    """None, a mask, or weights from 0 to 4 that are 0 where the mask is False."""
+    if request.param is None:
+        return None
+    if request.param == "mask":
+        return unequal_mask()
+    return jnp.where(unequal_mask(), jnp.arange(1, N + 1)[:, None] / 4, 0)
 
 
 def arguments():
@@ -74,7 +68,7 @@ def with_gradients(function, mask):
 def assert_is_the_whole_batch(function, mask):
     with jax.enable_x64(True):
         mask = None if mask is None else jnp.asarray(mask)
-        close(with_gradients(function, mask), with_gradients(train(plain_batch_norm), mask))
+        close(with_gradients(function, mask), with_gradients(train(plain_batch_norm), mask), 1e-9)
 
 
 def mesh(*sizes):
@@ -170,7 +164,7 @@ def test_second_derivatives_in_shard_map_are_those_of_the_whole_batch(check_vma,
             direction = jax.tree.map(lambda v: normal(*v.shape, seed=6), args)
             return jax.jit(lambda a: jax.jvp(jax.grad(scalar), (a,), (direction,)))(args)
 
-    close(product(over_shard_map(("a",), check_vma)), product(train(plain_batch_norm)))
+    close(product(over_shard_map(("a",), check_vma)), product(train(plain_batch_norm)), 1e-9)
 
 
 def test_unreadable_masked_shards_poison_nothing():
@@ -186,7 +180,7 @@ def test_unreadable_masked_shards_poison_nothing():
 
     actual = filled(over_shard_map(("a",), True))
     assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(actual))
-    close(actual, filled(train()))
+    close(actual, filled(train()), 1e-9)
 
 
 def test_axis_index_groups_share_statistics_within_a_group(mask):
@@ -276,13 +270,13 @@ def test_shard_map_reduces_twice_forward_and_once_backward(check_vma, mask):
 
 
 def test_sharded_jit_reduces_twice_forward_and_once_backward(mask):
-    """Once more under a mask, whose count is an integer and so not summed along with x."""
+    """Once more under a boolean mask, whose count is an integer and so not summed along with x."""
     rows, whole = (NamedSharding(mesh(SHARDS), spec) for spec in (P("a"), P()))
     args = [
         jax.device_put(v, s) for v, s in zip(small_problem(), (rows, whole, whole), strict=True)
     ]
     mask = None if mask is None else jax.device_put(mask, rows)
-    forward = 2 if mask is None else 3
+    forward = 3 if mask is not None and mask.dtype == bool else 2
     assert collectives(train_from_scratch, *args, mask) == {"all-reduce": forward}
     both = forward_and_backward(train_from_scratch)
     assert collectives(both, *args, mask) == {"all-reduce": forward + 1}

@@ -1,13 +1,12 @@
 """Derivatives of every mode and order, and what else JAX does to a function."""
 
-import functools
-
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
+from problems import close, normal
 from reference import plain_batch_norm
 
 import jbn
@@ -18,18 +17,6 @@ MASK = jnp.array([[True, False], [True, True], [False, True], [True, True], [Tru
 @pytest.fixture(params=[None, MASK], ids=["plain", "masked"])
 def mask(request):
     return request.param
-
-
-def normal(*shape, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
-
-
-def close(actual, wanted, tolerance=1e-9):
-    jax.tree.map(
-        functools.partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance),
-        actual,
-        wanted,
-    )
 
 
 # Derivatives, in float64, against those of the plain composition
@@ -109,7 +96,7 @@ def test_derivatives_are_those_of_the_plain_composition(
             jax.jit(derivative(make(norm, unravel, use_running_average, mask)))(vector)
             for norm in (jbn.batch_norm, plain_batch_norm)
         )
-        close(actual, wanted)
+        close(actual, wanted, 1e-9)
 
 
 def test_float32_derivatives_are_those_of_the_plain_composition_in_float64():

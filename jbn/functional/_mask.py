@@ -1,0 +1,56 @@
+"""Which entries count, and how often: masks and weights."""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Inexact
+
+# True where an entry counts; or how often it counts, a number that isn't negative.
+Mask = Bool[Array, "..."] | Float[Array, "..."]
+
+
+def expand_mask(mask: Mask | None, shape: tuple[int, ...]) -> Mask | None:
+    """The mask with as many dimensions as x has, each of size 1 or x's. Weights are constants."""
+    if mask is None:
+        return None
+    mask = jnp.asarray(mask)
+    if mask.dtype != jnp.bool_ and not jnp.issubdtype(mask.dtype, jnp.floating):
+        raise TypeError(
+            f"mask: found dtype {mask.dtype}, wanted bool, True where an entry counts (e.g. "
+            "mask != 0), or a floating one, how often it counts"
+        )
+    expanded = (1,) * (len(shape) - mask.ndim) + mask.shape
+    if len(expanded) != len(shape) or any(
+        m not in (1, s) for m, s in zip(expanded, shape, strict=True)
+    ):
+        raise ValueError(
+            f"mask: found shape {mask.shape}, wanted one that broadcasts to x's {shape}"
+        )
+    mask = mask.reshape(expanded)
+    if mask.dtype == jnp.bool_:
+        return mask
+    # The values of a traced array can't be an error; NaN is one that no result hides.
+    return lax.stop_gradient(jnp.where(mask >= 0, mask, jnp.nan))
+
+
+def counts(mask: Mask) -> Bool[Array, "..."]:
+    """Where entries count at all."""
+    return mask if mask.dtype == jnp.bool_ else mask != 0
+
+
+def weighted(values: Inexact[Array, "..."], mask: Mask | None) -> Inexact[Array, "..."]:
+    """Values times how often they count; 0, whatever the value, where that is never."""
+    if mask is None:
+        return values
+    if mask.dtype != jnp.bool_:
+        values = values * mask.astype(values.dtype)
+    return jnp.where(counts(mask), values, 0)
+
+
+def num_counted(
+    mask: Mask, shape: tuple[int, ...], reduction_axes: tuple[int, ...], dtype: jnp.dtype
+) -> Inexact[Array, "..."]:
+    """The sum of the mask, broadcast to the shape, over the axes, which stay with size 1."""
+    # Counted as integers: a float32 sum of ones sticks at 2**24.
+    sum_dtype = jnp.int32 if mask.dtype == jnp.bool_ else dtype
+    mask = jnp.broadcast_to(mask, shape)
+    return jnp.sum(mask, reduction_axes, sum_dtype, keepdims=True).astype(dtype)

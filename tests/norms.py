@@ -1,0 +1,91 @@
+"""The norms as the laws call them, each with the float64 NumPy that judges it."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import reference
+
+import jbn
+
+
+def feature_shape(x, axis):
+    """The sizes of x along the feature axes."""
+    return tuple(x.shape[a] for a in sorted(np.atleast_1d(axis).astype(int) % x.ndim))
+
+
+def num_groups(x, axis):
+    """In how many groups the ghost norm takes x: at least 2, if they have 3 examples or more."""
+    num_examples = x.shape[min(reference.reduction_axes(x.ndim, axis))]
+    divisors = (n for n in range(2, num_examples // 3 + 1) if num_examples % n == 0)
+    return next(divisors, 1)
+
+
+# Norms that keep running statistics: (x, stats, scale, bias, *, use_running_average, …) -> y, stats
+
+
+def ghost_batch_norm(x, stats, *args, axis=-1, **options):
+    size = x.shape[min(reference.reduction_axes(x.ndim, axis))] // num_groups(x, axis)
+    return jbn.ghost_batch_norm(x, stats, *args, axis=axis, virtual_batch_size=size, **options)
+
+
+def batch_renorm_without_correction(x, stats, *args, **options):
+    limits = jbn.RenormLimits(r_max=1.0, d_max=0.0)
+    return jbn.batch_renorm(x, stats, *args, limits=limits, **options)
+
+
+def domain_batch_norm(x, stats, *args, **options):
+    """With the given statistics as the second of three domains'."""
+    bank = jbn.BatchStats(*(jnp.stack([v + 7, v, v - 3]) for v in stats))
+    y, bank = jbn.domain_batch_norm(x, bank, 1, *args, **options)
+    return y, jbn.BatchStats(bank.mean[1], bank.var[1])
+
+
+STATEFUL_NORMS = {
+    "batch_norm": jbn.batch_norm,
+    "ghost_batch_norm": ghost_batch_norm,
+    "batch_renorm": batch_renorm_without_correction,
+    "domain_batch_norm": domain_batch_norm,
+}
+
+
+# All norms
+
+
+class Norm(NamedTuple):
+    """A norm as the laws call it, and its judge."""
+
+    apply: Callable  # (x, scale, bias, *, epsilon, mask, axis, dtype) -> y
+    judge: Callable  # (x, scale, bias, *, epsilon, mask, axis) -> reference.Normalized
+    judge_vjp: Callable  # (x, dy, scale, *, epsilon, mask, axis) -> (dx, dscale, dbias)
+
+
+def train(stateful, x, scale=None, bias=None, *, axis=-1, **options):
+    """y of a norm that keeps running statistics, in training."""
+    stats = jbn.init_batch_stats(feature_shape(x, axis))
+    options = {"use_running_average": False, "axis": axis, **options}
+    return stateful(x, stats, scale, bias, **options)[0]
+
+
+def in_groups(judge):
+    """The judge of the ghost norm, of a judge that is told the number of groups."""
+
+    def judged(x, *args, axis=-1, **options):
+        return judge(x, *args, axis=axis, num_groups=num_groups(x, axis), **options)
+
+    return judged
+
+
+def batch_norm_like(stateful):
+    return Norm(functools.partial(train, stateful), reference.batch_norm, reference.batch_norm_vjp)
+
+
+NORMS = {name: batch_norm_like(norm) for name, norm in STATEFUL_NORMS.items()} | {
+    "ghost_batch_norm": Norm(
+        functools.partial(train, ghost_batch_norm),
+        in_groups(reference.ghost_batch_norm),
+        in_groups(reference.ghost_batch_norm_vjp),
+    )
+}
