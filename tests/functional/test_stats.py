@@ -1,5 +1,7 @@
 """Moments, running statistics and normalize, the parts that batch_norm is made of."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -226,3 +228,33 @@ def test_a_channel_that_keeps_its_values_keeps_every_digit():
         kept = jbn.update_batch_stats(stats, bad)
         assert kept.mean.dtype == jnp.float64
         assert (kept.mean[0], kept.var[0]) == (1 / 3, 1 / 3)
+
+
+# Weights
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e5])
+def test_an_entry_of_weight_n_is_as_good_as_n_entries(offset):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(offset + rng.normal(size=(20, 3)), jnp.float32)
+    repeats = rng.integers(0, 4, 20)
+    repeated = jnp.repeat(x, repeats, 0)
+    weights = jnp.asarray(repeats, jnp.float32)[:, None]
+    for weighed, wanted in zip(
+        jbn.moments(x, 0, mask=weights), jbn.moments(repeated, 0), strict=True
+    ):
+        np.testing.assert_allclose(weighed, wanted, rtol=1e-6)
+    step = functools.partial(jbn.batch_norm, use_running_average=False, momentum=0.5)
+    y, stats = step(x, jbn.init_batch_stats(3), mask=weights)
+    repeated_y, wanted = step(repeated, jbn.init_batch_stats(3))
+    np.testing.assert_allclose(jnp.repeat(y, repeats, 0), repeated_y, atol=2e-6)
+    np.testing.assert_allclose(stats.mean, wanted.mean, rtol=1e-6)
+    np.testing.assert_allclose(stats.var, wanted.var, rtol=1e-6)
+
+
+def test_weights_that_add_up_to_less_than_two_leave_the_state():
+    x, stats = jnp.arange(8.0).reshape(4, 2), jbn.init_batch_stats(2)
+    weights = jnp.array([[0.4, 0.5]] * 4)
+    _, new = jbn.batch_norm(x, stats, use_running_average=False, mask=weights)
+    assert new.mean[0] == 0
+    assert new.mean[1] != 0

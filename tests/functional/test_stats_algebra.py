@@ -56,6 +56,53 @@ def test_merged_statistics_are_those_of_all_data(offset):
         np.testing.assert_allclose(merged.var, whole.var(0), rtol=1e-5 + offset * 1e-7)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+@pytest.mark.parametrize("dtype", [bool, jnp.float32], ids=["mask", "weights"])
+def test_moments_of_uneven_batches_merge_to_those_of_all_data(offset, dtype):
+    """As a scan over batches returns them: the last one is short, another counts nothing."""
+    rng = np.random.default_rng(2)
+    x = jnp.asarray(offset + rng.normal(2, 3, (5, 8, 3)), jnp.float32)
+    rows = np.arange(8)[:, None] < np.array([8, 8, 0, 8, 3])[:, None, None]
+    weights = np.broadcast_to(rows, x.shape) * rng.choice([0, 1, 2.5], x.shape)
+    mask = jnp.asarray(weights, dtype)
+
+    def one_batch(carry, batch):
+        x, mask = batch
+        return carry, jbn.moments(x, 0, mask=mask)
+
+    _, parts = jax.lax.scan(one_batch, None, (x, mask))
+    count, mean, var = jax.jit(jbn.merge_moments)(parts)
+    exact, weights = float64(x).reshape(40, 3), np.asarray(mask, np.float64).reshape(40, 3)
+    total = weights.sum(0)
+    exact_mean = (weights * exact).sum(0) / total
+    np.testing.assert_allclose(count, total[None])
+    np.testing.assert_allclose(mean, exact_mean[None], rtol=2e-7, atol=1e-6)
+    exact_var = (weights * (exact - exact_mean) ** 2).sum(0) / total
+    # The parts' means come in as float32: their rounding is all that the variance may feel.
+    np.testing.assert_allclose(var, exact_var[None], rtol=1e-5 + offset * 1e-7)
+
+
+def test_micro_batches_of_a_layer_merge_to_the_moments_of_the_batch():
+    x = jnp.asarray(np.random.default_rng(3).normal(5, 2, (4, 6, 3)), jnp.float32)
+    stats = jbn.init_batch_stats(3)
+    merged = jbn.merge_moments(jax.vmap(lambda part: jbn.moments(part, 0))(x))
+    once = jbn.update_batch_stats(stats, merged, momentum=0.9)
+    whole = x.reshape(24, 3)
+    _, wanted = jbn.batch_norm(whole, stats, use_running_average=False, momentum=0.9)
+    np.testing.assert_allclose(once.mean, wanted.mean, rtol=1e-6)
+    np.testing.assert_allclose(once.var, wanted.var, rtol=1e-6)
+
+
+def test_merge_moments_names_parts_that_are_not_stacked():
+    count, mean, var = jbn.moments(jnp.ones((4, 3)), 0)
+    for parts in (
+        jbn.Moments(count[0], mean, var),
+        jbn.Moments(*(jnp.float32(v) for v in (1, 2, 3))),
+    ):
+        with pytest.raises(ValueError, match="parts: found shapes"):
+            jbn.merge_moments(parts)
+
+
 def test_merging_nothing_is_finite_and_merging_one_part_is_that_part():
     part = jbn.BatchStats(jnp.array([[3.0, 4.0]]), jnp.array([[1.0, 2.0]]))
     nothing = jbn.merge_batch_stats(part, jnp.zeros(1))
