@@ -165,9 +165,10 @@ def shifted_moments(
     if mask is None:
         few = _every_16th(x, reduction_axes)
         (few_sum,) = named.sum([_sum(few, reduction_axes)])
-        shift = _as_shift(few_sum / (num_reduced(few.shape, reduction_axes) * named.size()))
-        count = jnp.full_like(shift, num_reduced(x.shape, reduction_axes) * named.size())
-        divisor = count
+        num_few, num_all = (num_reduced(v.shape, reduction_axes) * named.size() for v in (few, x))
+        shift = _as_shift(few_sum / max(num_few, 1))
+        count = jnp.full_like(shift, num_all)
+        divisor = jnp.full_like(shift, max(num_all, 1))
         d = x - shift
     else:
         count = num_counted(mask, x.shape, reduction_axes, x.dtype)

@@ -1,0 +1,318 @@
+"""Input normalization by the statistics of a stream, and back."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jbn.functional._arguments import accumulation_dtype, check_floating
+from jbn.functional._input_stats import InputStats, split_input_axes
+
+
+def standardize(
+    x: Float[Array, "..."], stats: InputStats, *, axis: int | Sequence[int] | None = None
+) -> Float[Array, "..."]:
+    """x with mean 0 and variance 1 (z-score).
+
+        y = (x - mean) / sqrt(var)
+
+    A feature that is constant becomes 0; `jbn.unstandardize` gives its value back exactly.
+
+    Args:
+        x: data; a real floating dtype.
+        stats: of the training data, by `jbn.update_input_stats`. Those of no data change nothing.
+        axis: the feature axes of x, in x's order. None: its last ones, as many as the statistics
+            have.
+
+    Returns:
+        y, of x's shape and dtype.
+
+    Raises:
+        TypeError: x has no real floating dtype.
+        ValueError: the features of x aren't those of the statistics.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn
+        >>> x = jnp.array([[1.0, 7.0], [3.0, 7.0]])
+        >>> stats = jbn.update_input_stats(jbn.init_input_stats(2), x)
+        >>> print(jbn.standardize(x, stats))
+        [[-1.  0.]
+         [ 1.  0.]]
+
+    References:
+        LeCun, Bottou, Orr and Müller, 1998, Efficient BackProp, Section 4.3.
+    """
+    x, dtype, stats = _beside(x, stats, axis)
+    mean, left, std = _mean_and_std(stats)
+    # Not (x - mean - left), of which the compiler may make one subtraction.
+    return ((x - mean) / std - left / std).astype(dtype)
+
+
+def unstandardize(
+    y: Float[Array, "..."], stats: InputStats, *, axis: int | Sequence[int] | None = None
+) -> Float[Array, "..."]:
+    """The inverse of `jbn.standardize`.
+
+        x = y * sqrt(var) + mean
+
+    Args:
+        y, stats, axis: as in `jbn.standardize`.
+
+    Returns:
+        x, of y's shape and dtype.
+
+    Raises:
+        TypeError, ValueError: as `jbn.standardize`.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn
+        >>> x = jnp.array([[1.0, 7.0], [3.0, 7.0]])
+        >>> stats = jbn.update_input_stats(jbn.init_input_stats(2), x)
+        >>> print(jbn.unstandardize(jbn.standardize(x, stats), stats))
+        [[1. 7.]
+         [3. 7.]]
+
+    References:
+        LeCun, Bottou, Orr and Müller, 1998, Efficient BackProp, Section 4.3.
+    """
+    y, dtype, stats = _beside(y, stats, axis)
+    mean, left, std = _mean_and_std(stats)
+    return (y * std + left + mean).astype(dtype)
+
+
+def center(
+    x: Float[Array, "..."], stats: InputStats, *, axis: int | Sequence[int] | None = None
+) -> Float[Array, "..."]:
+    """x with mean 0.
+
+        y = x - mean
+
+    Args:
+        x, stats, axis: as in `jbn.standardize`.
+
+    Returns:
+        y, of x's shape and dtype.
+
+    Raises:
+        TypeError, ValueError: as `jbn.standardize`.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn
+        >>> x = jnp.array([[1.0], [3.0]])
+        >>> print(jbn.center(x, jbn.update_input_stats(jbn.init_input_stats(1), x)).ravel())
+        [-1.  1.]
+
+    References:
+        LeCun, Bottou, Orr and Müller, 1998, Efficient BackProp, Section 4.3.
+    """
+    x, dtype, stats = _beside(x, stats, axis)
+    mean, left, _ = _mean_and_std(stats)
+    return (x - mean - left).astype(dtype)
+
+
+def uncenter(
+    y: Float[Array, "..."], stats: InputStats, *, axis: int | Sequence[int] | None = None
+) -> Float[Array, "..."]:
+    """The inverse of `jbn.center`.
+
+        x = y + mean
+
+    Args:
+        y, stats, axis: as in `jbn.standardize`.
+
+    Returns:
+        x, of y's shape and dtype.
+
+    Raises:
+        TypeError, ValueError: as `jbn.standardize`.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn
+        >>> stats = jbn.update_input_stats(jbn.init_input_stats(1), jnp.array([[1.0], [3.0]]))
+        >>> print(jbn.uncenter(jnp.array([[-1.0], [1.0]]), stats).ravel())
+        [1. 3.]
+
+    References:
+        LeCun, Bottou, Orr and Müller, 1998, Efficient BackProp, Section 4.3.
+    """
+    y, dtype, stats = _beside(y, stats, axis)
+    mean, left, _ = _mean_and_std(stats)
+    return (y + left + mean).astype(dtype)
+
+
+def rescale(
+    x: Float[Array, "..."],
+    stats: InputStats,
+    *,
+    low: float = 0.0,
+    high: float = 1.0,
+    axis: int | Sequence[int] | None = None,
+) -> Float[Array, "..."]:
+    """x moved and stretched so that the data go from `low` to `high` (min-max).
+
+        y = low + (x - min) * (high - low) / (max - min)
+
+    A feature that is constant becomes `low`; `jbn.unrescale` gives its value back exactly. New
+    values beyond the data's are beyond low and high.
+
+    Args:
+        x, stats, axis: as in `jbn.standardize`.
+        low, high: the range; low < high.
+
+    Returns:
+        y, of x's shape and dtype.
+
+    Raises:
+        TypeError: x has no real floating dtype.
+        ValueError: the features of x aren't those of the statistics, or low isn't below high.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn
+        >>> x = jnp.array([[1.0], [2.0], [5.0]])
+        >>> stats = jbn.update_input_stats(jbn.init_input_stats(1), x)
+        >>> print(jbn.rescale(x, stats, low=-1.0, high=1.0).ravel())
+        [-1.  -0.5  1. ]
+
+    References:
+        Han, Kamber and Pei, 2011, Data Mining: Concepts and Techniques, Section 3.5.2.
+    """
+    x, dtype, stats = _beside(x, stats, axis)
+    start, factor = _range(stats, low, high)
+    return ((x - start) * factor + low).astype(dtype)
+
+
+def unrescale(
+    y: Float[Array, "..."],
+    stats: InputStats,
+    *,
+    low: float = 0.0,
+    high: float = 1.0,
+    axis: int | Sequence[int] | None = None,
+) -> Float[Array, "..."]:
+    """The inverse of `jbn.rescale`.
+
+        x = min + (y - low) * (max - min) / (high - low)
+
+    Args:
+        y, stats, low, high, axis: as in `jbn.rescale`.
+
+    Returns:
+        x, of y's shape and dtype.
+
+    Raises:
+        TypeError, ValueError: as `jbn.rescale`.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn
+        >>> stats = jbn.update_input_stats(jbn.init_input_stats(1), jnp.array([[1.0], [5.0]]))
+        >>> print(jbn.unrescale(jnp.array([[0.0], [0.25], [1.0]]), stats).ravel())
+        [1. 2. 5.]
+
+    References:
+        Han, Kamber and Pei, 2011, Data Mining: Concepts and Techniques, Section 3.5.2.
+    """
+    y, dtype, stats = _beside(y, stats, axis)
+    start, factor = _range(stats, low, high)
+    return ((y - low) / factor + start).astype(dtype)
+
+
+def scale_by_max_abs(
+    x: Float[Array, "..."], stats: InputStats, *, axis: int | Sequence[int] | None = None
+) -> Float[Array, "..."]:
+    """x stretched so that the data are from -1 to 1; 0 stays 0.
+
+        y = x / max(|min|, |max|)
+
+    Args:
+        x, stats, axis: as in `jbn.standardize`.
+
+    Returns:
+        y, of x's shape and dtype.
+
+    Raises:
+        TypeError, ValueError: as `jbn.standardize`.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn
+        >>> x = jnp.array([[0.0], [1.0], [-4.0]])
+        >>> stats = jbn.update_input_stats(jbn.init_input_stats(1), x)
+        >>> print(jbn.scale_by_max_abs(x, stats).ravel())
+        [ 0.    0.25 -1.  ]
+
+    References:
+        Pedregosa et al., 2011, Scikit-learn: Machine Learning in Python (`MaxAbsScaler`).
+    """
+    x, dtype, stats = _beside(x, stats, axis)
+    return (x / _max_abs(stats)).astype(dtype)
+
+
+def unscale_by_max_abs(
+    y: Float[Array, "..."], stats: InputStats, *, axis: int | Sequence[int] | None = None
+) -> Float[Array, "..."]:
+    """The inverse of `jbn.scale_by_max_abs`.
+
+        x = y * max(|min|, |max|)
+
+    Args:
+        y, stats, axis: as in `jbn.standardize`.
+
+    Returns:
+        x, of y's shape and dtype.
+
+    Raises:
+        TypeError, ValueError: as `jbn.standardize`.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn
+        >>> stats = jbn.update_input_stats(jbn.init_input_stats(1), jnp.array([[1.0], [-4.0]]))
+        >>> print(jbn.unscale_by_max_abs(jnp.array([[0.25], [-1.0]]), stats).ravel())
+        [ 1. -4.]
+
+    References:
+        Pedregosa et al., 2011, Scikit-learn: Machine Learning in Python (`MaxAbsScaler`).
+    """
+    y, dtype, stats = _beside(y, stats, axis)
+    return (y * _max_abs(stats)).astype(dtype)
+
+
+def _beside(x, stats, axis):
+    """x in the dtype to compute in, its own dtype, and the statistics shaped to broadcast to it."""
+    x = jnp.asarray(x)
+    check_floating("x", x, complex_too=False)
+    feature_axes, _ = split_input_axes(x, stats, axis)
+    beside_x = tuple(size if a in feature_axes else 1 for a, size in enumerate(x.shape))
+    dtype = accumulation_dtype(x.dtype, stats.mean.dtype)
+    return (
+        x.astype(dtype),
+        x.dtype,
+        jax.tree.map(lambda value: value.astype(dtype).reshape(beside_x), stats),
+    )
+
+
+def _mean_and_std(stats):
+    """The mean, what its rounding left over, and a standard deviation to divide by.
+
+    A constant feature has its value as the mean, exactly, and 1.
+    """
+    constant = stats.min == stats.max
+    spreads = (stats.min < stats.max) & (stats.var > 0)
+    return (
+        jnp.where(constant, stats.min, stats.mean),
+        jnp.where(constant, 0, stats.remainders.mean),
+        jnp.sqrt(jnp.where(spreads, stats.var, 1)),
+    )
+
+
+def _range(stats, low, high):
+    """Where the data start, and the factor from their range to high - low."""
+    if not low < high:
+        raise ValueError(f"low, high: found {low} and {high}, wanted low below high")
+    seen, spreads = stats.min <= stats.max, stats.min < stats.max
+    extent = jnp.where(spreads, stats.max - stats.min, 1)
+    return jnp.where(seen, stats.min, 0), (high - low) / extent
+
+
+def _max_abs(stats):
+    largest = jnp.maximum(jnp.abs(stats.min), jnp.abs(stats.max))
+    return jnp.where((stats.min <= stats.max) & (largest > 0), largest, 1)

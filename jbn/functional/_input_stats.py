@@ -1,0 +1,213 @@
+"""Statistics of a stream of inputs: what arrives in batches, in any order, from anywhere."""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from jbn.functional._arguments import (
+    accumulation_dtype,
+    check_floating,
+    named_axis,
+    split_axes,
+)
+from jbn.functional._mask import Mask, counts, expand_mask
+from jbn.functional._moments import shifted_moments
+
+
+class Remainders(NamedTuple):
+    """What the rounding of count, mean and variance left over: added again with the next batch."""
+
+    count: Float[Array, "*features"]  # type: ignore[assignment]  # hides tuple.count, on purpose
+    mean: Float[Array, "*features"]
+    var: Float[Array, "*features"]
+
+
+class InputStats(NamedTuple):
+    """Count, mean, biased variance, smallest and largest value of a stream, per feature."""
+
+    count: Float[Array, "*features"]  # type: ignore[assignment]  # likewise
+    mean: Float[Array, "*features"]
+    var: Float[Array, "*features"]
+    min: Float[Array, "*features"]
+    max: Float[Array, "*features"]
+    remainders: Remainders
+
+
+def init_input_stats(
+    num_features: int | Sequence[int], dtype: DTypeLike = jnp.float32
+) -> InputStats:
+    """The statistics of no data: count, mean and variance 0, min ∞ and max -∞.
+
+    Args:
+        num_features: the number of features; a shape for several feature axes, () for none.
+        dtype: of all arrays: float32 or float64.
+
+    Returns:
+        `InputStats`, each array of shape `(num_features,)` or of the shape given.
+
+    Example:
+        >>> import jbn
+        >>> stats = jbn.init_input_stats(2)
+        >>> print(stats.count, stats.mean, stats.min)
+        [0. 0.] [0. 0.] [inf inf]
+
+    References:
+        Welford, 1962, Note on a Method for Calculating Corrected Sums of Squares and Products.
+    """
+    zero = jnp.zeros(num_features, dtype)
+    infinity = jnp.full(num_features, jnp.inf, dtype)
+    return InputStats(zero, zero, zero, infinity, -infinity, Remainders(zero, zero, zero))
+
+
+def update_input_stats(
+    stats: InputStats,
+    x: Float[Array, "..."],
+    *,
+    axis: int | Sequence[int] | None = None,
+    mask: Mask | None = None,
+    axis_name: str | Sequence[str] | None = None,
+) -> InputStats:
+    """The statistics of the stream with one more batch.
+
+    Exactly those of all entries together, whatever the order and the size of the batches:
+    `jbn.merge_input_stats` of the old ones and the batch's.
+
+    Args:
+        stats: the statistics so far; made by `jbn.init_input_stats`.
+        x: the batch; a real floating dtype.
+        axis: the feature axes of x, in x's order. None: its last ones, as many as the statistics
+            have.
+        mask: True where an entry counts, or how often it counts; broadcastable to x. To leave out
+            missing values: `jnp.isfinite(x)`.
+        axis_name: a mapped axis, or several, over which the batch is spread.
+
+    Returns:
+        `InputStats` of the same shapes and dtypes.
+
+    Raises:
+        TypeError: x has no real floating dtype, or the mask is neither boolean nor floating.
+        ValueError: the features of x aren't those of the statistics, an axis is out of range or
+            repeated, the mask doesn't broadcast to x, or `axis_name` isn't bound.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn
+        >>> stats = jbn.init_input_stats(1)
+        >>> stats = jbn.update_input_stats(stats, jnp.array([[1.0], [2.0], [3.0]]))
+        >>> stats = jbn.update_input_stats(stats, jnp.array([[6.0]]))
+        >>> print(stats.count, stats.mean, stats.var, stats.min, stats.max)
+        [4.] [3.] [3.5] [1.] [6.]
+
+    References:
+        Chan, Golub and LeVeque, 1983, Algorithms for Computing the Sample Variance.
+    """
+    x = jnp.asarray(x)
+    check_floating("x", x, complex_too=False)
+    _, reduction_axes = split_input_axes(x, stats, axis)
+    mask = expand_mask(mask, x.shape)
+    x = x.astype(accumulation_dtype(x.dtype, stats.mean.dtype))
+    named = named_axis(axis_name)
+    count, shift, offset, var = shifted_moments(x, reduction_axes, mask, named)
+
+    def largest(values: Float[Array, "..."]) -> Float[Array, "..."]:
+        if mask is not None:
+            values = jnp.where(counts(mask), values, -jnp.inf)
+        return jnp.max(values, reduction_axes, keepdims=True, initial=-jnp.inf)
+
+    extremes = jnp.stack([largest(-x), largest(x)])
+    if named.name is not None:
+        extremes = lax.pmax(extremes, named.name)
+    zero = jnp.zeros_like(count)
+    batch = InputStats(count, shift, var, -extremes[0], extremes[1], Remainders(zero, offset, zero))
+    like_stats = jax.tree.map(lambda v, old: v.reshape(old.shape).astype(old.dtype), batch, stats)
+    return merge_input_stats(stats, like_stats)
+
+
+def merge_input_stats(a: InputStats, b: InputStats) -> InputStats:
+    """The statistics of two streams together.
+
+        count = a.count + b.count        w = b.count / count        δ = b.mean - a.mean
+        mean = a.mean + w δ              var = a.var + w (b.var - a.var + (1 - w) δ²)
+
+    where a, per feature, is the one with more entries.
+
+    What the rounding of these sums leaves over is kept beside them, so that a float32 stream of 10⁹
+    values doesn't stop to count at 2²⁴, and its mean goes on to move.
+
+    Args:
+        a, b: statistics of the same shapes.
+
+    Returns:
+        `InputStats` in the dtypes of a.
+
+    Raises:
+        ValueError: the shapes differ.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn
+        >>> parts = [jnp.array([[1.0], [2.0], [3.0]]), jnp.array([[6.0]])]
+        >>> a, b = (jbn.update_input_stats(jbn.init_input_stats(1), x) for x in parts)
+        >>> stats = jbn.merge_input_stats(a, b)
+        >>> print(stats.count, stats.mean, stats.var, stats.min, stats.max)
+        [4.] [3.] [3.5] [1.] [6.]
+
+    References:
+        Chan, Golub and LeVeque, 1983, Algorithms for Computing the Sample Variance; Knuth, 1997,
+        The Art of Computer Programming 2, Section 4.2.2 (the error of a sum, exactly).
+    """
+    if a.mean.shape != b.mean.shape:
+        raise ValueError(f"b: found shape {b.mean.shape}, wanted {a.mean.shape}, as a has")
+    # From the larger: nothing of it is lost where the other is nothing.
+    a, b = (
+        jax.tree.map(functools.partial(jnp.where, a.count >= b.count), one, other)
+        for one, other in ((a, b), (b, a))
+    )
+    count, count_left = _add(a.count, a.remainders.count, b.count, b.remainders.count)
+    w = b.count / jnp.where(count > 0, count, 1)
+    delta = (b.mean - a.mean) + (b.remainders.mean - a.remainders.mean)
+    mean, mean_left = _add(a.mean, a.remainders.mean, w * delta, 0)
+    growth = (b.var - a.var) + (b.remainders.var - a.remainders.var) + (1 - w) * delta**2
+    var, var_left = _add(a.var, a.remainders.var, w * growth, 0)
+    return InputStats(
+        count,
+        mean,
+        var,
+        jnp.minimum(a.min, b.min),
+        jnp.maximum(a.max, b.max),
+        Remainders(count_left, mean_left, var_left),
+    )
+
+
+def split_input_axes(
+    x: Float[Array, "..."], stats: InputStats, axis: int | Sequence[int] | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The feature axes of x, by default its last ones, and all others."""
+    features = stats.mean.shape
+    last = tuple(range(-len(features), 0))
+    if axis is None and x.ndim < len(features):
+        raise ValueError(f"x: found shape {x.shape}, wanted one that ends with {features}")
+    feature_axes, others = split_axes(last if axis is None else axis, x.ndim)
+    if tuple(x.shape[a] for a in feature_axes) != features:
+        raise ValueError(
+            f"x: found shape {x.shape}, wanted {features} along its feature axes, "
+            f"{feature_axes}, as the statistics have"
+        )
+    return feature_axes, others
+
+
+def _add(a, a_left, b, b_left):
+    """The sum of two numbers given with what their rounding left over, and what is left of it."""
+    total, left = _sum_and_error(a, b)
+    return _sum_and_error(total, left + (a_left + b_left))
+
+
+def _sum_and_error(a, b):
+    """a + b, and exactly what its rounding lost."""
+    total = a + b
+    b_seen = total - a
+    return total, (a - (total - b_seen)) + (b - b_seen)
