@@ -69,7 +69,8 @@ class BatchNorm(nn.BatchNorm):
         Args:
             x: data of any shape; integers are taken as float32.
             use_running_average: as the attribute; one of the two must be given.
-            mask: nonzero where an entry counts; broadcastable to x.
+            mask: nonzero where an entry counts, which it then does once, whatever the number;
+                broadcastable to x.
 
         Returns:
             y, of x's shape.
@@ -84,7 +85,8 @@ class BatchNorm(nn.BatchNorm):
             jnp.promote_types(stats_dtype, jnp.complex64) if jnp.iscomplexobj(x) else stats_dtype
         )
         mean = self.variable("batch_stats", "mean", jnp.zeros, features, mean_dtype)
-        var = self.variable("batch_stats", "var", jnp.ones, features, stats_dtype)
+        var_dtype = jnp.finfo(stats_dtype).dtype
+        var = self.variable("batch_stats", "var", jnp.ones, features, var_dtype)
         scale = (
             self.param("scale", self.scale_init, features, self.param_dtype)
             if self.use_scale

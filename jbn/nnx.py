@@ -23,7 +23,8 @@ class BatchNorm(nnx.BatchNorm):
     It differs from Flax's in what it refuses and what it guards: a momentum outside 0 to 1, a real
     `dtype` for a complex x and, in training, one value per channel are errors; a channel whose
     batch isn't finite, or has fewer than two counted entries, keeps its running statistics; the
-    running mean of a complex x is complex from the first step on (Flax's loses the imaginary part).
+    running mean of a complex x is complex from the first step on (Flax's loses the imaginary part;
+    give it that dtype by `layer.mean.set_value` before an `nnx.scan`).
 
     Variables: `scale` and `bias` (`nnx.Param`), `mean` and `var` (`nnx.BatchStat`, float32), each
     of shape `(num_features,)`.
@@ -71,7 +72,8 @@ class BatchNorm(nnx.BatchNorm):
         Args:
             x: data of any shape.
             use_running_average: as in the constructor, over which it has precedence.
-            mask: nonzero where an entry counts; broadcastable to x.
+            mask: nonzero where an entry counts, which it then does once, whatever the number;
+                broadcastable to x.
 
         Returns:
             y, of x's shape.

@@ -105,10 +105,12 @@ def check_floating(name: str, value: Array, *, complex_too: bool) -> None:
         wanted = "bfloat16, float16, float32, float64" + (
             " or a complex one" if complex_too else ""
         )
-        raise TypeError(
-            f"{name}: found dtype {dtype}, wanted {wanted}; cast it first, e.g. "
-            f"{name}.astype(jnp.float32)"
+        advice = (
+            "scale, bias and the running mean are complex only where x is"
+            if jnp.issubdtype(dtype, jnp.complexfloating)
+            else f"cast it first, e.g. {name}.astype(jnp.float32)"
         )
+        raise TypeError(f"{name}: found dtype {dtype}, wanted {wanted}; {advice}")
 
 
 def check_shape(name: str, value: Array, wanted: tuple[int, ...]) -> None:

@@ -20,7 +20,7 @@ from jbn.functional._arguments import (
     real_dtype,
     split_axes,
 )
-from jbn.functional._mask import Mask, counts, expand_mask, weighted
+from jbn.functional._mask import Mask, expand_mask, is_counted, weighted
 from jbn.functional._moments import Moments, ShiftedMoments, shifted_moments
 from jbn.functional._normalize import normalize
 from jbn.functional._stats import BatchStats, update_batch_stats
@@ -66,10 +66,12 @@ def batch_norm(
         axis: the feature axis, or several (their sizes in x's order), with statistics of their own.
         momentum: the weight of the old running value, from 0 to 1 (PyTorch's is one minus this).
         epsilon: added to the variance before the root. It and the momentum may be traced.
-        mask: True where an entry counts; or, as floating numbers that aren't negative, how often
-            it counts: an entry of weight 2 is as good as two. Broadcastable to x. Entries that
-            don't count are normalized with the statistics of the others; where they hold NaN,
-            infinity or numbers beyond 1e19, y is 0. Differentiation takes the mask for constant.
+        mask: True where an entry counts; or, as floating numbers, how often it counts: an entry of
+            weight 2 is as good as two. Broadcastable to x. Entries that don't count are normalized
+            with the statistics of the others; where they hold NaN, infinity or numbers beyond the
+            square root of the largest (1.8e19 in float32), y is 0. Differentiation takes the mask
+            for constant. A negative weight makes NaN of its channel in training; sums of weights
+            times x beyond 1e-30 to 1e30 lose digits.
         axis_name: a mapped axis, or several, over which the batch is spread (of `jax.vmap` or
             `jax.shard_map`). Under `jit` with a sharded batch the statistics are global without it.
         axis_index_groups: groups of indices of that axis that share statistics; where `lax.psum`
@@ -79,7 +81,8 @@ def batch_norm(
     Returns:
         y: x's shape, `dtype`.
         stats: the running statistics, in the shapes and dtypes they came in. In training, a channel
-            whose batch isn't finite, or has fewer than two counted entries, keeps its old values.
+            whose batch isn't finite, or whose entries count less than two in all (the sum of their
+            weights), keeps its old values.
 
     Raises:
         TypeError: x, scale, bias or stats have no floating dtype, or a complex one where x is real;
@@ -253,7 +256,7 @@ def _without_unreadable(x, mask):
     """
     if mask is None:
         return x, None
-    readable = counts(mask) | (jnp.abs(x) < float(jnp.finfo(x.dtype).max) ** 0.5)
+    readable = is_counted(mask) | (jnp.abs(x) < float(jnp.finfo(x.dtype).max) ** 0.5)
     return jnp.where(readable, x, 0), readable
 
 

@@ -28,12 +28,12 @@ def domain_batch_norm(
     are. The domains share scale and bias, or have rows of their own in them too.
 
     Args:
-        x: data of one domain; a floating dtype.
+        x: data of one domain; a floating dtype, real or complex.
         bank: running statistics of all domains; shape `(domains, *features)`. Made by
             `init_batch_stats((num_domains, num_features))`.
-        domain: the row, from 0; an integer or a traced one. One that isn't in the bank is an error
-            where it is known; where it is traced, it makes NaN of y and changes nothing (a negative
-            one counts from the end).
+        domain: the row, from 0; an integer or a traced one. A Python integer that isn't in the bank
+            is an error; an array that isn't moves nothing, and makes NaN of y in evaluation
+            (negative ones count from the end).
         scale, bias: γ and β; shape `(*features)`, or `(domains, *features)`. None is 1 and 0.
         use_running_average, axis, options: as in `jbn.batch_norm`.
 

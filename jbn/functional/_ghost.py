@@ -26,6 +26,7 @@ def ghost_batch_norm(
     momentum: float | Float[Array, ""] = 0.99,
     mask: Mask | None = None,
     axis_name: str | Sequence[str] | None = None,
+    axis_index_groups: Sequence[Sequence[int]] | None = None,
     **options: Any,
 ) -> tuple[Inexact[Array, "..."], BatchStats]:
     """x normalized in groups of `virtual_batch_size` examples, and the running statistics.
@@ -40,12 +41,13 @@ def ghost_batch_norm(
     Args:
         x, stats, scale, bias, use_running_average, axis, momentum, mask, options: as in
             `jbn.batch_norm`.
-        axis_name: a mapped axis over which each group is spread.
+        axis_name, axis_index_groups: a mapped axis over which each group is spread, and groups of
+            its indices.
         virtual_batch_size: examples in a group; it divides their number.
 
     Returns:
         y and the running statistics, as `jbn.batch_norm` does. A group whose statistics aren't
-        finite, or come from fewer than two counted entries, has no part in the running ones.
+        finite, or whose entries count less than two in all, has no part in the running ones.
 
     Raises:
         ValueError: `virtual_batch_size` doesn't divide the number of examples; and as
@@ -67,6 +69,7 @@ def ghost_batch_norm(
         return batch_norm(
             x, stats, scale, bias, use_running_average=True, axis=axis, mask=mask, **options
         )
+    x = jnp.asarray(x)
     feature_axes, reduction_axes = split_axes(axis, x.ndim)
     if (
         not reduction_axes
@@ -86,10 +89,15 @@ def ghost_batch_norm(
     def normalize_group(
         x: Inexact[Array, "..."], mask: Mask | None
     ) -> tuple[Inexact[Array, "..."], Moments]:
-        layer = {"axis": feature_axes, "mask": mask, "axis_name": axis_name, **options}
+        spread: dict[str, Any] = {
+            "mask": mask,
+            "axis_name": axis_name,
+            "axis_index_groups": axis_index_groups,
+        }
+        layer = {"axis": feature_axes, **spread, **options}
         y, _ = batch_norm(x, stats, scale, bias, use_running_average=False, **layer)
         # The same moments that batch_norm takes: in one program XLA computes them once.
-        return y, moments(x, reduction_axes, mask=mask, axis_name=axis_name)
+        return y, moments(x, reduction_axes, **spread)
 
     mask = expand_mask(mask, x.shape)
     if mask is not None:

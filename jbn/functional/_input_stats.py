@@ -16,7 +16,7 @@ from jbn.functional._arguments import (
     named_axis,
     split_axes,
 )
-from jbn.functional._mask import Mask, counts, expand_mask
+from jbn.functional._mask import Mask, expand_mask, is_counted
 from jbn.functional._moments import shifted_moments
 
 
@@ -116,7 +116,7 @@ def update_input_stats(
 
     def largest(values: Float[Array, "..."]) -> Float[Array, "..."]:
         if mask is not None:
-            values = jnp.where(counts(mask), values, -jnp.inf)
+            values = jnp.where(is_counted(mask), values, -jnp.inf)
         return jnp.max(values, reduction_axes, keepdims=True, initial=-jnp.inf)
 
     extremes = jnp.stack([largest(-x), largest(x)])

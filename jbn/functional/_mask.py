@@ -28,11 +28,11 @@ def expand_mask(mask: Mask | None, shape: tuple[int, ...]) -> Mask | None:
     mask = mask.reshape(expanded)
     if mask.dtype == jnp.bool_:
         return mask
-    # The values of a traced array can't be an error; NaN is one that no result hides.
+    # The values of a traced array can't be an error; NaN shows in the results of its channel.
     return lax.stop_gradient(jnp.where(mask >= 0, mask, jnp.nan))
 
 
-def counts(mask: Mask) -> Bool[Array, "..."]:
+def is_counted(mask: Mask) -> Bool[Array, "..."]:
     """Where entries count at all."""
     return mask if mask.dtype == jnp.bool_ else mask != 0
 
@@ -43,10 +43,10 @@ def weighted(values: Inexact[Array, "..."], mask: Mask | None) -> Inexact[Array,
         return values
     if mask.dtype != jnp.bool_:
         values = values * mask.astype(values.dtype)
-    return jnp.where(counts(mask), values, 0)
+    return jnp.where(is_counted(mask), values, 0)
 
 
-def num_counted(
+def total_weight(
     mask: Mask, shape: tuple[int, ...], reduction_axes: tuple[int, ...], dtype: jnp.dtype
 ) -> Inexact[Array, "..."]:
     """The sum of the mask, broadcast to the shape, over the axes, which stay with size 1."""

@@ -16,7 +16,7 @@ from jbn.functional._arguments import (
     num_reduced,
     real_dtype,
 )
-from jbn.functional._mask import Mask, counts, expand_mask, num_counted, weighted
+from jbn.functional._mask import Mask, expand_mask, is_counted, total_weight, weighted
 
 # The shift is the mean of every 16th entry, and of no fewer than 8. If a fraction f of the
 # entries makes the shift, then (shift - mean)² <= var * (1/f - 1) whatever the data, so the
@@ -48,6 +48,7 @@ def moments(
     *,
     mask: Mask | None = None,
     axis_name: str | Sequence[str] | None = None,
+    axis_index_groups: Sequence[Sequence[int]] | None = None,
 ) -> Moments:
     """The count, the mean and the biased variance of x over `reduction_axes`.
 
@@ -61,10 +62,12 @@ def moments(
     Args:
         x: data of any shape; a floating dtype, real or complex.
         reduction_axes: the axes to average over; negative ones count from the end.
-        mask: True where an entry counts; or, as floating numbers that aren't negative, how often
-            it counts. Broadcastable to x. None counts all once. Constant to differentiation.
+        mask: True where an entry counts; or, as floating numbers, how often it counts: weights,
+            which make NaN where one is negative. Broadcastable to x. None counts all once. Constant
+            to differentiation.
         axis_name: a mapped axis, or several, to average over as well (of `jax.vmap` or
             `jax.shard_map`).
+        axis_index_groups: groups of indices of that axis to average within, as in `jbn.batch_norm`.
 
     Returns:
         `Moments(count, mean, var)`: arrays of x's shape with size 1 at the reduced axes, float32
@@ -95,7 +98,9 @@ def moments(
     axes = canonical_axes("reduction_axes", reduction_axes, x.ndim)
     mask = expand_mask(mask, x.shape)
     x = x.astype(accumulation_dtype(x.dtype))
-    count, shift, offset, var = shifted_moments(x, axes, mask, named_axis(axis_name))
+    count, shift, offset, var = shifted_moments(
+        x, axes, mask, named_axis(axis_name, axis_index_groups)
+    )
     return Moments(count, shift + offset, var)
 
 
@@ -104,10 +109,10 @@ def merge_moments(parts: Moments) -> Moments:
 
         count = Σ nᵢ    mean = Σ nᵢ meanᵢ / Σ nᵢ    var = Σ nᵢ (varᵢ + |meanᵢ - mean|²) / Σ nᵢ
 
-    Exact for parts of any sizes. For population statistics over many batches, say, or for the
-    micro-batches of one optimizer step, whose running statistics shall move once, with the values
-    of the whole batch (each micro-batch is normalized with its own statistics all the same). A part
-    with count 0 has no say, whatever it holds.
+    Exact for parts of any sizes. Use it for population statistics over many batches, or to move the
+    running statistics once for all micro-batches of one optimizer step, by the values of the whole
+    batch (each micro-batch is normalized with its own statistics all the same). A part with count 0
+    has no say, whatever it holds.
 
     Args:
         parts: moments stacked along a new first axis, as `jax.vmap` and `jax.lax.scan` return them:
@@ -136,17 +141,17 @@ def merge_moments(parts: Moments) -> Moments:
         merging).
     """
     count, mean, var = parts
-    if not count.shape == mean.shape == var.shape or count.ndim == 0:
+    if not count.shape == mean.shape == var.shape or 0 in count.shape[:1] or count.ndim == 0:
         raise ValueError(
             f"parts: found shapes {count.shape}, {mean.shape} and {var.shape}, wanted one shape, "
-            "with the parts along its first axis"
+            "with the parts, at least one, along its first axis"
         )
     dtype = accumulation_dtype(mean.dtype)
-    valid = count > 0
+    valid = count != 0
     n, var = (jnp.where(valid, v, 0).astype(real_dtype(dtype)) for v in (count, var))
     mean = jnp.where(valid, mean, 0).astype(dtype)
     total = jnp.sum(n, 0, keepdims=True)
-    weights = n / jnp.where(total > 0, total, 1)
+    weights = n / jnp.where(total != 0, total, 1)
     # Of differences from the largest part: a sum of large means would lose their digits.
     near = jnp.take_along_axis(mean, jnp.argmax(n, 0, keepdims=True), 0)
     offset = jnp.sum(weights.astype(dtype) * jnp.where(valid, mean - near, 0), 0, keepdims=True)
@@ -171,12 +176,12 @@ def shifted_moments(
         divisor = jnp.full_like(shift, max(num_all, 1))
         d = x - shift
     else:
-        count = num_counted(mask, x.shape, reduction_axes, x.dtype)
+        count = total_weight(mask, x.shape, reduction_axes, x.dtype)
         x_sum = _sum(weighted(x, mask), reduction_axes)
         count, x_sum = named.sum([count, x_sum])
         divisor = jnp.where(count != 0, count, 1)
         shift = _as_shift(x_sum / divisor)
-        d = jnp.where(counts(mask), x - shift, 0)
+        d = jnp.where(is_counted(mask), x - shift, 0)
     terms = [weighted(d, mask), weighted(_squared(d), mask)]
     d_sum, d2_sum = named.sum([_sum(term, reduction_axes) for term in terms])
     offset = d_sum / divisor

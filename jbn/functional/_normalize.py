@@ -33,7 +33,8 @@ def normalize(
         y, with x's shape and dtype; computed in float32, or in x's dtype where that is wider.
 
     Raises:
-        TypeError: x has no floating dtype, or is real and another argument complex.
+        TypeError: x has no floating dtype, or is real and another argument complex; or var is
+            complex.
 
     Example:
         >>> import jax.numpy as jnp, jbn
@@ -48,6 +49,7 @@ def normalize(
     """
     x, mean, var = jnp.asarray(x), jnp.asarray(mean), jnp.asarray(var)
     check_floating("x", x, complex_too=True)
+    check_floating("var", var, complex_too=False)
     for name, value in [("mean", mean), ("scale", scale), ("bias", bias)]:
         if value is not None:
             check_floating(name, value, complex_too=jnp.iscomplexobj(x))

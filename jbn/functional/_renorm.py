@@ -44,6 +44,10 @@ def renorm_limits(
     Returns:
         `RenormLimits(r_max, d_max)`, float32 scalars.
 
+    Raises:
+        ValueError: r_max is below 1 or d_max below 0, or a limit shall be there before it begins to
+            grow.
+
     Example:
         >>> import jbn
         >>> for step in (0, 15_000, 100_000):
@@ -55,10 +59,14 @@ def renorm_limits(
     References:
         Ioffe, 2017, arXiv:1702.03275, Section 4.
     """
+    check_range("r_max", r_max, 1.0, float("inf"))
+    check_range("d_max", d_max, 0.0, float("inf"))
+    check_range("num_r_steps", num_r_steps, float(num_plain_steps), float("inf"))
+    check_range("num_d_steps", num_d_steps, float(num_plain_steps), float("inf"))
     step = jnp.asarray(step, jnp.float32)
 
     def grown(end: int) -> Float[Array, ""]:
-        return jnp.clip((step - num_plain_steps) / (end - num_plain_steps), 0, 1)
+        return jnp.clip((step - num_plain_steps) / max(end - num_plain_steps, 1), 0, 1)
 
     return RenormLimits(1 + (r_max - 1) * grown(num_r_steps), d_max * grown(num_d_steps))
 
@@ -75,6 +83,7 @@ def batch_renorm(
     epsilon: float | Float[Array, ""] = 1e-5,
     mask: Mask | None = None,
     axis_name: str | Sequence[str] | None = None,
+    axis_index_groups: Sequence[Sequence[int]] | None = None,
     **options: Any,
 ) -> tuple[Float[Array, "..."], BatchStats]:
     """x normalized per feature, nearly as in evaluation, and the running statistics after it.
@@ -87,8 +96,9 @@ def batch_renorm(
     `jbn.batch_norm`. For batches that are small or not drawn at random.
 
     Args:
-        x, stats, scale, bias, use_running_average, axis, epsilon, mask, axis_name, options: as in
-            `jbn.batch_norm`.
+        x: as in `jbn.batch_norm`, and real.
+        stats, scale, bias, use_running_average, axis, epsilon, mask, axis_name, axis_index_groups,
+            options: as in `jbn.batch_norm`.
         limits: r_max, at least 1, and d_max, at least 0; numbers or traced scalars. Widen them
             slowly, by `jbn.renorm_limits`: r_max 1 and d_max 0 are batch normalization.
 
@@ -115,14 +125,22 @@ def batch_renorm(
     """
     check_range("limits.r_max", limits.r_max, 1.0, float("inf"))
     check_range("limits.d_max", limits.d_max, 0.0, float("inf"))
-    layer = {"axis": axis, "epsilon": epsilon, "mask": mask, "axis_name": axis_name, **options}
+    check_floating("x", x, complex_too=False)  # a complex d has no clip
+    spread: dict[str, Any] = {
+        "mask": mask,
+        "axis_name": axis_name,
+        "axis_index_groups": axis_index_groups,
+    }
+    layer = {"axis": axis, "epsilon": epsilon, **spread, **options}
     if use_running_average:
         return batch_norm(x, stats, scale, bias, use_running_average=True, **layer)
 
-    check_floating("x", x, complex_too=False)  # a complex d has no clip
+    for name, value in [("scale", scale), ("bias", bias)]:
+        if value is not None:
+            check_floating(name, value, complex_too=False)
     _, reduction_axes = split_axes(axis, x.ndim)
     # The same moments that batch_norm takes: in one program XLA computes them once.
-    batch = moments(lax.stop_gradient(x), reduction_axes, mask=mask, axis_name=axis_name)
+    batch = moments(lax.stop_gradient(x), reduction_axes, **spread)
     dtype = batch.mean.dtype
     mean, var = (part.reshape(stats.mean.shape) for part in (batch.mean, batch.var))
     running_mean, running_var = (lax.stop_gradient(part).astype(dtype) for part in stats)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
-from jbn.functional._arguments import accumulation_dtype, check_range, real_dtype
+from jbn.functional._arguments import accumulation_dtype, check_floating, check_range, real_dtype
 from jbn.functional._moments import Moments, merge_moments
 
 
@@ -50,8 +50,9 @@ def update_batch_stats(
 
         new = momentum * old + (1 - momentum) * batch
 
-    A channel whose batch statistics are not finite, or come from fewer than two entries, keeps its
-    old values: one bad batch does not ruin the average.
+    A channel whose batch statistics are not finite, or come from entries that count less than two
+    in all (under weights: the sum of those), keeps its old values: one bad batch does not ruin the
+    average.
 
     Args:
         stats: the running statistics; shape `(num_features,)`, or that of several feature axes.
@@ -105,6 +106,8 @@ def update_counts(moments: Moments) -> Bool[Array, "..."]:
 
         count >= 2, and mean and variance are finite
 
+    where the count is the number of entries, or the sum of their weights.
+
     `update_batch_stats` keeps the old values elsewhere. A training loop that wants to know how
     often that happened sums `~update_counts(moments)` in its metrics.
 
@@ -121,7 +124,8 @@ def update_counts(moments: Moments) -> Bool[Array, "..."]:
         [[ True False]]
 
     References:
-        pytorch/pytorch#88474 (one non-finite batch ruins running statistics for good).
+        Ioffe and Szegedy, 2015, arXiv:1502.03167, Section 3.1 (the average that is guarded);
+        pytorch/pytorch#88474 (one non-finite batch ruins it for good).
     """
     return (moments.count >= 2) & jnp.isfinite(moments.mean) & jnp.isfinite(moments.var)
 
@@ -185,7 +189,7 @@ def effective_num_batches(
 
     Args:
         step: the number of updates so far; an integer or a traced one.
-        momentum: the momentum in the long run, from 0 to below 1; a number or a traced scalar.
+        momentum: the momentum in the long run, from 0 to 1; a number or a traced scalar.
 
     Returns:
         A float32 scalar; 0 before the first update.
@@ -213,11 +217,10 @@ def effective_num_batches(
 def merge_batch_stats(stats: BatchStats, counts: Float[Array, "..."]) -> BatchStats:
     """The statistics of all data together, from those of its parts.
 
-        mean = Σ nᵢ meanᵢ / Σ nᵢ        var = Σ nᵢ (varᵢ + (meanᵢ - mean)²) / Σ nᵢ
+        mean = Σ nᵢ meanᵢ / Σ nᵢ        var = Σ nᵢ (varᵢ + |meanᵢ - mean|²) / Σ nᵢ
 
-    For running statistics that drifted apart on several devices, or for micro-batches whose running
-    statistics shall move once, with the values of the whole batch. A part with count 0 has no say,
-    whatever it holds.
+    Use it for running statistics that drifted apart on several devices, or to make those of a whole
+    batch from its micro-batches'. A part with count 0 has no say, whatever it holds.
 
     Args:
         stats: statistics of the parts, stacked along a new first axis: shape `(parts, features)`.
@@ -267,7 +270,8 @@ def interpolate_batch_stats(
         `BatchStats` in the dtypes of a.
 
     Raises:
-        ValueError: a weight that is a Python number is outside 0 to 1.
+        TypeError: b's mean is complex and a's is not.
+        ValueError: the shapes differ, or a weight that is a Python number is outside 0 to 1.
 
     Example:
         >>> import jax.numpy as jnp, jbn
@@ -281,6 +285,9 @@ def interpolate_batch_stats(
         al., 2020, arXiv:2006.16971 (blending at test time).
     """
     check_range("weight", weight, 0.0, 1.0)
+    if a.mean.shape != b.mean.shape or a.var.shape != b.var.shape:
+        raise ValueError(f"b: found shape {b.mean.shape}, wanted {a.mean.shape}, as a has")
+    check_floating("b.mean", b.mean, complex_too=jnp.iscomplexobj(a.mean))
 
     def between(a: Inexact[Array, "..."], b: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
         dtype = accumulation_dtype(a.dtype)

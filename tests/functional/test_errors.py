@@ -188,6 +188,29 @@ def test_normalize_names_complex_statistics_of_a_real_x():
         jbn.normalize(X, jnp.zeros((1, 1, 3), jnp.complex64), jnp.ones((1, 1, 3)))
 
 
+def test_statistics_that_do_not_go_together_are_named():
+    with pytest.raises(TypeError, match=r"b\.mean: found dtype complex64"):
+        jbn.interpolate_batch_stats(stats(), jbn.init_batch_stats(3, jnp.complex64), 0.5)
+    with pytest.raises(ValueError, match=r"b: found shape \(1,\), wanted \(3,\)"):
+        jbn.interpolate_batch_stats(stats(), stats((1,), (1,)), 0.5)
+    with pytest.raises(TypeError, match="var: found dtype complex64"):
+        jbn.normalize(jax.lax.complex(X, X), X[:1, :1], jax.lax.complex(X, X)[:1, :1])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"r_max": 0.5}, {"d_max": -1.0}, {"num_r_steps": 10}, {"num_d_steps": 10}],
+    ids=str,
+)
+def test_a_schedule_of_limits_that_cannot_be_is_named(arguments):
+    with pytest.raises(ValueError, match=f"{next(iter(arguments))}: found"):
+        jbn.renorm_limits(0, num_plain_steps=20, **arguments)
+
+
+def test_limits_may_open_at_once():
+    assert jbn.renorm_limits(11, num_plain_steps=10, num_r_steps=10, num_d_steps=10) == (3, 5)
+
+
 def test_renorm_names_a_complex_x():
     limits, bank = jbn.RenormLimits(3.0, 5.0), jbn.init_batch_stats(3, jnp.complex64)
     with pytest.raises(TypeError, match="x: found dtype complex64"):

@@ -221,6 +221,33 @@ def test_axis_index_groups_share_statistics_within_a_group(mask):
             close(value.reshape(SHARDS, FEATURES)[2 * i + 1], wanted, 1e-6)
 
 
+@pytest.mark.parametrize("sibling", ["ghost", "renorm"])
+def test_siblings_share_statistics_within_a_group_too(sibling):
+    x, stats = 3 * normal(N, FEATURES) + 1, jbn.init_batch_stats(FEATURES)
+    if sibling == "ghost":
+        norm = functools.partial(jbn.ghost_batch_norm, virtual_batch_size=N // SHARDS)
+        alone = jbn.batch_norm
+    else:
+        norm = alone = functools.partial(jbn.batch_renorm, limits=jbn.RenormLimits(1.1, 0.2))
+    grouped = functools.partial(norm, axis_name="a", axis_index_groups=[[0, 1], [2, 3]])
+    y, new = jax.jit(
+        jax.shard_map(
+            lambda x: grouped(x, stats, use_running_average=False),
+            mesh=mesh(SHARDS),
+            in_specs=P("a"),
+            out_specs=P("a"),
+            check_vma=False,
+        )
+    )(x)
+    for i in range(2):
+        half = slice(i * N // 2, (i + 1) * N // 2)
+        wanted_y, wanted = jax.jit(functools.partial(alone, use_running_average=False))(
+            x[half], stats
+        )
+        close(y[half], wanted_y)
+        close(jax.tree.map(lambda v, i=i: v.reshape(SHARDS, FEATURES)[2 * i], new), wanted)
+
+
 # Collectives
 
 

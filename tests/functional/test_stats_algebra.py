@@ -103,6 +103,11 @@ def test_merge_moments_names_parts_that_are_not_stacked():
             jbn.merge_moments(parts)
 
 
+def test_a_part_whose_weights_are_bad_shows_in_the_merged_moments():
+    parts = jbn.Moments(jnp.array([3.0, jnp.nan]), jnp.ones(2), jnp.ones(2))
+    assert all(jnp.isnan(value) for value in jbn.merge_moments(parts))
+
+
 def test_merging_nothing_is_finite_and_merging_one_part_is_that_part():
     part = jbn.BatchStats(jnp.array([[3.0, 4.0]]), jnp.array([[1.0, 2.0]]))
     nothing = jbn.merge_batch_stats(part, jnp.zeros(1))
