@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from jbn.functional._batch import batch_norm as batch_norm
 from jbn.functional._domain import domain_batch_norm as domain_batch_norm
 from jbn.functional._ghost import ghost_batch_norm as ghost_batch_norm
+from jbn.functional._group import group_norm as group_norm
+from jbn.functional._group import instance_norm as instance_norm
 from jbn.functional._input import center as center
 from jbn.functional._input import rescale as rescale
 from jbn.functional._input import scale_by_max_abs as scale_by_max_abs
@@ -26,6 +28,8 @@ from jbn.functional._input_stats import InputStats as InputStats
 from jbn.functional._input_stats import init_input_stats as init_input_stats
 from jbn.functional._input_stats import merge_input_stats as merge_input_stats
 from jbn.functional._input_stats import update_input_stats as update_input_stats
+from jbn.functional._layer import layer_norm as layer_norm
+from jbn.functional._layer import rms_norm as rms_norm
 from jbn.functional._moments import Moments as Moments
 from jbn.functional._moments import merge_moments as merge_moments
 from jbn.functional._moments import moments as moments
@@ -41,6 +45,7 @@ from jbn.functional._stats import interpolate_batch_stats as interpolate_batch_s
 from jbn.functional._stats import merge_batch_stats as merge_batch_stats
 from jbn.functional._stats import update_batch_stats as update_batch_stats
 from jbn.functional._stats import update_counts as update_counts
+from jbn.functional._weight import weight_standardize as weight_standardize
 
 if TYPE_CHECKING:
     from jbn import linen as linen

@@ -89,3 +89,26 @@ NORMS = {name: batch_norm_like(norm) for name, norm in STATEFUL_NORMS.items()} |
         in_groups(reference.ghost_batch_norm_vjp),
     )
 }
+
+
+# Norms of the hidden layers, with statistics per column, as the laws have it
+
+
+def layer_norm(x, scale=None, bias=None, *, axis=-1, **options):
+    axes = {"reduction_axes": reference.reduction_axes(x.ndim, axis), "feature_axes": axis}
+    return jbn.layer_norm(x, scale, bias, **{"epsilon": 1e-5, **axes, **options})
+
+
+def instance_norm(x, scale=None, bias=None, *, axis=-1, mask=None, **options):
+    """Of x as a single example."""
+    options = {"epsilon": 1e-5, **options}
+    if mask is not None:
+        mask = jnp.reshape(mask, (1,) * (x.ndim - jnp.ndim(mask) + 1) + jnp.shape(mask))
+    axis = tuple(a % x.ndim + 1 for a in np.atleast_1d(axis).astype(int).tolist())
+    return jbn.instance_norm(x[None], scale, bias, axis=axis, mask=mask, **options)[0]
+
+
+NORMS |= {
+    name: Norm(norm, reference.batch_norm, reference.batch_norm_vjp)
+    for name, norm in {"layer_norm": layer_norm, "instance_norm": instance_norm}.items()
+}

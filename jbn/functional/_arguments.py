@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Inexact
+from jaxtyping import Array, Float, Inexact
+
+from jbn.functional._mask import Mask, expand_mask
 
 
 class NamedAxis(NamedTuple):
@@ -136,3 +138,49 @@ def check_range(name: str, value: Any, low: float, high: float) -> None:
         raise TypeError(f"{name}: found {value!r}, {wanted}") from None
     if not inside:
         raise ValueError(f"{name}: found {value}, {wanted}")
+
+
+class LayerArguments(NamedTuple):
+    """What layers are given: checked, and shaped to broadcast, in the dtype to compute in."""
+
+    x: Inexact[Array, "..."]
+    scale: Inexact[Array, "..."]
+    bias: Inexact[Array, "..."]
+    epsilon: Float[Array, ""]
+    mask: Mask | None
+    dtype: jnp.dtype
+
+
+def layer_arguments(
+    x: Array,
+    scale: Array | None,
+    bias: Array | None,
+    feature_axes: tuple[int, ...],
+    epsilon: Any,
+    mask: Mask | None,
+    dtype: DTypeLike | None,
+) -> LayerArguments:
+    """The arguments that layers have in common; or an error that names the bad one."""
+    is_complex = jnp.iscomplexobj(x)
+    features = tuple(x.shape[a] for a in feature_axes)
+    for name, value in [("scale", scale), ("bias", bias)]:
+        if value is not None:
+            check_floating(name, value, complex_too=is_complex)
+            check_shape(name, value, features)
+    check_range("epsilon", epsilon, 0.0, float("inf"))
+    dtype = jnp.dtype(x.dtype if dtype is None else dtype)
+    if not jnp.issubdtype(dtype, jnp.complexfloating if is_complex else jnp.inexact):
+        wanted = "a complex one, as x has," if is_complex else "a floating one"
+        raise TypeError(f"dtype: found {dtype}, wanted {wanted} or None")
+    accumulated = accumulation_dtype(x.dtype, real_dtype(dtype))
+    beside_x = tuple(size if a in feature_axes else 1 for a, size in enumerate(x.shape))
+    scale = jnp.ones(features, accumulated) if scale is None else scale
+    bias = jnp.zeros(features, accumulated) if bias is None else bias
+    return LayerArguments(
+        x,
+        jnp.asarray(scale, accumulated).reshape(beside_x),
+        jnp.asarray(bias, accumulated).reshape(beside_x),
+        jnp.asarray(epsilon, real_dtype(accumulated)),
+        expand_mask(mask, x.shape),
+        dtype,
+    )

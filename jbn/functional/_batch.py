@@ -1,27 +1,24 @@
-"""Batch normalization: the forward pass, its differential, and the running statistics."""
+"""Batch normalization: by the moments of the batch, and by the running statistics."""
 
-import functools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Inexact
 
 from jbn.functional._arguments import (
-    NamedAxis,
-    accumulation_dtype,
     check_floating,
     check_range,
     check_shape,
+    layer_arguments,
     named_axis,
     num_reduced,
-    real_dtype,
     split_axes,
 )
-from jbn.functional._mask import Mask, expand_mask, is_counted, weighted
-from jbn.functional._moments import Moments, ShiftedMoments, shifted_moments
+from jbn.functional._by_moments import normalize_by_moments, without_unreadable, zero_unless
+from jbn.functional._mask import Mask
+from jbn.functional._moments import Moments
 from jbn.functional._normalize import normalize
 from jbn.functional._stats import BatchStats, update_batch_stats
 
@@ -122,31 +119,14 @@ def batch_norm(
     for name, value in [("stats.mean", stats.mean), ("stats.var", stats.var)]:
         check_floating(name, value, complex_too=is_complex and name == "stats.mean")
         check_shape(name, value, features)
-    for name, parameter in [("scale", scale), ("bias", bias)]:
-        if parameter is not None:
-            check_floating(name, parameter, complex_too=is_complex)
-            check_shape(name, parameter, features)
     check_range("momentum", momentum, 0.0, 1.0)
-    check_range("epsilon", epsilon, 0.0, float("inf"))
-    mask = expand_mask(mask, x.shape)
-    dtype = jnp.dtype(x.dtype if dtype is None else dtype)
-    if not jnp.issubdtype(dtype, jnp.complexfloating if is_complex else jnp.inexact):
-        wanted = "a complex one, as x has," if is_complex else "a floating one"
-        raise TypeError(f"dtype: found {dtype}, wanted {wanted} or None")
-    accumulated = accumulation_dtype(x.dtype, real_dtype(dtype))
-    real = real_dtype(accumulated)
-
-    beside_x = tuple(size if a in feature_axes else 1 for a, size in enumerate(x.shape))
-    scale = jnp.ones(features, accumulated) if scale is None else scale
-    bias = jnp.zeros(features, accumulated) if bias is None else bias
-    scale, bias = (jnp.asarray(v, accumulated).reshape(beside_x) for v in (scale, bias))
-    epsilon = jnp.asarray(epsilon, real)
+    given = layer_arguments(x, scale, bias, feature_axes, epsilon, mask, dtype)
 
     if use_running_average:
-        mean = jnp.asarray(stats.mean, accumulated).reshape(beside_x)
-        var = jnp.asarray(stats.var, real).reshape(beside_x)
+        mean = jnp.asarray(stats.mean, given.scale.dtype).reshape(given.scale.shape)
+        var = jnp.asarray(stats.var, given.epsilon.dtype).reshape(given.scale.shape)
         normalized = jax.checkpoint(_normalize_by_running, prevent_cse=False, static_argnums=7)
-        return normalized(x, mean, var, scale, bias, epsilon, mask, dtype), stats
+        return normalized(x, mean, var, *given[1:]), stats
 
     named = named_axis(axis_name, axis_index_groups)
     if num_reduced(x.shape, reduction_axes) * named.size() < 2:
@@ -154,111 +134,14 @@ def batch_norm(
             f"x: found one value per channel, or none (shape {x.shape}, axis {axis}), wanted at "
             "least two to train with; pass a larger batch, or use_running_average=True"
         )
-    y, (count, shift, offset, var) = _normalize_by_batch(
-        x, scale, bias, epsilon, mask, reduction_axes, named, dtype
+    y, (count, shift, offset, var) = normalize_by_moments(
+        *given[:-1], reduction_axes, named, given.dtype
     )
     batch = Moments(count, shift + offset, var)
     return y, update_batch_stats(stats, batch, momentum=momentum)
 
 
 def _normalize_by_running(x, mean, var, scale, bias, epsilon, mask, dtype):
-    x, readable = _without_unreadable(x.astype(mean.dtype), mask)
+    x, readable = without_unreadable(x.astype(mean.dtype), mask)
     y = normalize(x, mean, var, scale, bias, epsilon=epsilon)
-    return _zero_unless(readable, y).astype(dtype)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(5, 6, 7))
-def _normalize_by_batch(
-    x: Inexact[Array, "..."],
-    scale: Inexact[Array, "..."],
-    bias: Inexact[Array, "..."],
-    epsilon: Float[Array, ""],
-    mask: Mask | None,
-    reduction_axes: tuple[int, ...],
-    named: NamedAxis,
-    dtype: jnp.dtype,
-) -> tuple[Inexact[Array, "..."], ShiftedMoments]:
-    """y and the statistics of x, for parameters in the accumulation dtype, shaped to broadcast."""
-    x_dtype = x.dtype
-    x, readable = _without_unreadable(x.astype(scale.dtype), mask)
-    moments = shifted_moments(x, reduction_axes, mask, named)
-    center, rest = _split_mean(moments, x_dtype, dtype)
-    factor = lax.rsqrt(moments.var + epsilon).astype(x.dtype) * scale
-    # Not (x - center - rest): XLA makes one subtraction of two, and the digits are gone.
-    y = (x - center) * factor + (bias - rest * factor)
-    return _zero_unless(readable, y).astype(dtype), moments
-
-
-@_normalize_by_batch.defjvp
-def _normalize_by_batch_jvp(reduction_axes, named, dtype, primals, tangents):
-    """The differential, written so that its transpose is the textbook backward pass.
-
-    A checkpoint around it makes reverse mode keep its arguments (x and values per channel) instead
-    of intermediate results of x's size; the scheduling barrier that a checkpoint puts up by
-    default would cost what this saves.
-    """
-    x, scale, _, epsilon, mask = primals
-    y, moments = _normalize_by_batch(*primals, reduction_axes, named, dtype)
-    differential = jax.checkpoint(
-        functools.partial(_differential, reduction_axes, named, dtype), prevent_cse=False
-    )
-    dy, doffset, dvar = differential(x, moments, scale, epsilon, mask, *tangents[:4])
-    dcount, dshift = jnp.zeros_like(moments.count), jnp.zeros_like(moments.shift)
-    return (y, moments), (dy, ShiftedMoments(dcount, dshift, doffset, dvar))
-
-
-def _differential(
-    reduction_axes, named, dtype, x, moments, scale, epsilon, mask, dx, dscale, dbias, depsilon
-):
-    """dy, dmean and dvar, linear in dx, dscale, dbias and depsilon.
-
-    With r = 1 / sqrt(var + epsilon), x̂ = (x - mean) * r, m = Σdx / n and p = Re Σdx·x̂* / n:
-    dmean = m, dvar = 2 p / r,
-    dy = scale r (dx - m - x̂ p) + x̂ (dscale - scale r² depsilon / 2) + dbias.
-    """
-    center, rest = _split_mean(moments, x.dtype, dtype)
-    x, readable = _without_unreadable(x.astype(scale.dtype), mask)
-    dx = dx.astype(scale.dtype)
-    real_r = lax.rsqrt(moments.var + epsilon)
-    r = real_r.astype(x.dtype)
-    x_hat = (x - center) * r - rest * r
-
-    counted = weighted(dx, mask)
-    terms = [counted, counted * jnp.conj(x_hat)]
-    sums = named.sum([jnp.sum(term, reduction_axes, keepdims=True) for term in terms])
-    n = jnp.where(moments.count != 0, moments.count, 1).astype(x.dtype)
-    m, real_p = sums[0] / n, jnp.real(sums[1] / n)
-
-    k, p = scale * r, real_p.astype(x.dtype)
-    dr = (real_r * depsilon / 2).astype(x.dtype)
-    dy = k * dx + x_hat * (dscale - k * p - k * dr) + (dbias - k * m)
-    return _zero_unless(readable, dy).astype(dtype), m, 2 * real_p / real_r
-
-
-def _split_mean(
-    moments: ShiftedMoments, x_dtype: jnp.dtype, y_dtype: jnp.dtype
-) -> tuple[Inexact[Array, "..."], Inexact[Array, "..."]]:
-    """(center, rest), whose sum is the mean.
-
-    From 16 bits to 16 bits one number does, and is cheaper: so far from zero that a second would
-    matter, such data have no digits left themselves.
-    """
-    if x_dtype.itemsize == y_dtype.itemsize == 2:
-        return moments.shift + moments.offset, jnp.zeros_like(moments.offset)
-    return moments.shift, moments.offset
-
-
-def _without_unreadable(x, mask):
-    """x with 0 for what can't be normalized under the mask; and where x stayed (None: everywhere).
-
-    That is NaN, infinity, and what would become infinity: x̂ is at most the square root of the
-    largest number times 1 / sqrt(the smallest).
-    """
-    if mask is None:
-        return x, None
-    readable = is_counted(mask) | (jnp.abs(x) < float(jnp.finfo(x.dtype).max) ** 0.5)
-    return jnp.where(readable, x, 0), readable
-
-
-def _zero_unless(readable, y):
-    return y if readable is None else jnp.where(readable, y, 0)
+    return zero_unless(readable, y).astype(dtype)

@@ -1,0 +1,109 @@
+"""Data normalized by their own moments, and the differential: what is kept of x's size is x."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Inexact
+
+from jbn.functional._arguments import NamedAxis
+from jbn.functional._mask import Mask, is_counted, weighted
+from jbn.functional._moments import ShiftedMoments, shifted_moments
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(5, 6, 7))
+def normalize_by_moments(
+    x: Inexact[Array, "..."],
+    scale: Inexact[Array, "..."],
+    bias: Inexact[Array, "..."],
+    epsilon: Float[Array, ""],
+    mask: Mask | None,
+    reduction_axes: tuple[int, ...],
+    named: NamedAxis,
+    dtype: jnp.dtype,
+) -> tuple[Inexact[Array, "..."], ShiftedMoments]:
+    """y and the moments of x, for parameters in the accumulation dtype that broadcast to x."""
+    x_dtype = x.dtype
+    x, readable = without_unreadable(x.astype(scale.dtype), mask)
+    moments = shifted_moments(x, reduction_axes, mask, named)
+    center, rest = _split_mean(moments, x_dtype, dtype)
+    factor = lax.rsqrt(moments.var + epsilon).astype(x.dtype) * scale
+    # Not (x - center - rest): XLA makes one subtraction of two, and the digits are gone.
+    y = (x - center) * factor + (bias - rest * factor)
+    return zero_unless(readable, y).astype(dtype), moments
+
+
+@normalize_by_moments.defjvp
+def _by_moments_jvp(reduction_axes, named, dtype, primals, tangents):
+    """The differential, written so that its transpose is the textbook backward pass.
+
+    A checkpoint around it makes reverse mode keep its arguments (x and values per channel) instead
+    of intermediate results of x's size; the scheduling barrier that a checkpoint puts up by
+    default would cost what this saves.
+    """
+    x, scale, _, epsilon, mask = primals
+    y, moments = normalize_by_moments(*primals, reduction_axes, named, dtype)
+    differential = jax.checkpoint(
+        functools.partial(_differential, reduction_axes, named, dtype), prevent_cse=False
+    )
+    dy, doffset, dvar = differential(x, moments, scale, epsilon, mask, *tangents[:4])
+    dcount, dshift = jnp.zeros_like(moments.count), jnp.zeros_like(moments.shift)
+    return (y, moments), (dy, ShiftedMoments(dcount, dshift, doffset, dvar))
+
+
+def _differential(
+    reduction_axes, named, dtype, x, moments, scale, epsilon, mask, dx, dscale, dbias, depsilon
+):
+    """dy, dmean and dvar, linear in dx, dscale, dbias and depsilon.
+
+    With r = 1 / sqrt(var + epsilon), x̂ = (x - mean) * r, m = Σdx / n and p = Re Σdx·x̂* / n:
+    dmean = m, dvar = 2 p / r,
+    dy = scale r (dx - m - x̂ p) + x̂ (dscale - scale r² depsilon / 2) + dbias.
+    """
+    center, rest = _split_mean(moments, x.dtype, dtype)
+    x, readable = without_unreadable(x.astype(scale.dtype), mask)
+    dx = dx.astype(scale.dtype)
+    real_r = lax.rsqrt(moments.var + epsilon)
+    r = real_r.astype(x.dtype)
+    x_hat = (x - center) * r - rest * r
+
+    counted = weighted(dx, mask)
+    terms = [counted, counted * jnp.conj(x_hat)]
+    sums = named.sum([jnp.sum(term, reduction_axes, keepdims=True) for term in terms])
+    n = jnp.where(moments.count != 0, moments.count, 1).astype(x.dtype)
+    m, real_p = sums[0] / n, jnp.real(sums[1] / n)
+
+    k, p = scale * r, real_p.astype(x.dtype)
+    dr = (real_r * depsilon / 2).astype(x.dtype)
+    dy = k * dx + x_hat * (dscale - k * p - k * dr) + (dbias - k * m)
+    return zero_unless(readable, dy).astype(dtype), m, 2 * real_p / real_r
+
+
+def _split_mean(
+    moments: ShiftedMoments, x_dtype: jnp.dtype, y_dtype: jnp.dtype
+) -> tuple[Inexact[Array, "..."], Inexact[Array, "..."]]:
+    """(center, rest), whose sum is the mean.
+
+    From 16 bits to 16 bits one number does, and is cheaper: so far from zero that a second would
+    matter, such data have no digits left themselves.
+    """
+    if x_dtype.itemsize == y_dtype.itemsize == 2:
+        return moments.shift + moments.offset, jnp.zeros_like(moments.offset)
+    return moments.shift, moments.offset
+
+
+def without_unreadable(x, mask):
+    """x with 0 for what can't be normalized under the mask; and where x stayed (None: everywhere).
+
+    That is NaN, infinity, and what would become infinity: x̂ is at most the square root of the
+    largest number times 1 / sqrt(the smallest).
+    """
+    if mask is None:
+        return x, None
+    readable = is_counted(mask) | (jnp.abs(x) < float(jnp.finfo(x.dtype).max) ** 0.5)
+    return jnp.where(readable, x, 0), readable
+
+
+def zero_unless(readable, y):
+    return y if readable is None else jnp.where(readable, y, 0)

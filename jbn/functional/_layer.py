@@ -1,0 +1,188 @@
+"""Normalization of each example by itself: layer normalization, and by the root mean square."""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Inexact
+
+from jbn.functional._arguments import (
+    NamedAxis,
+    canonical_axes,
+    check_floating,
+    layer_arguments,
+    named_axis,
+    num_reduced,
+)
+from jbn.functional._by_moments import normalize_by_moments, without_unreadable, zero_unless
+from jbn.functional._mask import Mask, total_weight, weighted
+
+
+def layer_norm(
+    x: Inexact[Array, "..."],
+    scale: Inexact[Array, "*features"] | None = None,
+    bias: Inexact[Array, "*features"] | None = None,
+    *,
+    reduction_axes: int | Sequence[int] = -1,
+    feature_axes: int | Sequence[int] = -1,
+    epsilon: float | Float[Array, ""] = 1e-6,
+    mask: Mask | None = None,
+    axis_name: str | Sequence[str] | None = None,
+    axis_index_groups: Sequence[Sequence[int]] | None = None,
+    dtype: DTypeLike | None = None,
+) -> Inexact[Array, "..."]:
+    """x normalized over `reduction_axes`, each example by itself, in training and evaluation alike.
+
+        y = (x - mean) / sqrt(var + epsilon) * scale + bias
+
+    As accurate far from zero as `jbn.batch_norm`, and as sparing: nothing of x's size is kept for
+    the backward pass but x.
+
+    Args:
+        x: data of any shape; a floating dtype, real or complex.
+        scale: γ, of x's shape along `feature_axes`: `(features,)` for a single one. None is 1.
+        bias: β, of the same shape. None is 0.
+        reduction_axes: the axes to average over.
+        feature_axes: the axes along which scale and bias vary (their sizes in x's order).
+        epsilon: added to the variance before the root. It may be traced.
+        mask: True where an entry counts, or how often it counts; as in `jbn.batch_norm`.
+        axis_name, axis_index_groups: a mapped axis that the reduced ones are spread over; as in
+            `jbn.batch_norm`.
+        dtype: of y. None is x's; complex if x is.
+
+    Returns:
+        y, of x's shape and `dtype`.
+
+    Raises:
+        TypeError: x, scale or bias have no floating dtype, or a complex one where x is real; or the
+            mask is neither boolean nor floating.
+        ValueError: an axis is out of range or repeated, a shape doesn't fit x, `axis_name` isn't
+            bound, or epsilon is below 0.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn
+        >>> x = jnp.array([[1.0, 3.0], [10.0, 30.0]])
+        >>> print(jbn.layer_norm(x, scale=jnp.array([1.0, 2.0])).round(3))
+        [[-1.  2.]
+         [-1.  2.]]
+
+    References:
+        Ba, Kiros and Hinton, 2016, Layer Normalization, arXiv:1607.06450.
+    """
+    x = jnp.asarray(x)
+    check_floating("x", x, complex_too=True)
+    axes = canonical_axes("reduction_axes", reduction_axes, x.ndim)
+    features = canonical_axes("feature_axes", feature_axes, x.ndim)
+    *arguments, dtype = layer_arguments(x, scale, bias, features, epsilon, mask, dtype)
+    named = named_axis(axis_name, axis_index_groups)
+    return normalize_by_moments(*arguments, axes, named, dtype)[0]
+
+
+def rms_norm(
+    x: Inexact[Array, "..."],
+    scale: Inexact[Array, "*features"] | None = None,
+    *,
+    reduction_axes: int | Sequence[int] = -1,
+    feature_axes: int | Sequence[int] = -1,
+    epsilon: float | Float[Array, ""] = 1e-6,
+    mask: Mask | None = None,
+    axis_name: str | Sequence[str] | None = None,
+    axis_index_groups: Sequence[Sequence[int]] | None = None,
+    dtype: DTypeLike | None = None,
+) -> Inexact[Array, "..."]:
+    """x divided by its root mean square over `reduction_axes`.
+
+        y = x / sqrt(mean(|x|²) + epsilon) * scale
+
+    No mean is subtracted, so there is nothing to lose far from zero; and no bias added. Nothing of
+    x's size is kept for the backward pass but x.
+
+    Args:
+        x, scale, reduction_axes, feature_axes, epsilon, mask, axis_name, axis_index_groups, dtype:
+            as in `jbn.layer_norm`.
+
+    Returns:
+        y, of x's shape and `dtype`.
+
+    Raises:
+        TypeError, ValueError: as `jbn.layer_norm`.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn
+        >>> print(jbn.rms_norm(jnp.array([[1.0, 7.0], [-10.0, 70.0]])).round(1))
+        [[ 0.2  1.4]
+         [-0.2  1.4]]
+
+    References:
+        Zhang and Sennrich, 2019, Root Mean Square Layer Normalization, arXiv:1910.07467.
+    """
+    x = jnp.asarray(x)
+    check_floating("x", x, complex_too=True)
+    axes = canonical_axes("reduction_axes", reduction_axes, x.ndim)
+    features = canonical_axes("feature_axes", feature_axes, x.ndim)
+    x, scale, _, epsilon, mask, dtype = layer_arguments(
+        x, scale, None, features, epsilon, mask, dtype
+    )
+    named = named_axis(axis_name, axis_index_groups)
+    return _divide_by_rms(x, scale, epsilon, mask, axes, named, dtype)[0]
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5, 6))
+def _divide_by_rms(
+    x: Inexact[Array, "..."],
+    scale: Inexact[Array, "..."],
+    epsilon: Float[Array, ""],
+    mask: Mask | None,
+    reduction_axes: tuple[int, ...],
+    named: NamedAxis,
+    dtype: jnp.dtype,
+) -> tuple[Inexact[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
+    """y, the count and the mean square."""
+    x, readable = without_unreadable(x.astype(scale.dtype), mask)
+    squares = jnp.sum(weighted(x * jnp.conj(x), mask), reduction_axes, keepdims=True)
+    if mask is None:
+        (squares,) = named.sum([squares])
+        count = jnp.full_like(squares, num_reduced(x.shape, reduction_axes) * named.size())
+    else:
+        count = total_weight(mask, x.shape, reduction_axes, x.dtype)
+        count, squares = named.sum([count, squares])
+    mean_square = jnp.real(squares / jnp.where(count != 0, count, 1))
+    y = x * (lax.rsqrt(mean_square + epsilon).astype(x.dtype) * scale)
+    return zero_unless(readable, y).astype(dtype), jnp.real(count), mean_square
+
+
+@_divide_by_rms.defjvp
+def _divide_by_rms_jvp(reduction_axes, named, dtype, primals, tangents):
+    """As in `normalize_by_moments`: a differential that is its own checkpoint."""
+    x, scale, epsilon, mask = primals
+    y, count, mean_square = _divide_by_rms(*primals, reduction_axes, named, dtype)
+    differential = jax.checkpoint(
+        functools.partial(_rms_differential, reduction_axes, named, dtype), prevent_cse=False
+    )
+    dy, dmean_square = differential(x, count, mean_square, scale, epsilon, mask, *tangents[:3])
+    return (y, count, mean_square), (dy, jnp.zeros_like(count), dmean_square)
+
+
+def _rms_differential(
+    reduction_axes, named, dtype, x, count, mean_square, scale, epsilon, mask, dx, dscale, depsilon
+):
+    """dy and that of the mean square, linear in dx, dscale and depsilon.
+
+    With r = 1 / sqrt(mean square + epsilon), x̂ = x r and p = Re Σdx·x̂* / n: the mean square has
+    2 p / r, and dy = scale r (dx - x̂ p) + x̂ (dscale - scale r² depsilon / 2).
+    """
+    x, readable = without_unreadable(x.astype(scale.dtype), mask)
+    dx = dx.astype(scale.dtype)
+    real_r = lax.rsqrt(mean_square + epsilon)
+    r = real_r.astype(x.dtype)
+    x_hat = x * r
+    products = jnp.sum(weighted(dx, mask) * jnp.conj(x_hat), reduction_axes, keepdims=True)
+    (total,) = named.sum([products])
+    real_p = jnp.real(total) / jnp.where(count != 0, count, 1)
+    k, p = scale * r, real_p.astype(x.dtype)
+    dr = (real_r * depsilon / 2).astype(x.dtype)
+    dy = k * dx + x_hat * (dscale - k * p - k * dr)
+    return zero_unless(readable, dy).astype(dtype), 2 * real_p / real_r
