@@ -95,6 +95,28 @@ def layer_bench() -> str:
     )
 
 
+def layer_norm_bench() -> str:
+    """The benchmark of layer normalization: times over jbn's, and what is kept."""
+    result = json.loads((ROOT / "experiments" / "bench" / "layer_norm.json").read_text())
+    peers = [name for name in result["cases"][0]["over_jbn"] if name != "jbn"]
+    rows = []
+    for case in result["cases"]:
+        shape = " × ".join(map(str, case["shape"]))
+        times = [
+            f"{median:.2f} ({low:.2f} to {high:.2f})"
+            for low, median, high in (case["over_jbn"][name] for name in peers)
+        ]
+        kept = ", ".join(f"{case['kept'][name]:.1f}" for name in ("jbn", *peers))
+        microseconds = f"{case['microseconds']['jbn']:.0f}"
+        rows.append([f"{case['dtype']} {shape}", microseconds, *times, kept])
+    headings = ["x", "jbn, µs", *(f"{name}: times jbn's" for name in peers), "kept, in x's bytes"]
+    return f"{_markdown_table(headings, rows)}\n\n" + _wrapped(
+        f"Medians and quartiles of n = {result['num_rounds']} rounds; kept between forward and "
+        f"backward by each of the four, in the order of the columns. `{result['command']}`, "
+        f"{_where(result['environment'])}."
+    )
+
+
 def accuracy_table(quantity: str, dtypes: tuple[str, ...]) -> str:
     """Errors of y or dx against float64, for the named dtypes."""
     result = json.loads((ROOT / "experiments" / "bench" / "accuracy.json").read_text())
@@ -139,6 +161,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "accuracy-dx": lambda: accuracy_table("dx", ("float32", "bfloat16", "float16")),
     "bench-article": article_bench,
     "bench-layer": layer_bench,
+    "bench-layer-norm": layer_norm_bench,
 }
 
 

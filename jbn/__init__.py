@@ -1,10 +1,15 @@
 """jbn: normalization for JAX.
 
-Functions (`import jbn` imports JAX and jaxtyping alone): `batch_norm`, `batch_renorm`,
-`renorm_limits`, `ghost_batch_norm`, `domain_batch_norm`, `moments`, `merge_moments`,
-`normalize`, `init_batch_stats`, `update_batch_stats`, `update_counts`, `merge_batch_stats`,
-`interpolate_batch_stats`, `ema_momentum`, `effective_num_batches`, and the tuples `BatchStats` and
-`Moments`. Flax modules: `jbn.linen` and `jbn.nnx`. Compiled training: `jbn.train`. A finished run
+Functions (`import jbn` imports JAX, NumPy and jaxtyping alone). Batch normalization: `batch_norm`,
+`batch_renorm` with `renorm_limits`, `ghost_batch_norm`, `domain_batch_norm`. Hidden layers:
+`layer_norm`, `rms_norm`, `group_norm`, `instance_norm`; weights: `weight_standardize`. Parts:
+`moments`, `merge_moments`, `normalize`. Running statistics: `BatchStats`, `init_batch_stats`,
+`update_batch_stats`, `update_counts`, `merge_batch_stats`, `interpolate_batch_stats`,
+`ema_momentum`, `effective_num_batches`. Inputs: `InputStats`, `init_input_stats`,
+`update_input_stats`, `merge_input_stats`, `standardize`, `rescale`, `center`, `scale_by_max_abs`
+and their inverses, `unstandardize` and so on.
+
+Flax modules: `jbn.linen` and `jbn.nnx`. Compiled training: `jbn.train`. A finished run
 of the `jbn` command: `load_run`.
 """
 
