@@ -77,18 +77,8 @@ def article_bench() -> str:
 
 
 def layer_bench() -> str:
-    """The benchmark of one layer against Flax's."""
-    result = json.loads((ROOT / "experiments" / "bench" / "layer.json").read_text())
-    rows = []
-    for case in result["cases"]:
-        times = case["over_jbn"]
-        flax = [
-            f"{median:.2f} ({low:.2f} to {high:.2f})"
-            for low, median, high in (times["Flax, fast"], times["Flax, accurate"])
-        ]
-        shape = " × ".join(map(str, case["shape"]))
-        rows.append([f"{case['dtype']} {shape}", f"{case['microseconds']['jbn']:.0f}", *flax])
-    headings = ["x", "jbn, µs", "Flax, fast: times jbn's", "Flax, accurate: times jbn's"]
+    """The benchmark of one batch normalization layer against Flax's."""
+    result, headings, rows = _over_jbn("layer")
     return f"{_markdown_table(headings, rows)}\n\n" + _wrapped(
         f"Medians and quartiles of n = {result['num_rounds']} rounds. `{result['command']}`, "
         f"{_where(result['environment'])}."
@@ -97,7 +87,20 @@ def layer_bench() -> str:
 
 def layer_norm_bench() -> str:
     """The benchmark of layer normalization: times over jbn's, and what is kept."""
-    result = json.loads((ROOT / "experiments" / "bench" / "layer_norm.json").read_text())
+    result, headings, rows = _over_jbn("layer_norm")
+    headings.append("kept, in x's bytes")
+    for row, case in zip(rows, result["cases"], strict=True):
+        row.append(", ".join(f"{kept:.1f}" for kept in case["kept"].values()))
+    return f"{_markdown_table(headings, rows)}\n\n" + _wrapped(
+        f"Medians and quartiles of n = {result['num_rounds']} rounds; kept between forward and "
+        f"backward by each of the four, in the order of the columns. `{result['command']}`, "
+        f"{_where(result['environment'])}."
+    )
+
+
+def _over_jbn(stem: str) -> tuple[dict[str, Any], list[str], list[list[str]]]:
+    """A benchmark against jbn's time: its results, headings, and a row for each case."""
+    result = json.loads((ROOT / "experiments" / "bench" / f"{stem}.json").read_text())
     peers = [name for name in result["cases"][0]["over_jbn"] if name != "jbn"]
     rows = []
     for case in result["cases"]:
@@ -106,15 +109,9 @@ def layer_norm_bench() -> str:
             f"{median:.2f} ({low:.2f} to {high:.2f})"
             for low, median, high in (case["over_jbn"][name] for name in peers)
         ]
-        kept = ", ".join(f"{case['kept'][name]:.1f}" for name in ("jbn", *peers))
-        microseconds = f"{case['microseconds']['jbn']:.0f}"
-        rows.append([f"{case['dtype']} {shape}", microseconds, *times, kept])
-    headings = ["x", "jbn, µs", *(f"{name}: times jbn's" for name in peers), "kept, in x's bytes"]
-    return f"{_markdown_table(headings, rows)}\n\n" + _wrapped(
-        f"Medians and quartiles of n = {result['num_rounds']} rounds; kept between forward and "
-        f"backward by each of the four, in the order of the columns. `{result['command']}`, "
-        f"{_where(result['environment'])}."
-    )
+        rows.append([f"{case['dtype']} {shape}", f"{case['microseconds']['jbn']:.0f}", *times])
+    headings = ["x", "jbn, µs", *(f"{name}: times jbn's" for name in peers)]
+    return result, headings, rows
 
 
 def accuracy_table(quantity: str, dtypes: tuple[str, ...]) -> str:

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from jbn.functional._arguments import canonical_axes
 from jbn.functional._batch import batch_norm
-from jbn.functional._stats import BatchStats
+from jbn.functional._stats import BatchStats, running_mean_dtype
 
 
 class BatchNorm(nn.BatchNorm):
@@ -81,9 +81,7 @@ class BatchNorm(nn.BatchNorm):
         feature_axes = canonical_axes("axis", self.axis, jnp.ndim(x))
         features = tuple(jnp.shape(x)[axis] for axis in feature_axes)
         stats_dtype = jnp.float32 if self.force_float32_reductions else self.param_dtype
-        mean_dtype = (
-            jnp.promote_types(stats_dtype, jnp.complex64) if jnp.iscomplexobj(x) else stats_dtype
-        )
+        mean_dtype = running_mean_dtype(x, stats_dtype)
         mean = self.variable("batch_stats", "mean", jnp.zeros, features, mean_dtype)
         var_dtype = jnp.finfo(stats_dtype).dtype
         var = self.variable("batch_stats", "var", jnp.ones, features, var_dtype)
@@ -105,7 +103,7 @@ class BatchNorm(nn.BatchNorm):
         initializing = self.is_initializing()
         y, stats = batch_norm(
             x,
-            BatchStats(mean.value.astype(mean_dtype), var.value),
+            BatchStats(mean.value.astype(running_mean_dtype(x, mean.value.dtype)), var.value),
             scale,
             bias,
             use_running_average=bool(

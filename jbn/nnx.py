@@ -8,7 +8,7 @@ from flax.nnx.nn.dtypes import canonicalize_dtype
 from jaxtyping import Array, Float
 
 from jbn.functional._batch import batch_norm
-from jbn.functional._stats import BatchStats
+from jbn.functional._stats import BatchStats, running_mean_dtype
 
 
 class BatchNorm(nnx.BatchNorm):
@@ -87,9 +87,7 @@ class BatchNorm(nnx.BatchNorm):
             ),
         )
         mean, var = self.mean[...], self.var[...]
-        if jnp.iscomplexobj(x):
-            mean = mean.astype(jnp.promote_types(mean.dtype, jnp.complex64))
-        stats = BatchStats(mean, var)
+        stats = BatchStats(mean.astype(running_mean_dtype(x, mean.dtype)), var)
         scale = None if self.scale is None else self.scale[...]
         bias = None if self.bias is None else self.bias[...]
         promoted = self.promote_dtype((x, *stats, scale, bias), dtype=self.dtype)

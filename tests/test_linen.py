@@ -149,6 +149,13 @@ def test_complex_input_is_taken_as_flax_takes_it(param_dtype):
     complex_close(train(ours, flax.init(KEY, x, False), x), wanted)
 
 
+def test_a_complex_running_mean_is_not_cut_to_a_real_one():
+    _, ours = layers()
+    variables = ours.init(KEY, X + 1j * X, False)
+    with pytest.raises(TypeError, match=r"stats\.mean: found dtype complex64"):
+        train(ours, variables, X)
+
+
 def complex_close(actual, wanted, tolerance=4e-6):
     assert leaves(actual) == leaves(wanted)
     jax.tree.map(

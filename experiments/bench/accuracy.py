@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
+from in_turn import environment
 
 import jbn
-from jbn.environment import describe_environment
 
 SHAPE = (4096, 8)
 EPSILON = 1e-5
@@ -88,8 +88,6 @@ def error(found: jax.Array, wanted: np.ndarray) -> float:
 
 def main() -> None:
     """Measures, prints, and writes the JSON."""
-    environment = describe_environment(jax.devices()[0])
-    del environment["command"]
     rng = np.random.default_rng(0)
     rows = []
     for dtype, offsets in MEAN_OVER_STD.items():
@@ -113,7 +111,7 @@ def main() -> None:
             print(row)
     result = {
         "command": "python experiments/bench/accuracy.py",
-        "environment": environment | {"keras": keras.__version__},
+        "environment": environment(keras=keras.__version__),
         "shape": SHAPE,
         "rows": rows,
     }

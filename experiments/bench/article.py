@@ -20,13 +20,13 @@ os.environ["KERAS_BACKEND"] = "jax"
 import jax
 import keras
 import numpy as np
+from in_turn import environment
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from jbn.config import load_config
 from jbn.data import Dataset, load
-from jbn.environment import describe_environment
 from jbn.train import Hypers, make_train_run
 
 ROOT = Path(__file__).parents[2]
@@ -103,12 +103,7 @@ def main() -> None:
     ratio = timed["keras"][:, 0] / timed["jbn"][:, 0]
     result = {
         "command": "python experiments/bench/article.py",
-        "environment": {
-            key: value
-            for key, value in describe_environment(jax.devices()[0]).items()
-            if key != "command"
-        }
-        | {"keras": keras.__version__},
+        "environment": environment(keras=keras.__version__),
         "num_pairs": NUM_PAIRS,
         "keras_over_jbn": quartiles(ratio),
     } | {

@@ -8,17 +8,16 @@ default variance (E[x²] - E[x]², fast and inexact) and with the accurate one. 
 beside this file.
 """
 
+import functools
 import json
 import math
-import time
 from pathlib import Path
 
 import flax.linen as nn
 import jax
-import numpy as np
+from in_turn import compared, environment, seconds_in_turn
 
 import jbn.linen
-from jbn.environment import describe_environment
 
 CASES = [
     ("float32", (32, 128)),
@@ -36,12 +35,11 @@ NUM_ROUNDS = 15
 ENTRIES_PER_CALL = 4_000_000  # so many steps a call that it takes tens of milliseconds
 
 
-def make_loop(make_layer, shape: tuple[int, ...], dtype: str):
-    """A compiled loop of training steps of the layer, and its arguments."""
+def make_loop(make_layer, shape: tuple[int, ...], dtype: str, num_steps: int):
+    """A compiled loop of training steps of the layer, with its arguments."""
     layer = make_layer(use_running_average=False, dtype=dtype)
     x = jax.random.normal(jax.random.key(0), shape, dtype)
     variables = layer.init(jax.random.key(1), x)
-    num_steps = max(10, ENTRIES_PER_CALL // math.prod(shape))
 
     def step(_, carry):
         x, variables = carry
@@ -57,35 +55,23 @@ def make_loop(make_layer, shape: tuple[int, ...], dtype: str):
         return x - 1e-3 * dx, {"params": params, "batch_stats": batch_stats}
 
     loop = jax.jit(lambda carry: jax.lax.fori_loop(0, num_steps, step, carry))
-    return loop, (x, variables), num_steps
+    return functools.partial(loop, (x, variables))
 
 
 def main() -> None:
-    """Measures in turn, prints, and writes the JSON."""
-    environment = describe_environment(jax.devices()[0])
-    del environment["command"]
+    """Measures, prints, and writes the JSON."""
     result = {
         "command": "python experiments/bench/layer.py",
-        "environment": environment,
+        "environment": environment(),
         "num_rounds": NUM_ROUNDS,
         "cases": [],
     }
     for dtype, shape in CASES:
-        loops = {name: make_loop(make, shape, dtype) for name, make in LAYERS.items()}
-        seconds = {name: [] for name in loops}
-        for counted in [False] + [True] * NUM_ROUNDS:
-            for name, (loop, carry, num_steps) in loops.items():
-                start = time.perf_counter()
-                jax.block_until_ready(loop(carry))
-                if counted:
-                    seconds[name].append((time.perf_counter() - start) / num_steps)
-        case = {"dtype": dtype, "shape": shape, "microseconds": {}, "over_jbn": {}}
-        for name, measured in seconds.items():
-            ratio = np.asarray(measured) / np.asarray(seconds["jbn"])
-            case["microseconds"][name] = float(np.median(measured) * 1e6)
-            case["over_jbn"][name] = [float(q) for q in np.quantile(ratio, [0.25, 0.5, 0.75])]
-        result["cases"].append(case)
-        print(case)
+        steps = max(10, ENTRIES_PER_CALL // math.prod(shape))
+        loops = {name: make_loop(make, shape, dtype, steps) for name, make in LAYERS.items()}
+        times = compared(seconds_in_turn(loops, NUM_ROUNDS), steps=steps)
+        result["cases"].append({"dtype": dtype, "shape": shape} | times)
+        print(result["cases"][-1])
     Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
 
 

@@ -8,17 +8,16 @@ Flax with its default variance (fast and inexact) and with the accurate one. Als
 between forward and backward, in x's bytes. Writes `layer_norm.json` beside this file.
 """
 
+import functools
 import json
-import time
 from pathlib import Path
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
+from in_turn import compared, environment, seconds_in_turn
 
 import jbn
-from jbn.environment import describe_environment
 
 CASES = [
     ("float32", (512, 64)),
@@ -64,36 +63,26 @@ def forward_and_backward(layer):
 
 
 def main() -> None:
-    """Measures in turn, prints, and writes the JSON."""
-    environment = describe_environment(jax.devices()[0])
-    del environment["command"]
+    """Measures, prints, and writes the JSON."""
     result = {
         "command": "python experiments/bench/layer_norm.py",
-        "environment": environment,
+        "environment": environment(),
         "num_rounds": NUM_ROUNDS,
         "cases": [],
     }
     for dtype, shape in CASES:
-        keys = jax.random.split(jax.random.key(0), 2)
-        x, dy = (jax.random.normal(key, shape, dtype) for key in keys)
+        x, dy = (
+            jax.random.normal(key, shape, dtype) for key in jax.random.split(jax.random.key(0))
+        )
         args = (x, jnp.ones(shape[-1]), jnp.zeros(shape[-1]))
-        programs = {name: forward_and_backward(layer) for name, layer in LAYERS.items()}
-        seconds = {name: [] for name in programs}
-        for counted in [False] * 2 + [True] * NUM_ROUNDS:
-            for name, program in programs.items():
-                start = time.perf_counter()
-                jax.block_until_ready(program(*args, dy))
-                if counted:
-                    seconds[name].append(time.perf_counter() - start)
-        case = {"dtype": dtype, "shape": shape, "microseconds": {}, "over_jbn": {}, "kept": {}}
-        for name, measured in seconds.items():
-            ratio = np.asarray(measured) / np.asarray(seconds["jbn"])
-            case["microseconds"][name] = float(np.median(measured) * 1e6)
-            case["over_jbn"][name] = [float(q) for q in np.quantile(ratio, [0.25, 0.5, 0.75])]
-            _, vjp = jax.vjp(jax.jit(LAYERS[name]), *args)
-            case["kept"][name] = sum(v.nbytes for v in jax.tree.leaves(vjp)) / x.nbytes
-        result["cases"].append(case)
-        print(case)
+        programs, kept = {}, {}
+        for name, layer in LAYERS.items():
+            programs[name] = functools.partial(forward_and_backward(layer), *args, dy)
+            _, vjp = jax.vjp(jax.jit(layer), *args)
+            kept[name] = sum(leaf.nbytes for leaf in jax.tree.leaves(vjp)) / x.nbytes
+        times = compared(seconds_in_turn(programs, NUM_ROUNDS))
+        result["cases"].append({"dtype": dtype, "shape": shape} | times | {"kept": kept})
+        print(result["cases"][-1])
     Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
 
 

@@ -34,6 +34,12 @@ class NamedAxis(NamedTuple):
             return tuple(terms)
         return tuple(lax.psum(jnp.stack(terms), self.name, axis_index_groups=self.index_groups))
 
+    def max(self, terms: Sequence[Float[Array, "..."]]) -> tuple[Float[Array, "..."], ...]:
+        """Terms of one shape and dtype, the largest of each over the axis, in one collective."""
+        if self.name is None:
+            return tuple(terms)
+        return tuple(lax.pmax(jnp.stack(terms), self.name, axis_index_groups=self.index_groups))
+
 
 def named_axis(
     axis_name: str | Sequence[str] | None, index_groups: Sequence[Sequence[int]] | None = None
@@ -91,6 +97,11 @@ def split_axes(axis: int | Sequence[int], ndim: int) -> tuple[tuple[int, ...], t
     """The feature axes, and all others, which statistics are taken over."""
     feature_axes = canonical_axes("axis", axis, ndim)
     return feature_axes, tuple(a for a in range(ndim) if a not in feature_axes)
+
+
+def shape_beside(shape: tuple[int, ...], feature_axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that values per feature need to broadcast to an x of that shape."""
+    return tuple(size if axis in feature_axes else 1 for axis, size in enumerate(shape))
 
 
 def num_reduced(shape: tuple[int, ...], reduction_axes: tuple[int, ...]) -> int:
@@ -173,7 +184,7 @@ def layer_arguments(
         wanted = "a complex one, as x has," if is_complex else "a floating one"
         raise TypeError(f"dtype: found {dtype}, wanted {wanted} or None")
     accumulated = accumulation_dtype(x.dtype, real_dtype(dtype))
-    beside_x = tuple(size if a in feature_axes else 1 for a, size in enumerate(x.shape))
+    beside_x = shape_beside(x.shape, feature_axes)
     scale = jnp.ones(features, accumulated) if scale is None else scale
     bias = jnp.zeros(features, accumulated) if bias is None else bias
     return LayerArguments(

@@ -16,8 +16,8 @@ from jbn.functional._arguments import (
     num_reduced,
     split_axes,
 )
-from jbn.functional._by_moments import normalize_by_moments, without_unreadable, zero_unless
-from jbn.functional._mask import Mask
+from jbn.functional._by_moments import normalize_by_moments
+from jbn.functional._mask import Mask, without_unreadable, zero_unless
 from jbn.functional._moments import Moments
 from jbn.functional._normalize import normalize
 from jbn.functional._stats import BatchStats, update_batch_stats

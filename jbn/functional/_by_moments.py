@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from jbn.functional._arguments import NamedAxis
-from jbn.functional._mask import Mask, is_counted, weighted
+from jbn.functional._mask import Mask, divisor, weighted, without_unreadable, zero_unless
 from jbn.functional._moments import ShiftedMoments, shifted_moments
 
 
@@ -71,7 +71,7 @@ def _differential(
     counted = weighted(dx, mask)
     terms = [counted, counted * jnp.conj(x_hat)]
     sums = named.sum([jnp.sum(term, reduction_axes, keepdims=True) for term in terms])
-    n = jnp.where(moments.count != 0, moments.count, 1).astype(x.dtype)
+    n = divisor(moments.count).astype(x.dtype)
     m, real_p = sums[0] / n, jnp.real(sums[1] / n)
 
     k, p = scale * r, real_p.astype(x.dtype)
@@ -91,19 +91,3 @@ def _split_mean(
     if x_dtype.itemsize == y_dtype.itemsize == 2:
         return moments.shift + moments.offset, jnp.zeros_like(moments.offset)
     return moments.shift, moments.offset
-
-
-def without_unreadable(x, mask):
-    """x with 0 for what can't be normalized under the mask; and where x stayed (None: everywhere).
-
-    That is NaN, infinity, and what would become infinity: x̂ is at most the square root of the
-    largest number times 1 / sqrt(the smallest).
-    """
-    if mask is None:
-        return x, None
-    readable = is_counted(mask) | (jnp.abs(x) < float(jnp.finfo(x.dtype).max) ** 0.5)
-    return jnp.where(readable, x, 0), readable
-
-
-def zero_unless(readable, y):
-    return y if readable is None else jnp.where(readable, y, 0)

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
-from jbn.functional._arguments import accumulation_dtype, check_floating
+from jbn.functional._arguments import accumulation_dtype, check_floating, shape_beside
 from jbn.functional._input_stats import InputStats, split_input_axes
 
 
@@ -45,7 +46,7 @@ def standardize(
     """
     x, dtype, stats = _beside(x, stats, axis)
     mean, left, std = _mean_and_std(stats)
-    # Not (x - mean - left), of which the compiler may make one subtraction.
+    # Not (x - mean - left) / std: of two constants the compiler would make one, and lose left.
     return ((x - mean) / std - left / std).astype(dtype)
 
 
@@ -108,7 +109,8 @@ def center(
     """
     x, dtype, stats = _beside(x, stats, axis)
     mean, left, _ = _mean_and_std(stats)
-    return (x - mean - left).astype(dtype)
+    # Behind a barrier: of two constants the compiler would make one, and lose what is left.
+    return (x - mean - lax.optimization_barrier(left)).astype(dtype)
 
 
 def uncenter(
@@ -281,7 +283,7 @@ def _beside(x, stats, axis):
     x = jnp.asarray(x)
     check_floating("x", x, complex_too=False)
     feature_axes, _ = split_input_axes(x, stats, axis)
-    beside_x = tuple(size if a in feature_axes else 1 for a, size in enumerate(x.shape))
+    beside_x = shape_beside(x.shape, feature_axes)
     dtype = accumulation_dtype(x.dtype, stats.mean.dtype)
     return (
         x.astype(dtype),

@@ -16,7 +16,7 @@ from jbn.functional._arguments import (
     named_axis,
     split_axes,
 )
-from jbn.functional._mask import Mask, expand_mask, is_counted
+from jbn.functional._mask import Mask, divisor, expand_mask, is_counted
 from jbn.functional._moments import shifted_moments
 
 
@@ -31,7 +31,7 @@ class Remainders(NamedTuple):
 class InputStats(NamedTuple):
     """Count, mean, biased variance, smallest and largest value of a stream, per feature."""
 
-    count: Float[Array, "*features"]  # type: ignore[assignment]  # likewise
+    count: Float[Array, "*features"]  # type: ignore[assignment]  # hides tuple.count, on purpose
     mean: Float[Array, "*features"]
     var: Float[Array, "*features"]
     min: Float[Array, "*features"]
@@ -119,11 +119,9 @@ def update_input_stats(
             values = jnp.where(is_counted(mask), values, -jnp.inf)
         return jnp.max(values, reduction_axes, keepdims=True, initial=-jnp.inf)
 
-    extremes = jnp.stack([largest(-x), largest(x)])
-    if named.name is not None:
-        extremes = lax.pmax(extremes, named.name)
+    minus_min, max = named.max([largest(-x), largest(x)])
     zero = jnp.zeros_like(count)
-    batch = InputStats(count, shift, var, -extremes[0], extremes[1], Remainders(zero, offset, zero))
+    batch = InputStats(count, shift, var, -minus_min, max, Remainders(zero, offset, zero))
     like_stats = jax.tree.map(lambda v, old: v.reshape(old.shape).astype(old.dtype), batch, stats)
     return merge_input_stats(stats, like_stats)
 
@@ -168,7 +166,7 @@ def merge_input_stats(a: InputStats, b: InputStats) -> InputStats:
         for one, other in ((a, b), (b, a))
     )
     count, count_left = _add(a.count, a.remainders.count, b.count, b.remainders.count)
-    w = b.count / jnp.where(count > 0, count, 1)
+    w = b.count / divisor(count)
     delta = (b.mean - a.mean) + (b.remainders.mean - a.remainders.mean)
     mean, mean_left = _add(a.mean, a.remainders.mean, w * delta, 0)
     growth = (b.var - a.var) + (b.remainders.var - a.remainders.var) + (1 - w) * delta**2
@@ -208,6 +206,6 @@ def _add(a, a_left, b, b_left):
 
 def _sum_and_error(a, b):
     """a + b, and exactly what its rounding lost."""
-    total = a + b
+    total = lax.optimization_barrier(a + b)  # or the compiler might take total - a for b
     b_seen = total - a
     return total, (a - (total - b_seen)) + (b - b_seen)

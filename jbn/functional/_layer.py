@@ -17,8 +17,16 @@ from jbn.functional._arguments import (
     named_axis,
     num_reduced,
 )
-from jbn.functional._by_moments import normalize_by_moments, without_unreadable, zero_unless
-from jbn.functional._mask import Mask, total_weight, weighted
+from jbn.functional._by_moments import normalize_by_moments
+from jbn.functional._mask import (
+    Mask,
+    divisor,
+    total_weight,
+    weighted,
+    without_unreadable,
+    zero_unless,
+)
+from jbn.functional._moments import squared
 
 
 def layer_norm(
@@ -142,14 +150,14 @@ def _divide_by_rms(
 ) -> tuple[Inexact[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
     """y, the count and the mean square."""
     x, readable = without_unreadable(x.astype(scale.dtype), mask)
-    squares = jnp.sum(weighted(x * jnp.conj(x), mask), reduction_axes, keepdims=True)
+    squares = jnp.sum(weighted(squared(x), mask), reduction_axes, keepdims=True)
     if mask is None:
         (squares,) = named.sum([squares])
         count = jnp.full_like(squares, num_reduced(x.shape, reduction_axes) * named.size())
     else:
         count = total_weight(mask, x.shape, reduction_axes, x.dtype)
         count, squares = named.sum([count, squares])
-    mean_square = jnp.real(squares / jnp.where(count != 0, count, 1))
+    mean_square = jnp.real(squares / divisor(count))
     y = x * (lax.rsqrt(mean_square + epsilon).astype(x.dtype) * scale)
     return zero_unless(readable, y).astype(dtype), jnp.real(count), mean_square
 
@@ -181,7 +189,7 @@ def _rms_differential(
     x_hat = x * r
     products = jnp.sum(weighted(dx, mask) * jnp.conj(x_hat), reduction_axes, keepdims=True)
     (total,) = named.sum([products])
-    real_p = jnp.real(total) / jnp.where(count != 0, count, 1)
+    real_p = jnp.real(total) / divisor(count)
     k, p = scale * r, real_p.astype(x.dtype)
     dr = (real_r * depsilon / 2).astype(x.dtype)
     dy = k * dx + x_hat * (dscale - k * p - k * dr)

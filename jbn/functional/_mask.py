@@ -54,3 +54,29 @@ def total_weight(
     sum_dtype = jnp.int32 if mask.dtype == jnp.bool_ else dtype
     mask = jnp.broadcast_to(mask, shape)
     return jnp.sum(mask, reduction_axes, sum_dtype, keepdims=True).astype(dtype)
+
+
+def divisor(count: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+    """What to divide a sum by: the count, or 1 where nothing counts."""
+    return jnp.where(count != 0, count, 1)
+
+
+def without_unreadable(
+    x: Inexact[Array, "..."], mask: Mask | None
+) -> tuple[Inexact[Array, "..."], Bool[Array, "..."] | None]:
+    """x with 0 for what can't be normalized under the mask; and where x stayed (None: everywhere).
+
+    That is NaN, infinity, and what would become infinity: x̂ is at most the square root of the
+    largest number times 1 / sqrt(the smallest).
+    """
+    if mask is None:
+        return x, None
+    readable = is_counted(mask) | (jnp.abs(x) < float(jnp.finfo(x.dtype).max) ** 0.5)
+    return jnp.where(readable, x, 0), readable
+
+
+def zero_unless(
+    readable: Bool[Array, "..."] | None, y: Inexact[Array, "..."]
+) -> Inexact[Array, "..."]:
+    """y with 0 where x wasn't readable."""
+    return y if readable is None else jnp.where(readable, y, 0)

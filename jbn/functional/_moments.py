@@ -16,7 +16,7 @@ from jbn.functional._arguments import (
     num_reduced,
     real_dtype,
 )
-from jbn.functional._mask import Mask, expand_mask, is_counted, total_weight, weighted
+from jbn.functional._mask import Mask, divisor, expand_mask, is_counted, total_weight, weighted
 
 # The shift is the mean of every 16th entry, and of no fewer than 8. If a fraction f of the
 # entries makes the shift, then (shift - mean)² <= var * (1/f - 1) whatever the data, so the
@@ -36,7 +36,7 @@ class Moments(NamedTuple):
 class ShiftedMoments(NamedTuple):
     """Moments whose mean is the unevaluated sum `shift + offset`: twice the digits of one float."""
 
-    count: Float[Array, "..."]  # type: ignore[assignment]  # likewise
+    count: Float[Array, "..."]  # type: ignore[assignment]  # hides tuple.count, on purpose
     shift: Inexact[Array, "..."]
     offset: Inexact[Array, "..."]
     var: Float[Array, "..."]
@@ -151,11 +151,11 @@ def merge_moments(parts: Moments) -> Moments:
     n, var = (jnp.where(valid, v, 0).astype(real_dtype(dtype)) for v in (count, var))
     mean = jnp.where(valid, mean, 0).astype(dtype)
     total = jnp.sum(n, 0, keepdims=True)
-    weights = n / jnp.where(total != 0, total, 1)
+    weights = n / divisor(total)
     # Of differences from the largest part: a sum of large means would lose their digits.
     near = jnp.take_along_axis(mean, jnp.argmax(n, 0, keepdims=True), 0)
     offset = jnp.sum(weights.astype(dtype) * jnp.where(valid, mean - near, 0), 0, keepdims=True)
-    spread = jnp.where(valid, jnp.real(_squared(mean - near - offset)), 0)
+    spread = jnp.where(valid, jnp.real(squared(mean - near - offset)), 0)
     merged = total[0], (near + offset)[0], jnp.sum(weights * (var + spread), 0)
     return Moments(*(new.astype(old.dtype) for new, old in zip(merged, parts, strict=True)))
 
@@ -173,19 +173,19 @@ def shifted_moments(
         num_few, num_all = (num_reduced(v.shape, reduction_axes) * named.size() for v in (few, x))
         shift = _as_shift(few_sum / max(num_few, 1))
         count = jnp.full_like(shift, num_all)
-        divisor = jnp.full_like(shift, max(num_all, 1))
+        n = jnp.full_like(shift, max(num_all, 1))
         d = x - shift
     else:
         count = total_weight(mask, x.shape, reduction_axes, x.dtype)
         x_sum = _sum(weighted(x, mask), reduction_axes)
         count, x_sum = named.sum([count, x_sum])
-        divisor = jnp.where(count != 0, count, 1)
-        shift = _as_shift(x_sum / divisor)
+        n = divisor(count)
+        shift = _as_shift(x_sum / n)
         d = jnp.where(is_counted(mask), x - shift, 0)
-    terms = [weighted(d, mask), weighted(_squared(d), mask)]
+    terms = [weighted(d, mask), weighted(squared(d), mask)]
     d_sum, d2_sum = named.sum([_sum(term, reduction_axes) for term in terms])
-    offset = d_sum / divisor
-    var = jnp.real(d2_sum / divisor - _squared(offset))
+    offset = d_sum / n
+    var = jnp.real(d2_sum / n - squared(offset))
     # Not jnp.maximum, which would halve the derivative where the variance is 0.
     return ShiftedMoments(jnp.real(count), shift, offset, jnp.where(var < 0, 0, var))
 
@@ -204,7 +204,7 @@ def _as_shift(near_mean: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
     return lax.reduce_precision(near_mean, finfo.nexp, finfo.nmant - 1)
 
 
-def _squared(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+def squared(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
     """|x|², in x's dtype."""
     return x * jnp.conj(x)
 

@@ -43,6 +43,11 @@ def init_batch_stats(
     return BatchStats(jnp.zeros(num_features, dtype), jnp.ones(num_features, real_dtype(dtype)))
 
 
+def running_mean_dtype(x: Array, dtype: DTypeLike) -> jnp.dtype:
+    """The dtype of a running mean for x, where it would be `dtype` for a real x."""
+    return accumulation_dtype(dtype, jnp.complex64) if jnp.iscomplexobj(x) else jnp.dtype(dtype)
+
+
 def update_batch_stats(
     stats: BatchStats, moments: Moments, *, momentum: float | Float[Array, ""] = 0.99
 ) -> BatchStats:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
+from problems import close
 
 import jbn
 
@@ -20,11 +21,6 @@ MASK = jnp.asarray(RNG.random((16, 5, 1)) < 0.6).at[4:8].set(False)
 
 ghost = functools.partial(jbn.ghost_batch_norm, use_running_average=False, virtual_batch_size=4)
 plain = functools.partial(jbn.batch_norm, use_running_average=False)
-
-
-def close(actual, wanted, tolerance=2e-6):
-    for a, w in zip(jax.tree.leaves(actual), jax.tree.leaves(wanted), strict=True):
-        np.testing.assert_allclose(np.asarray(a, np.float64), w, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("mask", [None, MASK, MASK[0]], ids=["plain", "masked", "same mask"])

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from problems import close
 
 import jbn
 
@@ -20,11 +21,6 @@ WIDE = jbn.RenormLimits(1e6, 1e6)
 
 renorm = functools.partial(jbn.batch_renorm, use_running_average=False)
 plain = functools.partial(jbn.batch_norm, use_running_average=False)
-
-
-def close(actual, wanted, tolerance=2e-6):
-    for a, w in zip(jax.tree.leaves(actual), jax.tree.leaves(wanted), strict=True):
-        np.testing.assert_allclose(np.asarray(a, np.float64), w, rtol=tolerance, atol=tolerance)
 
 
 def renorm_in_float64(x, limits, mask=None):

@@ -7,16 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from problems import close, normal
 
 import jbn
-
-
-def normal(*shape, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
-
-
-def close(actual, exact, tolerance=1e-6):
-    np.testing.assert_allclose(np.asarray(actual, np.float64), exact, tolerance, tolerance)
 
 
 def batch(count, mean, var):
