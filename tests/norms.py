@@ -1,9 +1,11 @@
 """The norms as the laws call them, each with the float64 NumPy that judges it."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import reference
@@ -43,11 +45,15 @@ def domain_batch_norm(x, stats, *args, **options):
     return y, jbn.BatchStats(bank.mean[1], bank.var[1])
 
 
+# Compiled, which for these small arrays is far quicker than op by op.
 STATEFUL_NORMS = {
-    "batch_norm": jbn.batch_norm,
-    "ghost_batch_norm": ghost_batch_norm,
-    "batch_renorm": batch_renorm_without_correction,
-    "domain_batch_norm": domain_batch_norm,
+    name: jax.jit(norm, static_argnames=("use_running_average", "axis", "dtype"))
+    for name, norm in {
+        "batch_norm": jbn.batch_norm,
+        "ghost_batch_norm": ghost_batch_norm,
+        "batch_renorm": batch_renorm_without_correction,
+        "domain_batch_norm": domain_batch_norm,
+    }.items()
 }
 
 
@@ -57,9 +63,15 @@ STATEFUL_NORMS = {
 class Norm(NamedTuple):
     """A norm as the laws call it, and its judge."""
 
-    apply: Callable  # (x, scale, bias, *, epsilon, mask, axis, dtype) -> y
+    eager: Callable  # (x, scale, bias, *, epsilon, mask, axis, dtype) -> y
     judge: Callable  # (x, scale, bias, *, epsilon, mask, axis) -> reference.Normalized
     judge_vjp: Callable  # (x, dy, scale, *, epsilon, mask, axis) -> (dx, dscale, dbias)
+    centers: bool = True  # whether it subtracts the mean
+
+    @property
+    def apply(self):
+        """Compiled, as above."""
+        return jax.jit(self.eager, static_argnames=("axis", "epsilon", "dtype"))
 
 
 def train(stateful, x, scale=None, bias=None, *, axis=-1, **options):
@@ -82,12 +94,15 @@ def batch_norm_like(stateful):
     return Norm(functools.partial(train, stateful), reference.batch_norm, reference.batch_norm_vjp)
 
 
-NORMS = {name: batch_norm_like(norm) for name, norm in STATEFUL_NORMS.items()} | {
+NORMS = {
+    "batch_norm": batch_norm_like(jbn.batch_norm),
+    "batch_renorm": batch_norm_like(batch_renorm_without_correction),
+    "domain_batch_norm": batch_norm_like(domain_batch_norm),
     "ghost_batch_norm": Norm(
         functools.partial(train, ghost_batch_norm),
         in_groups(reference.ghost_batch_norm),
         in_groups(reference.ghost_batch_norm_vjp),
-    )
+    ),
 }
 
 
@@ -108,7 +123,43 @@ def instance_norm(x, scale=None, bias=None, *, axis=-1, mask=None, **options):
     return jbn.instance_norm(x[None], scale, bias, axis=axis, mask=mask, **options)[0]
 
 
+def group_norm(x, scale=None, bias=None, *, axis=-1, mask=None, **options):
+    """Of x as a single example: each column is a group, each entry a channel."""
+    axes = tuple(sorted(a % x.ndim for a in np.atleast_1d(axis).astype(int).tolist()))
+    features = feature_shape(x, axis)
+    front = tuple(range(len(axes)))
+    moved_shape = jnp.moveaxis(x, axes, front).shape
+    channels = math.prod(moved_shape[len(axes) :])
+
+    def row(value):
+        return jnp.moveaxis(value, axes, front).reshape(1, -1)
+
+    def per_channel(value):
+        return None if value is None else jnp.repeat(value.reshape(-1), channels)
+
+    y = jbn.group_norm(
+        row(x),
+        per_channel(scale),
+        per_channel(bias),
+        num_groups=math.prod(features),
+        mask=None if mask is None else row(jnp.broadcast_to(mask, x.shape)),
+        **{"epsilon": 1e-5, **options},
+    )
+    return jnp.moveaxis(y.reshape(moved_shape), front, axes)
+
+
+def rms_norm(x, scale=None, bias=None, *, axis=-1, **options):
+    """There is no bias."""
+    axes = {"reduction_axes": reference.reduction_axes(x.ndim, axis), "feature_axes": axis}
+    return jbn.rms_norm(x, scale, **{"epsilon": 1e-5, **axes, **options})
+
+
 NORMS |= {
     name: Norm(norm, reference.batch_norm, reference.batch_norm_vjp)
-    for name, norm in {"layer_norm": layer_norm, "instance_norm": instance_norm}.items()
+    for name, norm in {
+        "layer_norm": layer_norm,
+        "group_norm": group_norm,
+        "instance_norm": instance_norm,
+    }.items()
 }
+NORMS["rms_norm"] = Norm(rms_norm, reference.rms_norm, reference.rms_norm_vjp, centers=False)

@@ -32,10 +32,14 @@ def normal(*shape, dtype=None, seed=0):
 
 def problem(shape, axis, masked, dtype=jnp.float32):
     """x, scale, bias and a mask, with some numbers in them."""
-    x = 3 * normal(*shape) + 2
-    features = feature_shape(x, axis)
-    scale, bias = 1 + normal(*features, seed=1) / 2, normal(*features, seed=2)
-    return x.astype(dtype), scale, bias, some_mask(masked, shape)
+    x = jnp.asarray(3 * rng(shape, 0).normal(size=shape) + 2, dtype)
+    scale, bias = some_scale_and_bias(*feature_shape(x, axis))
+    return x, scale, bias, some_mask(masked, shape)
+
+
+def some_scale_and_bias(*features):
+    """Computed by NumPy, as all here: an operation of JAX is compiled for each shape."""
+    return jnp.asarray(1 + rng(features, 1).normal(size=features) / 2), normal(*features, seed=2)
 
 
 def some_mask(kind, shape):

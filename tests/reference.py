@@ -48,6 +48,32 @@ def batch_norm_vjp(x, dy, scale=None, *, epsilon=1e-5, mask=None, axis=-1):
     return dx * r * _beside(x, axes, scale, 1), dscale.squeeze(axes), dbias.squeeze(axes)
 
 
+def rms_norm(x, scale=None, bias=None, *, epsilon=1e-5, mask=None, axis=-1):
+    """y = x / sqrt(mean(x²) + epsilon) * scale: mean 0 and the mean square in place of a variance.
+
+    There is no bias; the argument is for the laws, which give one to every norm.
+    """
+    x, axes, weights, readable = _prepare(x, mask, axis)
+    squares = np.where(weights > 0, weights * np.abs(x) ** 2, 0).sum(axes, keepdims=True)
+    square = squares / _total(weights, axes)
+    y = x / np.sqrt(square + epsilon) * _beside(x, axes, scale, 1)
+    return Normalized(np.where(readable, y, 0), np.zeros_like(square), square)
+
+
+def rms_norm_vjp(x, dy, scale=None, *, epsilon=1e-5, mask=None, axis=-1):
+    """As `batch_norm_vjp`; the cotangent of the bias, which isn't used, is 0."""
+    square = rms_norm(x, epsilon=epsilon, mask=mask, axis=axis).var
+    x, axes, weights, readable = _prepare(x, mask, axis)
+    r = 1 / np.sqrt(square + epsilon)
+    x_hat = x * r
+    dy = np.where(readable, np.asarray(dy, np.float64), 0)
+    dscale = (dy * x_hat).sum(axes, keepdims=True)
+    share = weights / _total(weights, axes)
+    dx = dy - np.where(weights > 0, share * x_hat * dscale, 0)
+    dscale = dscale.squeeze(axes)
+    return dx * r * _beside(x, axes, scale, 1), dscale, np.zeros_like(dscale)
+
+
 def ghost_batch_norm(x, scale=None, bias=None, *, num_groups, mask=None, axis=-1, **options):
     """`batch_norm` of each group of examples; mean and variance repeat within a group."""
     batch_axis = min(reduction_axes(np.ndim(x), axis))

@@ -7,18 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import reference
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from problems import close, equal, normal, some_mask
+from problems import close, equal, normal, problem, some_mask
 
 import jbn
 
 SHAPE = (2, 4, 3, 6)
 
 
-def arguments(shape=SHAPE, features=6):
-    return 3 * normal(*shape) + 2, 1 + normal(features, seed=1) / 2, normal(features, seed=2)
+def arguments(shape=SHAPE):
+    return problem(shape, -1, None)[:3]
 
 
 def of_flax(layer, x, scale, bias, mask=None):
@@ -72,27 +71,10 @@ def test_numbers_and_gradients_are_those_of_flax(flax, ours, masked):
 
 
 @every_pair
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_16_bits_are_rounded_once(flax, ours, dtype):
-    x, scale, bias = arguments()
-    x = x.astype(dtype)
-    y = ours(x, scale, bias)
-    assert y.dtype == dtype
-    close(y, ours(x.astype(jnp.float32), scale, bias), float(jnp.finfo(dtype).eps))
-
-
-@every_pair
 def test_nothing_of_the_size_of_x_is_kept_but_x(flax, ours):
-    x, scale, bias = arguments((2, 8, 8, 192), 192)
+    x, scale, bias = arguments((2, 8, 8, 192))
     _, vjp = jax.vjp(jax.jit(ours), x, scale, bias)
     assert sum(leaf.nbytes for leaf in jax.tree.leaves(vjp)) <= 1.1 * x.nbytes
-
-
-@pytest.mark.parametrize("offset", [0.0, 1e3, 1e5])
-def test_layer_norm_is_accurate_far_from_zero(offset):
-    x = offset + normal(40, 65)
-    y = jax.jit(jbn.layer_norm)(x)
-    close(y, reference.batch_norm(x.T, epsilon=1e-6).y.T, 1e-6)
 
 
 def test_group_norm_has_layer_and_instance_norm_at_its_ends():
@@ -121,7 +103,7 @@ def test_channels_may_be_any_axis(ours, axis, mask_shape):
 
 
 def test_features_spread_over_shards_are_one_layer():
-    x, scale, bias = arguments((4, 12), 12)
+    x, scale, bias = arguments((4, 12))
 
     def sharded(norm, *args):
         return jax.shard_map(
@@ -179,7 +161,7 @@ def test_bad_arguments_are_named(options, message):
             norm(arguments()[0], **options)
 
 
-@pytest.mark.parametrize("masked", [None, "mask", "weights"])
+@pytest.mark.parametrize("masked", [None, "weights"])
 def test_derivatives_of_rms_norm_are_those_of_the_plain_composition(masked):
     def plain(x, scale, epsilon):
         weights = jnp.ones((5, 4)) if mask is None else mask.astype(x.dtype)

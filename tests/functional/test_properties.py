@@ -88,7 +88,7 @@ def unit(dtype):
 
 
 @pytest.mark.parametrize("norm", NORMS.values(), ids=NORMS)
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(problems())
 def test_result_and_gradient_are_the_reference_for_any_input(norm, problem):
     with jax.enable_x64(problem.dtype == jnp.float64):

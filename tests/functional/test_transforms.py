@@ -81,15 +81,13 @@ DERIVATIVES = {
 }
 
 
-@pytest.mark.parametrize(("make", "derivative"), DERIVATIVES.values(), ids=DERIVATIVES)
-@pytest.mark.parametrize(
-    ("use_running_average", "mask"),
-    [(False, None), (False, MASK), (True, MASK)],
-    ids=["training", "masked training", "evaluation"],
-)
-def test_derivatives_are_those_of_the_plain_composition(
-    make, derivative, use_running_average, mask
-):
+OF_TRAINING = [(name, False, mask) for name in DERIVATIVES for mask in (None, MASK)]
+OF_EVALUATION = [(name, True, MASK) for name in ("value", "jacrev", "hessian")]
+
+
+@pytest.mark.parametrize(("name", "use_running_average", "mask"), OF_TRAINING + OF_EVALUATION)
+def test_derivatives_are_those_of_the_plain_composition(name, use_running_average, mask):
+    make, derivative = DERIVATIVES[name]
     with jax.enable_x64(True):
         vector, unravel = arguments()
         actual, wanted = (
