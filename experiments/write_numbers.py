@@ -18,10 +18,12 @@ ROOT = Path(__file__).parents[1]
 TEXTS = (
     ROOT / "README.md",
     ROOT / "docs" / "numerics.md",
+    ROOT / "docs" / "inputs.md",
     ROOT / "experiments" / "digits" / "README.md",
     ROOT / "experiments" / "bench" / "README.md",
     *sorted((ROOT / "configs").rglob("*.toml")),
 )
+DTYPES = ("float32", "bfloat16", "float16")
 _MARKDOWN = re.compile(r"(<!-- numbers: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _TOML = re.compile(r"(# numbers: (\S+)\n).*?(# end\n)", re.DOTALL)
 
@@ -114,21 +116,35 @@ def _over_jbn(stem: str) -> tuple[dict[str, Any], list[str], list[list[str]]]:
     return result, headings, rows
 
 
-def accuracy_table(quantity: str, dtypes: tuple[str, ...]) -> str:
-    """Errors of y or dx against float64, for the named dtypes."""
+def accuracy_table(norm: str, quantity: str, dtypes: tuple[str, ...] = ("float32",)) -> str:
+    """Errors of a norm's y or dx against float64, for the named dtypes."""
     result = json.loads((ROOT / "experiments" / "bench" / "accuracy.json").read_text())
-    peers = list(result["rows"][0][quantity])
-    rows = [
+    rows = [r for r in result["rows"] if r["norm"] == norm and r["dtype"] in dtypes]
+    peers = list(rows[0][quantity])
+    table = [
         [row["dtype"], f"{row['mean_over_std']:g}", *(f"{row[quantity][p]:.1e}" for p in peers)]
-        for row in result["rows"]
-        if row["dtype"] in dtypes
+        for row in rows
     ]
+    shape = " × ".join(map(str, rows[0]["shape"]))
+    note = f"{shape} normal numbers. {_accuracy_source(result)}"
+    return f"{_markdown_table(['x', 'mean / std', *peers], table)}\n\n{_wrapped(note)}"
+
+
+def accuracy_of_inputs() -> str:
+    """Errors of standardized inputs against float64."""
+    result = json.loads((ROOT / "experiments" / "bench" / "accuracy.json").read_text())
+    peers = list(result["inputs"][0]["y"])
+    rows = [
+        [f"{row['mean_over_std']:g}", *(f"{row['y'][p]:.1e}" for p in peers)]
+        for row in result["inputs"]
+    ]
+    note = f"float32 4096 × 8 normal numbers in 16 batches. {_accuracy_source(result)}"
+    return f"{_markdown_table(['mean / std', *peers], rows)}\n\n{_wrapped(note)}"
+
+
+def _accuracy_source(result: dict[str, Any]) -> str:
     environment = result["environment"]
-    shape = " × ".join(map(str, result["shape"]))
-    return f"{_markdown_table(['x', 'mean / std', *peers], rows)}\n\n" + _wrapped(
-        f"{shape} normal numbers. `{result['command']}`, {_where(environment)}, keras "
-        f"{environment['keras']}."
-    )
+    return f"`{result['command']}`, {_where(environment)}, keras {environment['keras']}."
 
 
 def dead_units_table() -> str:
@@ -152,10 +168,15 @@ def dead_units_table() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "digits-article": lambda: digits_table("article"),
     "digits-article_custom": lambda: digits_table("article_custom"),
+    "digits-norms": lambda: digits_table("norms"),
     "digits-dead-units": dead_units_table,
-    "accuracy-float32": lambda: accuracy_table("y", ("float32",)),
-    "accuracy-y": lambda: accuracy_table("y", ("float32", "bfloat16", "float16")),
-    "accuracy-dx": lambda: accuracy_table("dx", ("float32", "bfloat16", "float16")),
+    "accuracy-float32": lambda: accuracy_table("batch_norm", "y"),
+    "accuracy-y": lambda: accuracy_table("batch_norm", "y", DTYPES),
+    "accuracy-dx": lambda: accuracy_table("batch_norm", "dx", DTYPES),
+    "accuracy-layer": lambda: accuracy_table("layer_norm", "y"),
+    "accuracy-layer-dx": lambda: accuracy_table("layer_norm", "dx"),
+    "accuracy-group": lambda: accuracy_table("group_norm", "y"),
+    "accuracy-inputs": accuracy_of_inputs,
     "bench-article": article_bench,
     "bench-layer": layer_bench,
     "bench-layer-norm": layer_norm_bench,

@@ -14,6 +14,8 @@ from jaxtyping import Array, Float
 from pydantic import ValidationError
 
 from jbn.config import ArmConfig, Config, UserError
+from jbn.data import normalize_inputs
+from jbn.functional._input_stats import InputStats, Remainders
 from jbn.models import build_model
 
 
@@ -41,24 +43,22 @@ class LoadedRun(NamedTuple):
     model: nn.Module
     variables: dict[str, Any]
     config: ArmConfig
-    input_mean: np.ndarray
-    input_std: np.ndarray
+    input_stats: InputStats
 
     def predict(self, x: Float[Array, "examples *features"]) -> Float[Array, "examples classes"]:
         """The probability of each class, for raw inputs, as the data source gives them.
 
         They are scaled and normalized as the run's inputs were, which `model.apply` leaves to you:
-        `(x * config.data.input_scale - input_mean) / input_std`.
+        `jbn.data.normalize_inputs(config.data, input_stats, x)`.
 
         Raises:
             ValueError: x hasn't the features that the model was trained with.
         """
-        if jnp.ndim(x) != 1 + self.input_mean.ndim or x.shape[1:] != self.input_mean.shape:
-            raise ValueError(
-                f"x: found shape {jnp.shape(x)}, wanted (examples, *{self.input_mean.shape})"
-            )
-        x = (x * self.config.data.input_scale - self.input_mean) / self.input_std
-        x = jnp.asarray(x, jnp.float32)
+        features = self.input_stats.mean.shape
+        if jnp.ndim(x) < 1 or jnp.shape(x)[1:] != features:
+            wanted = ", ".join(map(str, ("examples", *features)))
+            raise ValueError(f"x: found shape {jnp.shape(x)}, wanted ({wanted})")
+        x = normalize_inputs(self.config.data, self.input_stats, x)
         logits: Any = self.model.apply(self.variables, x, train=False)
         return jax.nn.softmax(logits)
 
@@ -88,19 +88,21 @@ def load_run(run_dir: str | Path, *, arm: str | None = None, seed: int | None = 
         raise UserError(f"seed: found {seed}, wanted one from {seeds[0]} to {seeds[-1]}")
     try:
         arrays = load_arrays(variables_path(run_dir, arm))
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        inputs = arrays.pop("inputs")
+        num_classes = int(inputs.pop("num_classes"))
+        input_stats = InputStats(**inputs | {"remainders": Remainders(**inputs["remainders"])})
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"{run_dir}: no finished run: {error}") from None
-    inputs = arrays.pop("inputs")
     variables = jax.tree.map(lambda leaf: jnp.asarray(leaf[seeds.index(seed)]), arrays)
     arm_config = config.arms[arm]
     model = build_model(
         arm_config.model,
         arm_config.norm,
-        int(inputs["num_classes"]),
+        num_classes,
         momentum=arm_config.norm.momentum,
         epsilon=arm_config.norm.epsilon,
     )
-    return LoadedRun(model, variables, arm_config, inputs["mean"], inputs["std"])
+    return LoadedRun(model, variables, arm_config, input_stats)
 
 
 def variables_path(run_dir: Path, arm: str) -> Path:

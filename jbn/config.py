@@ -5,7 +5,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 try:
     from pydantic import (
@@ -48,9 +48,9 @@ class DataConfig(_Section):
 
     name: Literal["digits"] = "digits"
     split_seed: int = Field(default=0, ge=0, le=2**32 - 1)
-    # Multiplies the raw inputs, before they are normalized.
-    input_scale: float = Field(default=1.0, gt=0, le=1e30)
-    normalize: Literal["none", "standardize"] = "standardize"
+    # Multiplies the raw inputs, before they are normalized; their variance has to be a float32.
+    input_scale: float = Field(default=1.0, gt=0, le=1e15)
+    normalize: Literal["none", "standardize", "min_max"] = "standardize"
 
 
 class ModelConfig(_Section):
@@ -72,11 +72,12 @@ class ModelConfig(_Section):
 class NormConfig(_Section):
     """The normalization after each hidden layer."""
 
-    kind: Literal["batch", "none"] = "batch"
-    momentum: float = Field(default=0.99, ge=0, le=1)
+    kind: Literal["batch", "layer", "rms", "group", "instance", "none"] = "batch"
+    momentum: float = Field(default=0.99, ge=0, le=1)  # batch alone
     epsilon: float = Field(default=1e-3, ge=0, le=1e30)
-    use_bias: bool = True
+    use_bias: bool = True  # rms has none
     use_scale: bool = True
+    num_groups: int = Field(default=8, ge=1)  # group alone
 
 
 class OptimizerConfig(_Section):
@@ -92,14 +93,33 @@ class TrainConfig(_Section):
     batch_size: int = Field(default=32, ge=2)
 
 
-class ArmConfig(_Section):
-    """One arm of a run: all that a training run needs but its seed."""
+class SharedConfig(_Section):
+    """The sections, as all arms of a run share them."""
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     norm: NormConfig = NormConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
+
+
+class ArmConfig(SharedConfig):
+    """One arm of a run: all that a training run needs but its seed; its sections fit together."""
+
+    @model_validator(mode="after")
+    def _norm_fits_model(self) -> Self:
+        kind, num_groups, sizes = self.norm.kind, self.norm.num_groups, self.model.hidden_sizes
+        if sizes and kind == "instance":
+            raise ValueError(
+                "norm.kind: found 'instance', which makes 0 of the one value per channel that a "
+                "Dense layer has; wanted 'layer', or a model.factory with images inside"
+            )
+        if sizes and kind == "group" and any(size % num_groups for size in sizes):
+            raise ValueError(
+                f"norm.num_groups: found {num_groups}, wanted a divisor of each of "
+                f"model.hidden_sizes, {list(sizes)}"
+            )
+        return self
 
 
 class Config(_Section):
@@ -143,10 +163,10 @@ def config_from_dict(table: Mapping[str, Any]) -> Config:
 
     # A mistake is named once: of what all arms share, here; of an arm's changes, below; and where
     # there was one, a valid arm stands in for the rest of the checks.
-    base = validate(ArmConfig, shared)
+    base = validate(SharedConfig, shared)
     if given_arms == {}:
-        base = base or ArmConfig()
-        arms: Any = {base.norm.kind: base}
+        arm = (base and validate(ArmConfig, shared)) or ArmConfig()
+        arms: Any = {arm.norm.kind: arm}
     elif isinstance(given_arms, dict):
         arms = {}
         for name, changes in given_arms.items():
@@ -227,7 +247,7 @@ def _drop_other_source(section: dict[str, Any], given: Iterable[str]) -> None:
 def _explain(model: type[BaseModel], details: Mapping[str, Any], prefix: str) -> str:
     """One line on one mistake that pydantic found."""
     parts = [str(part) for part in details["loc"] if part != "[key]"]
-    path = prefix + ".".join(parts)
+    path = (prefix + ".".join(parts)).rstrip(".")
     found = details["input"]
     match details["type"]:
         case "extra_forbidden":
@@ -235,7 +255,7 @@ def _explain(model: type[BaseModel], details: Mapping[str, Any], prefix: str) ->
         case "missing":
             return f"{path}: missing, wanted text"  # the name: all else has a default
         case "value_error":
-            return f"{path}: {details['ctx']['error']}"
+            return ": ".join(filter(None, [path, str(details["ctx"]["error"])]))
         case "model_type":
             return f"{path}: found {found!r}, wanted a section, [{path}]"
         case "dict_type":

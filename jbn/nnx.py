@@ -1,14 +1,13 @@
 """Flax NNX modules. They own the variables; the mathematics is `jbn.batch_norm`'s."""
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from flax.nnx.module import first_from
 from flax.nnx.nn.dtypes import canonicalize_dtype
 from jaxtyping import Array, Float
 
-from jbn.functional._batch import batch_norm
-from jbn.functional._stats import BatchStats, running_mean_dtype
+from jbn._flax import apply_batch_norm
+from jbn.functional._stats import BatchStats
 
 
 class BatchNorm(nnx.BatchNorm):
@@ -87,24 +86,20 @@ class BatchNorm(nnx.BatchNorm):
             ),
         )
         mean, var = self.mean[...], self.var[...]
-        stats = BatchStats(mean.astype(running_mean_dtype(x, mean.dtype)), var)
         scale = None if self.scale is None else self.scale[...]
         bias = None if self.bias is None else self.bias[...]
-        promoted = self.promote_dtype((x, *stats, scale, bias), dtype=self.dtype)
-        promoted_x, _, _, promoted_scale, promoted_bias = promoted
-        y, stats = batch_norm(
-            x if jnp.issubdtype(jnp.result_type(x), jnp.inexact) else promoted_x,
-            stats,
+        promoted = self.promote_dtype((x, mean, var, scale, bias), dtype=self.dtype)
+        y, stats = apply_batch_norm(
+            self,
+            x,
+            BatchStats(mean, var),
             scale,
             bias,
             use_running_average=bool(use_running_average),
-            axis=self.axis,
-            momentum=self.momentum,
-            epsilon=self.epsilon,
-            mask=None if mask is None else jnp.asarray(mask, bool),
+            mask=mask,
+            dtype=canonicalize_dtype(promoted[0], *promoted[3:], dtype=self.dtype),
             axis_name=self.axis_name,
             axis_index_groups=self.axis_index_groups,
-            dtype=canonicalize_dtype(promoted_x, promoted_scale, promoted_bias, dtype=self.dtype),
         )
         if not use_running_average:
             # NNX may hold the variables by reference, where a derivative must not reach them.

@@ -148,8 +148,8 @@ def _run_arm(
 
     test = jax.device_get(sweep.test(state))
     inputs = {
-        "mean": dataset.input_mean,
-        "std": dataset.input_std,
+        **dataset.input_stats._asdict(),
+        "remainders": dataset.input_stats.remainders._asdict(),
         "num_classes": np.asarray(dataset.num_classes),
     }
     arrays = {"params": state.params, "batch_stats": state.batch_stats, "inputs": inputs}

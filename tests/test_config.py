@@ -95,7 +95,8 @@ def test_configs_are_hashable_and_frozen():
         ("optimizer.learning_rate=inf", "optimizer.learning_rate: found inf, wanted a finite"),
         ("optimizer.learning_rate=0", "optimizer.learning_rate: found 0, wanted greater than 0"),
         ("norm.use_bias=1", "norm.use_bias: found 1, wanted a valid boolean"),
-        ("norm.kind=batchh", "norm.kind: found 'batchh', wanted 'batch' or 'none'"),
+        ("norm.kind=batchh", "norm.kind: found 'batchh', wanted 'batch', 'layer', 'rms', 'group'"),
+        ("data.normalize=max", "data.normalize: found 'max', wanted 'none', 'standardize' or 'mi"),
         ("train.num_epochs=1.5", "train.num_epochs: found 1.5, wanted a valid integer"),
         ("train.batch_size=true", "train.batch_size: found True, wanted a valid integer"),
         ("model.hidden_sizes=[0]", "model.hidden_sizes.0: found 0, wanted greater than or equal"),
@@ -147,6 +148,20 @@ def test_all_mistakes_are_named_at_once():
         "norm.momentum",
         "seed",
     ]
+
+
+def test_a_norm_that_does_not_fit_the_model_is_named():
+    groups = {"name": "x", "norm": {"kind": "group", "num_groups": 12}}
+    wanted = r"found 12, wanted a divisor of each of model.hidden_sizes, \[128, 64\]"
+    with pytest.raises(UserError, match="^norm.num_groups: " + wanted):
+        config_from_dict(groups)
+    arms = {"fits": {"model": {"hidden_sizes": [24]}}, "not": {}}
+    with pytest.raises(UserError, match="^arms.not: norm.num_groups: " + wanted):
+        config_from_dict({**groups, "arms": arms})
+    with pytest.raises(UserError, match=r"norm\.kind: found 'instance', which makes 0"):
+        config_from_dict({"name": "x", "norm": {"kind": "instance"}})
+    own = {"norm": {"kind": "instance"}, "model": {"factory": "a:b"}}
+    assert config_from_dict({"name": "x", **own}).arms["instance"].norm.kind == "instance"
 
 
 @pytest.mark.parametrize(

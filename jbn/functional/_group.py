@@ -124,7 +124,8 @@ def instance_norm(
         y, of x's shape and `dtype`.
 
     Raises:
-        TypeError, ValueError: as `jbn.layer_norm`.
+        TypeError: as `jbn.layer_norm`.
+        ValueError: the first axis is among the channel axes; and as `jbn.layer_norm`.
 
     Example:
         >>> import jax.numpy as jnp, jbn
@@ -139,6 +140,8 @@ def instance_norm(
     x = jnp.asarray(x)
     check_floating("x", x, complex_too=True)
     feature_axes, others = split_axes(axis, x.ndim)
+    if 0 in feature_axes:
+        raise ValueError(f"axis: found {axis}, wanted channel axes; the first one is the batch's")
     *arguments, dtype = layer_arguments(x, scale, bias, feature_axes, epsilon, mask, dtype)
     named = named_axis(axis_name, axis_index_groups)
     reduction_axes = tuple(a for a in others if a != 0)

@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jbn.config import ModelConfig, NormConfig, UserError
-from jbn.linen import BatchNorm
+from jbn.linen import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from jbn.models.mlp import MLP
 
 
@@ -36,18 +36,35 @@ def build_model(
     Raises:
         UserError: the factory can't be imported, takes other arguments, or returns something else.
     """
-    make_norm: Callable[..., nn.Module] | None = None
-    if norm.kind == "batch":
-        make_norm = functools.partial(
-            BatchNorm,
-            momentum=cast(float, momentum),
-            epsilon=cast(float, epsilon),
-            use_bias=norm.use_bias,
-            use_scale=norm.use_scale,
-        )
+    make_norm = _make_norm(norm, momentum, epsilon)
     if model.factory is not None:
         return _call_factory(model.factory, num_classes=num_classes, norm=make_norm)
     return MLP(model.hidden_sizes or (), num_classes, make_norm)
+
+
+def _make_norm(
+    norm: NormConfig, momentum: float | Float[Array, ""], epsilon: float | Float[Array, ""]
+) -> Callable[..., nn.Module] | None:
+    """What makes a norm layer of `use_running_average`, which matters to batch norm alone."""
+    scale: dict[str, Any] = {"epsilon": epsilon, "use_scale": norm.use_scale}
+    scale_and_bias: dict[str, Any] = {**scale, "use_bias": norm.use_bias}
+
+    def of_each_example(layer: type[nn.Module], **options: Any) -> Callable[..., nn.Module]:
+        return lambda use_running_average: layer(**options)
+
+    match norm.kind:
+        case "none":
+            return None
+        case "batch":
+            return functools.partial(BatchNorm, momentum=cast(float, momentum), **scale_and_bias)
+        case "layer":
+            return of_each_example(LayerNorm, **scale_and_bias)
+        case "rms":
+            return of_each_example(RMSNorm, **scale)
+        case "group":
+            return of_each_example(GroupNorm, num_groups=norm.num_groups, **scale_and_bias)
+        case "instance":
+            return of_each_example(InstanceNorm, **scale_and_bias)
 
 
 def _call_factory(path: str, **arguments: Any) -> nn.Module:

@@ -6,7 +6,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from jbn.config import DataConfig, UserError
-from jbn.data import batch_indices, load
+from jbn.data import batch_indices, load, normalize_inputs
 
 
 def test_digits_are_split_once_into_1440_178_and_179():
@@ -39,6 +39,31 @@ def test_standardized_inputs_have_mean_0_and_deviation_1_on_the_training_split()
 def test_standardizing_undoes_the_input_scale():
     scaled, plain = load(DataConfig(input_scale=128.0)), load(DataConfig())
     np.testing.assert_allclose(scaled.test.x, plain.test.x, rtol=1e-5, atol=1e-5)
+
+
+def test_min_max_inputs_fill_0_to_1_on_the_training_split():
+    dataset = load(DataConfig(normalize="min_max"))
+    x = dataset.train.x
+    varies = x.max(0) > x.min(0)
+    np.testing.assert_array_equal(x.min(0), 0)
+    np.testing.assert_array_equal(x.max(0)[varies], 1)
+    assert dataset.val.x.min() >= 0
+    assert max(dataset.val.x.max(), dataset.test.x.max()) > 1  # by the training split's numbers
+
+
+def test_the_largest_input_scale_is_still_normalized():
+    """The variance of pixels times 1e15 is a float32."""
+    scaled, plain = load(DataConfig(input_scale=1e15)), load(DataConfig())
+    np.testing.assert_allclose(scaled.test.x, plain.test.x, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("normalize", ["none", "standardize", "min_max"])
+def test_raw_inputs_are_normalized_by_saved_statistics_as_the_splits_were(normalize):
+    config = DataConfig(normalize=normalize, input_scale=3.0)
+    dataset, raw = load(config), load(DataConfig(normalize="none"))
+    assert dataset.input_stats.count.tolist() == [1440] * 64
+    x = normalize_inputs(config, dataset.input_stats, raw.test.x)
+    np.testing.assert_array_equal(x, dataset.test.x)
 
 
 def test_raw_inputs_are_pixels_times_the_scale():

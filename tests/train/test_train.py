@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+import jbn
 from jbn.config import (
     ArmConfig,
     ModelConfig,
@@ -45,7 +46,7 @@ def dataset():
     y = rng.integers(NUM_CLASSES, size=56).astype(np.int32)
     x = (rng.normal(size=(56, 4)) + 2 * y[:, None] * [1, -1, 1, 0]).astype(np.float32)
     splits = [Examples(x[rows], y[rows]) for rows in (slice(40), slice(40, 48), slice(48, 56))]
-    return Dataset(*splits, np.zeros(4), np.ones(4), NUM_CLASSES, sha256="")
+    return Dataset(*splits, jbn.init_input_stats(4), NUM_CLASSES, sha256="")
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +170,7 @@ def test_the_articles_parameters_are_counted():
     dense = (64 * 128 + 128) + (128 * 64 + 64) + (64 * 10 + 10)
     x = np.zeros((32, 64), np.float32)
     examples = Examples(x, np.zeros(32, np.int32))
-    digits = Dataset(examples, examples, examples, x[0], x[0], 10, sha256="")
+    digits = Dataset(examples, examples, examples, jbn.init_input_stats(64), 10, sha256="")
     assert count_parameters(ArmConfig(), digits) == dense + 2 * (128 + 64)
     assert count_parameters(ArmConfig(norm=NormConfig(kind="none")), digits) == dense
 

@@ -1,12 +1,12 @@
-"""Flax Linen modules. They own the variables; the mathematics is `jbn.batch_norm`'s."""
+"""Batch normalization as a Linen module."""
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jbn.functional._arguments import canonical_axes
-from jbn.functional._batch import batch_norm
+from jbn._flax import apply_batch_norm, feature_shape
 from jbn.functional._stats import BatchStats, running_mean_dtype
+from jbn.linen._variables import mapped_axis, result_dtype, scale_and_bias
 
 
 class BatchNorm(nn.BatchNorm):
@@ -78,44 +78,27 @@ class BatchNorm(nn.BatchNorm):
         use_running_average = nn.merge_param(
             "use_running_average", self.use_running_average, use_running_average
         )
-        feature_axes = canonical_axes("axis", self.axis, jnp.ndim(x))
-        features = tuple(jnp.shape(x)[axis] for axis in feature_axes)
+        features = feature_shape(x, "axis", self.axis)
         stats_dtype = jnp.float32 if self.force_float32_reductions else self.param_dtype
         mean_dtype = running_mean_dtype(x, stats_dtype)
         mean = self.variable("batch_stats", "mean", jnp.zeros, features, mean_dtype)
         var_dtype = jnp.finfo(stats_dtype).dtype
         var = self.variable("batch_stats", "var", jnp.ones, features, var_dtype)
-        scale = (
-            self.param("scale", self.scale_init, features, self.param_dtype)
-            if self.use_scale
-            else None
-        )
-        bias = (
-            self.param("bias", self.bias_init, features, self.param_dtype)
-            if self.use_bias
-            else None
-        )
-
-        dtype = nn.dtypes.canonicalize_dtype(x, scale, bias, dtype=self.dtype)
-        if not jnp.issubdtype(jnp.result_type(x), jnp.inexact):
-            x = jnp.asarray(x, jnp.float32)
-        # Shapes are all that matters in `init`: no mapped axis, and one value per channel will do.
+        scale, bias = scale_and_bias(self, features)
+        # Shapes are all that matters in `init`: one value per channel will do.
         initializing = self.is_initializing()
-        y, stats = batch_norm(
+        y, stats = apply_batch_norm(
+            self,
             x,
-            BatchStats(mean.value.astype(running_mean_dtype(x, mean.value.dtype)), var.value),
+            BatchStats(mean.value, var.value),
             scale,
             bias,
             use_running_average=bool(
                 use_running_average or (initializing and x.size < 2 * mean.value.size)
             ),
-            axis=self.axis,
-            momentum=self.momentum,
-            epsilon=self.epsilon,
-            mask=None if mask is None else jnp.asarray(mask, bool),
-            axis_name=None if initializing else self.axis_name,
-            axis_index_groups=None if initializing else self.axis_index_groups,
-            dtype=dtype,
+            mask=mask,
+            dtype=result_dtype(self, x, scale, bias),
+            **mapped_axis(self),
         )
         if not use_running_average and not initializing:
             mean.value, var.value = stats
