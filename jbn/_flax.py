@@ -10,10 +10,11 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jbn.functional._arguments import canonical_axes
+from jbn.functional._arguments import canonical_axes, split_axes
 from jbn.functional._batch import batch_norm
 from jbn.functional._group import group_norm, instance_norm
 from jbn.functional._layer import layer_norm, rms_norm
+from jbn.functional._moments import Moments, moments
 from jbn.functional._stats import BatchStats, running_mean_dtype
 
 
@@ -42,6 +43,14 @@ def apply_batch_norm(
         mask=_counted(mask),
         **_common(layer, dtype, mapped_axis),
     )
+
+
+def batch_moments(layer: Any, x: Array, *, mask: Array | None, **mapped_axis: Any) -> Moments:
+    """What `apply_batch_norm` normalizes with, of the shapes of the running statistics."""
+    features = feature_shape(x, "axis", layer.axis)
+    _, reduction_axes = split_axes(layer.axis, jnp.ndim(x))
+    batch = moments(_floating(x), reduction_axes, mask=_counted(mask), **mapped_axis)
+    return Moments(*(value.reshape(features) for value in batch))
 
 
 def apply_layer_norm(

@@ -20,6 +20,7 @@ ROOMS = {
     "_flax": ({"functional"}, {"jax", "jaxtyping"}),
     "linen": ({"functional", "_flax"}, {"jax", "jaxtyping", "flax"}),
     "nnx": ({"functional", "_flax"}, {"jax", "jaxtyping", "flax"}),
+    "variables": ({"functional", "_flax"}, {"jax", "jaxtyping", "flax"}),
     "config": (set(), {"pydantic"}),
     "models": ({*NORMS, "config"}, {"jax", "jaxtyping", "flax"}),
     "data": ({"config", "functional"}, {"jax", "jaxtyping", "numpy", "sklearn"}),

@@ -1,0 +1,106 @@
+"""Batch normalization as an NNX module."""
+
+import jax
+from flax import nnx
+from flax.nnx.module import first_from
+from jaxtyping import Array, Float
+
+from jbn._flax import apply_batch_norm
+from jbn.functional._stats import BatchStats
+from jbn.nnx._variables import mapped_axis, result_dtype, scale_and_bias
+
+
+class BatchNorm(nnx.BatchNorm):
+    """Batch normalization, a drop-in for `flax.nnx.BatchNorm`: same arguments, same variables.
+
+        y = (x - mean) / sqrt(var + epsilon) * scale + bias
+
+    The numbers are Flax's within rounding where Flax's are accurate, and stay accurate far from
+    zero. In other words: scale is gamma, bias is beta, `use_bias` and `use_scale` are Keras's
+    `center` and `scale`, the running mean and var are its moving mean and moving variance.
+
+    It differs from Flax's in what it refuses and what it guards: a momentum outside 0 to 1, a real
+    `dtype` for a complex x and, in training, one value per channel are errors; a channel whose
+    batch isn't finite, or has fewer than two counted entries, keeps its running statistics; the
+    running mean of a complex x is complex from the first step on (Flax's loses the imaginary part;
+    give it that dtype by `layer.mean.set_value` before an `nnx.scan`).
+
+    Variables: `scale` and `bias` (`nnx.Param`), `mean` and `var` (`nnx.BatchStat`, float32), each
+    of shape `(num_features,)`.
+
+    Args:
+        num_features: the size of x along `axis`.
+        use_running_average: True normalizes with the running statistics, False with the batch's;
+            here, in the call, or by `model.train()` and `model.eval()`.
+        axis: the feature axis.
+        momentum: the weight of the old running value.
+        epsilon: added to the variance before the root.
+        dtype: of the result. None is the promotion of x, the statistics, scale and bias.
+        param_dtype: of scale and bias.
+        use_bias, use_scale: whether there is a bias, a scale.
+        bias_init, scale_init: their initializers.
+        axis_name: the mapped axis (`jax.vmap`, `jax.shard_map`) that the batch is spread over.
+        axis_index_groups: groups of its indices that share statistics.
+        use_fast_variance: accepted, without effect: the variance is both fast and accurate.
+        promote_dtype: called as Flax calls it; without `dtype`, the result has the dtype that it
+            gives x, scale and bias. Only the result is rounded to it, none of what goes in.
+        rngs: as in every NNX module.
+        bias_metadata, scale_metadata: metadata of the two parameters.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn.nnx
+        >>> from flax import nnx
+        >>> layer = jbn.nnx.BatchNorm(1, momentum=0.9, rngs=nnx.Rngs(0))
+        >>> y = layer(jnp.array([[1.0], [3.0]]))
+        >>> print(y.round(3).ravel(), layer.mean[...])
+        [-1.  1.] [0.2]
+
+    References:
+        Ioffe and Szegedy, 2015, arXiv:1502.03167.
+    """
+
+    def __call__(
+        self,
+        x: Float[Array, "..."],
+        use_running_average: bool | None = None,
+        *,
+        mask: Array | None = None,
+    ) -> Float[Array, "..."]:
+        """x normalized; in training, `mean` and `var` move.
+
+        Args:
+            x: data of any shape.
+            use_running_average: as in the constructor, over which it has precedence.
+            mask: nonzero where an entry counts, which it then does once, whatever the number;
+                broadcastable to x.
+
+        Returns:
+            y, of x's shape.
+        """
+        use_running_average = first_from(
+            use_running_average,
+            self.use_running_average,
+            error_msg=(
+                "use_running_average: found none, wanted True or False, in the constructor, in the "
+                "call, or by model.train() and model.eval()"
+            ),
+        )
+        mean, var = self.mean[...], self.var[...]
+        scale, bias = scale_and_bias(self)
+        y, stats = apply_batch_norm(
+            self,
+            x,
+            BatchStats(mean, var),
+            scale,
+            bias,
+            use_running_average=bool(use_running_average),
+            mask=mask,
+            dtype=result_dtype(self, x, scale, bias, stats=(mean, var)),
+            **mapped_axis(self),
+        )
+        if not use_running_average:
+            # NNX may hold the variables by reference, where a derivative must not reach them.
+            mean, var = jax.lax.stop_gradient(stats)
+            self.mean.set_value(mean)
+            self.var.set_value(var)
+        return y

@@ -1,0 +1,215 @@
+"""Population statistics: those of all data, for the parameters as they are (Precise BN)."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import nnx
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array
+
+from jbn._flax import batch_moments
+from jbn.functional._moments import Moments, merge_moments
+
+
+def recompute_batch_stats(
+    apply: Callable[[Any, Any], tuple[Any, Mapping[str, Any]]],
+    variables: Mapping[str, Any],
+    x: Any,
+    *,
+    batch_size: int,
+) -> dict[str, Any]:
+    """The batch statistics of a Linen model over all of x, instead of an average of the last ones.
+
+        mean = E[x]        var = E[(x - mean)²]        over all entries of all batches
+
+    for each batch normalization, jbn's or Flax's, whose input comes from layers that normalize with
+    their batch's statistics, as in training. The moments of the batches are merged exactly, each by
+    what it counts, so that layers may have masks, and batches an example more or less. To be called
+    when the parameters are no longer those that the running statistics followed: after a short
+    training, for an average of the weights, after loading. It is one `jax.lax.scan` over the
+    batches, or two if they can't all be of one size; `jax.jit` compiles it whole.
+
+    Args:
+        apply: called as `apply(variables, batch)`, it applies the model in training mode with
+            `batch_stats` mutable and returns what `model.apply` returns then, `(y, updates)`. Not
+            compiled by itself.
+        variables: `params` and `batch_stats`.
+        x: an array with a leading axis of examples, or a tree of such arrays.
+        batch_size: examples in a batch, or a few more, so that none is left over: the batches'
+            sizes differ by one at most. The larger, the nearer is each layer's input to what it is
+            in evaluation.
+
+    Returns:
+        The new `batch_stats`, of the shapes and dtypes of the old ones. Layers that normalized with
+        their running statistics keep them, and so do channels of which nothing counted.
+
+    Raises:
+        ValueError: x has no examples or different numbers of them, `batch_size` is below 1, or no
+            layer normalized with its batch's statistics.
+
+    Example:
+        >>> import functools, jax, jax.numpy as jnp, jbn.linen
+        >>> from jbn.variables import recompute_batch_stats
+        >>> model = jbn.linen.BatchNorm(use_running_average=False)
+        >>> x = jnp.array([[1.0], [2.0], [3.0], [6.0], [8.0]])
+        >>> variables = model.init(jax.random.key(0), x)
+        >>> apply = functools.partial(model.apply, mutable=["batch_stats"])
+        >>> print(recompute_batch_stats(apply, variables, x, batch_size=2))
+        {'mean': Array([4.], dtype=float32), 'var': Array([6.8], dtype=float32)}
+
+    References:
+        Wu and Johnson, 2021, Rethinking "Batch" in BatchNorm, arXiv:2105.07576, Section 3.
+    """
+
+    def moments_of(batch: Any) -> dict[tuple[str, ...], Moments]:
+        with nn.intercept_methods(_record):
+            _, updates = apply(variables, batch)
+        flat = flatten_dict(updates.get("batch_stats", {}))
+        layers = [path[:-1] for path in flat if path[-1] == "count"]
+        return {p: Moments(*(flat[(*p, name)] for name in Moments._fields)) for p in layers}
+
+    totals = _over_batches(moments_of, x, batch_size)
+    stats = flatten_dict(variables["batch_stats"])
+    return unflatten_dict({path: _new(totals, path, old) for path, old in stats.items()})
+
+
+def recompute_nnx_batch_stats(model: nnx.Module, x: Any, *, batch_size: int) -> nnx.State:
+    """The same of an NNX model: the state of its batch statistics, to `nnx.update` it with.
+
+    Args:
+        model: called as `model(batch)`, in the mode in which it is: `model.train()` before. It
+            isn't changed.
+        x, batch_size: as in `jbn.variables.recompute_batch_stats`.
+
+    Returns:
+        The `nnx.BatchStat` variables of the model.
+
+    Raises:
+        ValueError: as `jbn.variables.recompute_batch_stats`.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn.nnx
+        >>> from flax import nnx
+        >>> from jbn.variables import recompute_nnx_batch_stats
+        >>> model = jbn.nnx.BatchNorm(1, rngs=nnx.Rngs(0))
+        >>> x = jnp.array([[1.0], [2.0], [3.0], [6.0], [8.0]])
+        >>> nnx.update(model, recompute_nnx_batch_stats(model, x, batch_size=2))
+        >>> print(model.mean[...], model.var[...])
+        [4.] [6.8]
+
+    References:
+        Wu and Johnson, 2021, arXiv:2105.07576, Section 3.
+    """
+    graphdef, state = nnx.split(model)
+
+    def moments_of(batch: Any) -> dict[tuple[Any, ...], Moments]:
+        copy: Any = nnx.merge(graphdef, state, copy=True)
+        nodes: list[tuple[tuple[Any, ...], Any]] = list(nnx.iter_graph(copy))
+        layers: dict[tuple[Any, ...], Any] = {
+            path: node for path, node in nodes if isinstance(node, nnx.BatchNorm)
+        }
+        seen: list[bool] = []
+        for layer in layers.values():
+            layer.count = nnx.BatchStat(jnp.zeros_like(layer.var[...]))
+            layer.__class__ = _recording(type(layer), seen)
+        copy(batch)
+        if not seen:
+            return {}
+        return {p: Moments(v.count[...], v.mean[...], v.var[...]) for p, v in layers.items()}
+
+    stats = nnx.to_flat_state(nnx.state(model, nnx.BatchStat))
+    totals = _over_batches(moments_of, x, batch_size)
+    return nnx.from_flat_state(
+        (path, variable.replace(_new(totals, path, variable[...]))) for path, variable in stats
+    )
+
+
+def _record(next_call, args, kwargs, context):
+    """Leaves the moments of a Linen batch normalization's input as its updated variables."""
+    layer = context.module
+    if not isinstance(layer, nn.BatchNorm) or context.method_name != "__call__":
+        return next_call(*args, **kwargs)
+    call = inspect.signature(nn.BatchNorm.__call__).bind(layer, *args, **kwargs).arguments
+    before = None
+    if layer.has_variable("batch_stats", "count"):  # the layer is called again, by this batch
+        before = Moments(*(layer.get_variable("batch_stats", name) for name in Moments._fields))
+    y = next_call(*args, **kwargs)
+    chosen = (layer.use_running_average, call.get("use_running_average"))
+    if next(given for given in chosen if given is not None):
+        return y
+    named = {"axis_name": layer.axis_name, "axis_index_groups": layer.axis_index_groups}
+    total = _together(before, batch_moments(layer, call["x"], mask=call.get("mask"), **named))
+    for name, value in total._asdict().items():
+        layer.put_variable("batch_stats", name, value)
+    return y
+
+
+def _recording(layer_class: type, seen: list[bool]) -> type:
+    """An NNX batch normalization whose `count`, `mean` and `var` are those of what it has seen."""
+
+    class Recording(layer_class):  # type: ignore[misc]
+        def __call__(self, x, use_running_average=None, *, mask=None):
+            before = Moments(self.count[...], self.mean[...], self.var[...])
+            y = super().__call__(x, use_running_average, mask=mask)
+            chosen = (use_running_average, self.use_running_average)
+            if next(given for given in chosen if given is not None):
+                return y
+            seen.append(True)
+            named = {"axis_name": self.axis_name, "axis_index_groups": self.axis_index_groups}
+            total = _together(before, batch_moments(self, x, mask=mask, **named))
+            for variable, value in zip((self.count, self.mean, self.var), total, strict=True):
+                variable.set_value(value)
+            return y
+
+    return Recording
+
+
+def _together(before: Moments | None, now: Moments) -> Moments:
+    if before is None:
+        return now
+    return merge_moments(Moments(*(jnp.stack(pair) for pair in zip(before, now, strict=True))))
+
+
+def _over_batches(moments_of: Callable[[Any], Any], x: Any, batch_size: int) -> dict[Any, Moments]:
+    """The moments, by layer, of all batches of x together."""
+    lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
+    (num_examples,) = lengths.pop() if len(lengths) == 1 else (0,)
+    if num_examples == 0:
+        raise ValueError(
+            f"x: found shapes {[jnp.shape(leaf) for leaf in jax.tree.leaves(x)]}, wanted the same "
+            "number of examples, at least one, along the first axis of each"
+        )
+    if batch_size < 1:
+        raise ValueError(f"batch_size: found {batch_size}, wanted at least 1")
+    # Sizes that differ by one at most: a last batch of a few would be normalized otherwise.
+    num_batches = max(1, num_examples // batch_size)
+    size, num_larger = divmod(num_examples, num_batches)
+    start, parts = 0, []
+    for number, each in ((num_larger, size + 1), (num_batches - num_larger, size)):
+        if number:
+            stop = start + number * each
+            of_one_size = jax.tree.map(
+                lambda v, i=start, j=stop, each=each: v[i:j].reshape(-1, each, *v.shape[1:]), x
+            )
+            parts.append(jax.lax.map(moments_of, of_one_size))
+            start = stop
+    if not parts[0]:
+        raise ValueError(
+            "use_running_average: found no batch normalization that takes its batch's statistics, "
+            "wanted the model in training mode, and not compiled by itself"
+        )
+    stacked = jax.tree.map(lambda *v: jnp.concatenate(v), *parts)
+    return {layer: merge_moments(parts) for layer, parts in stacked.items()}
+
+
+def _new(totals: Mapping[Any, Moments], path: tuple[Any, ...], old: Array) -> Array:
+    """The statistic at the path; the old one where nothing counted."""
+    *layer, name = path
+    if tuple(layer) not in totals or name not in ("mean", "var"):
+        return old
+    total = totals[tuple(layer)]
+    return jnp.where(total.count > 0, getattr(total, name), old).astype(old.dtype)
