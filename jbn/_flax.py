@@ -10,11 +10,17 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jbn.functional._arguments import canonical_axes, split_axes
+from jbn.functional._arguments import (
+    accumulation_dtype,
+    canonical_axes,
+    named_axis,
+    split_axes,
+)
 from jbn.functional._batch import batch_norm
 from jbn.functional._group import group_norm, instance_norm
 from jbn.functional._layer import layer_norm, rms_norm
-from jbn.functional._moments import Moments, moments
+from jbn.functional._mask import expand_mask
+from jbn.functional._moments import ShiftedMoments, shifted_moments
 from jbn.functional._stats import BatchStats, running_mean_dtype
 
 
@@ -45,12 +51,25 @@ def apply_batch_norm(
     )
 
 
-def batch_moments(layer: Any, x: Array, *, mask: Array | None, **mapped_axis: Any) -> Moments:
+def batch_moments(
+    layer: Any,
+    x: Array,
+    *,
+    mask: Array | None,
+    axis_name: Any = None,
+    axis_index_groups: Any = None,
+) -> ShiftedMoments:
     """What `apply_batch_norm` normalizes with, of the shapes of the running statistics."""
     features = feature_shape(x, "axis", layer.axis)
     _, reduction_axes = split_axes(layer.axis, jnp.ndim(x))
-    batch = moments(_floating(x), reduction_axes, mask=_counted(mask), **mapped_axis)
-    return Moments(*(value.reshape(features) for value in batch))
+    x = _floating(x)
+    batch = shifted_moments(
+        x.astype(accumulation_dtype(x.dtype)),
+        reduction_axes,
+        expand_mask(_counted(mask), x.shape),
+        named_axis(axis_name, axis_index_groups),
+    )
+    return ShiftedMoments(*(value.reshape(features) for value in batch))
 
 
 def apply_layer_norm(

@@ -147,17 +147,25 @@ def merge_moments(parts: Moments) -> Moments:
             "with the parts, at least one, along its first axis"
         )
     dtype = accumulation_dtype(mean.dtype)
-    valid = count != 0
-    n, var = (jnp.where(valid, v, 0).astype(real_dtype(dtype)) for v in (count, var))
-    mean = jnp.where(valid, mean, 0).astype(dtype)
+    count, var = (value.astype(real_dtype(dtype)) for value in (count, var))
+    mean = mean.astype(dtype)
+    merged = merge_shifted_moments(ShiftedMoments(count, mean, jnp.zeros_like(mean), var))
+    values = merged.count, merged.shift + merged.offset, merged.var
+    return Moments(*(new.astype(old.dtype) for new, old in zip(values, parts, strict=True)))
+
+
+def merge_shifted_moments(parts: ShiftedMoments) -> ShiftedMoments:
+    """The moments of all parts together, without the first axis, along which the parts are."""
+    valid = parts.count != 0
+    n, shift, offset, var = (jnp.where(valid, value, 0) for value in parts)
     total = jnp.sum(n, 0, keepdims=True)
     weights = n / divisor(total)
     # Of differences from the largest part: a sum of large means would lose their digits.
-    near = jnp.take_along_axis(mean, jnp.argmax(n, 0, keepdims=True), 0)
-    offset = jnp.sum(weights.astype(dtype) * jnp.where(valid, mean - near, 0), 0, keepdims=True)
-    spread = jnp.where(valid, jnp.real(squared(mean - near - offset)), 0)
-    merged = total[0], (near + offset)[0], jnp.sum(weights * (var + spread), 0)
-    return Moments(*(new.astype(old.dtype) for new, old in zip(merged, parts, strict=True)))
+    near = jnp.take_along_axis(shift, jnp.argmax(n, 0, keepdims=True), 0)
+    delta = jnp.where(valid, shift - near + offset, 0)
+    mean_delta = jnp.sum(weights.astype(shift.dtype) * delta, 0, keepdims=True)
+    spread = jnp.where(valid, jnp.real(squared(delta - mean_delta)), 0)
+    return ShiftedMoments(total[0], near[0], mean_delta[0], jnp.sum(weights * (var + spread), 0))
 
 
 def shifted_moments(

@@ -12,7 +12,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array
 
 from jbn._flax import batch_moments
-from jbn.functional._moments import Moments, merge_moments
+from jbn.functional._moments import ShiftedMoments, merge_shifted_moments
+
+_NAME = "moments"  # of the variable, beside mean and var, that holds what a layer has seen
 
 
 def recompute_batch_stats(
@@ -65,12 +67,11 @@ def recompute_batch_stats(
         Wu and Johnson, 2021, Rethinking "Batch" in BatchNorm, arXiv:2105.07576, Section 3.
     """
 
-    def moments_of(batch: Any) -> dict[tuple[str, ...], Moments]:
+    def moments_of(batch: Any) -> dict[tuple[str, ...], ShiftedMoments]:
         with nn.intercept_methods(_record):
             _, updates = apply(variables, batch)
         flat = flatten_dict(updates.get("batch_stats", {}))
-        layers = [path[:-1] for path in flat if path[-1] == "count"]
-        return {p: Moments(*(flat[(*p, name)] for name in Moments._fields)) for p in layers}
+        return {path[:-1]: value for path, value in flat.items() if path[-1] == _NAME}
 
     totals = _over_batches(moments_of, x, batch_size)
     stats = flatten_dict(variables["batch_stats"])
@@ -106,7 +107,7 @@ def recompute_nnx_batch_stats(model: nnx.Module, x: Any, *, batch_size: int) -> 
     """
     graphdef, state = nnx.split(model)
 
-    def moments_of(batch: Any) -> dict[tuple[Any, ...], Moments]:
+    def moments_of(batch: Any) -> dict[tuple[Any, ...], ShiftedMoments]:
         copy: Any = nnx.merge(graphdef, state, copy=True)
         nodes: list[tuple[tuple[Any, ...], Any]] = list(nnx.iter_graph(copy))
         layers: dict[tuple[Any, ...], Any] = {
@@ -114,12 +115,11 @@ def recompute_nnx_batch_stats(model: nnx.Module, x: Any, *, batch_size: int) -> 
         }
         seen: list[bool] = []
         for layer in layers.values():
-            layer.count = nnx.BatchStat(jnp.zeros_like(layer.var[...]))
+            zero = jnp.zeros_like(layer.var[...])
+            layer.moments = nnx.BatchStat(ShiftedMoments(zero, zero, zero, zero))
             layer.__class__ = _recording(type(layer), seen)
         copy(batch)
-        if not seen:
-            return {}
-        return {p: Moments(v.count[...], v.mean[...], v.var[...]) for p, v in layers.items()}
+        return {p: layer.moments.get_value() for p, layer in layers.items()} if seen else {}
 
     stats = nnx.to_flat_state(nnx.state(model, nnx.BatchStat))
     totals = _over_batches(moments_of, x, batch_size)
@@ -134,47 +134,44 @@ def _record(next_call, args, kwargs, context):
     if not isinstance(layer, nn.BatchNorm) or context.method_name != "__call__":
         return next_call(*args, **kwargs)
     call = inspect.signature(nn.BatchNorm.__call__).bind(layer, *args, **kwargs).arguments
-    before = None
-    if layer.has_variable("batch_stats", "count"):  # the layer is called again, by this batch
-        before = Moments(*(layer.get_variable("batch_stats", name) for name in Moments._fields))
     y = next_call(*args, **kwargs)
     chosen = (layer.use_running_average, call.get("use_running_average"))
     if next(given for given in chosen if given is not None):
         return y
     named = {"axis_name": layer.axis_name, "axis_index_groups": layer.axis_index_groups}
-    total = _together(before, batch_moments(layer, call["x"], mask=call.get("mask"), **named))
-    for name, value in total._asdict().items():
-        layer.put_variable("batch_stats", name, value)
+    now = batch_moments(layer, call["x"], mask=call.get("mask"), **named)
+    if layer.has_variable("batch_stats", _NAME):  # the layer is called again, by the same batch
+        now = _together(layer.get_variable("batch_stats", _NAME), now)
+    layer.put_variable("batch_stats", _NAME, now)
     return y
 
 
 def _recording(layer_class: type, seen: list[bool]) -> type:
-    """An NNX batch normalization whose `count`, `mean` and `var` are those of what it has seen."""
+    """An NNX batch normalization whose variable `moments` are those of all that it has seen."""
 
     class Recording(layer_class):  # type: ignore[misc]
         def __call__(self, x, use_running_average=None, *, mask=None):
-            before = Moments(self.count[...], self.mean[...], self.var[...])
             y = super().__call__(x, use_running_average, mask=mask)
             chosen = (use_running_average, self.use_running_average)
             if next(given for given in chosen if given is not None):
                 return y
             seen.append(True)
             named = {"axis_name": self.axis_name, "axis_index_groups": self.axis_index_groups}
-            total = _together(before, batch_moments(self, x, mask=mask, **named))
-            for variable, value in zip((self.count, self.mean, self.var), total, strict=True):
-                variable.set_value(value)
+            now = batch_moments(self, x, mask=mask, **named)
+            self.moments.set_value(_together(self.moments.get_value(), now))
             return y
 
     return Recording
 
 
-def _together(before: Moments | None, now: Moments) -> Moments:
-    if before is None:
-        return now
-    return merge_moments(Moments(*(jnp.stack(pair) for pair in zip(before, now, strict=True))))
+def _together(a: ShiftedMoments, b: ShiftedMoments) -> ShiftedMoments:
+    pairs = (jnp.stack(pair) for pair in zip(a, b, strict=True))
+    return merge_shifted_moments(ShiftedMoments(*pairs))
 
 
-def _over_batches(moments_of: Callable[[Any], Any], x: Any, batch_size: int) -> dict[Any, Moments]:
+def _over_batches(
+    moments_of: Callable[[Any], Any], x: Any, batch_size: int
+) -> dict[Any, ShiftedMoments]:
     """The moments, by layer, of all batches of x together."""
     lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
     (num_examples,) = lengths.pop() if len(lengths) == 1 else (0,)
@@ -203,13 +200,13 @@ def _over_batches(moments_of: Callable[[Any], Any], x: Any, batch_size: int) -> 
             "wanted the model in training mode, and not compiled by itself"
         )
     stacked = jax.tree.map(lambda *v: jnp.concatenate(v), *parts)
-    return {layer: merge_moments(parts) for layer, parts in stacked.items()}
+    return {layer: merge_shifted_moments(parts) for layer, parts in stacked.items()}
 
 
-def _new(totals: Mapping[Any, Moments], path: tuple[Any, ...], old: Array) -> Array:
+def _new(totals: Mapping[Any, ShiftedMoments], path: tuple[Any, ...], old: Array) -> Array:
     """The statistic at the path; the old one where nothing counted."""
     *layer, name = path
     if tuple(layer) not in totals or name not in ("mean", "var"):
         return old
-    total = totals[tuple(layer)]
-    return jnp.where(total.count > 0, getattr(total, name), old).astype(old.dtype)
+    count, shift, offset, var = totals[tuple(layer)]
+    return jnp.where(count > 0, shift + offset if name == "mean" else var, old).astype(old.dtype)
