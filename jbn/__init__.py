@@ -53,9 +53,11 @@ from jbn.functional._stats import update_counts as update_counts
 from jbn.functional._weight import weight_standardize as weight_standardize
 
 if TYPE_CHECKING:
+    from jbn import convert as convert
     from jbn import linen as linen
     from jbn import nnx as nnx
     from jbn import train as train
+    from jbn import variables as variables
     from jbn.checkpoint import load_run as load_run
 
 __version__ = "0.1.0"
@@ -63,7 +65,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     """What needs more than JAX, imported when it is asked for."""
-    if name in ("linen", "nnx", "train"):
+    if name in ("convert", "linen", "nnx", "train", "variables"):
         return importlib.import_module(f"jbn.{name}")
     if name == "load_run":
         return importlib.import_module("jbn.checkpoint").load_run

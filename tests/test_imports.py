@@ -20,6 +20,7 @@ ROOMS = {
     "_flax": ({"functional"}, {"jax", "jaxtyping"}),
     "linen": ({"functional", "_flax"}, {"jax", "jaxtyping", "flax"}),
     "nnx": ({"functional", "_flax"}, {"jax", "jaxtyping", "flax"}),
+    "convert": (set(), {"numpy"}),
     "variables": ({"functional", "_flax"}, {"jax", "jaxtyping", "flax"}),
     "config": (set(), {"pydantic"}),
     "models": ({*NORMS, "config"}, {"jax", "jaxtyping", "flax"}),
@@ -32,7 +33,10 @@ ROOMS = {
     "run": (SHELL, {"jax", "jaxtyping", "numpy"}),
     "cli": ({*SHELL, "run", "report"}, {"jax", "numpy", "typer", "rich"}),
     "__main__": ({"cli"}, set()),
-    "__init__": ({"functional", "linen", "nnx", "train", "checkpoint"}, set()),
+    "__init__": (
+        {"functional", "linen", "nnx", "variables", "convert", "train", "checkpoint"},
+        set(),
+    ),
 }
 
 

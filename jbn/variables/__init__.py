@@ -1,4 +1,11 @@
 """Tools on the variables of a normalized network: variables in, variables out."""
 
+from jbn.variables._fold import Fold as Fold
+from jbn.variables._fold import Folded as Folded
+from jbn.variables._fold import find_folds as find_folds
+from jbn.variables._fold import fold_batch_norm as fold_batch_norm
+from jbn.variables._fold import fold_into_layers as fold_into_layers
+from jbn.variables._masks import decay_mask as decay_mask
 from jbn.variables._recompute import recompute_batch_stats as recompute_batch_stats
 from jbn.variables._recompute import recompute_nnx_batch_stats as recompute_nnx_batch_stats
+from jbn.variables._swap import swap_norm as swap_norm

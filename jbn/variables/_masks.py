@@ -1,0 +1,40 @@
+"""Which parameters weight decay is for, and which are a normalization's."""
+
+from typing import Any
+
+import jax
+
+_NORM_PARAMETERS = ("scale", "bias")
+
+
+def decay_mask(params: Any) -> Any:
+    """True for each parameter that weight decay is for: for all but those named scale or bias.
+
+    Decay of a norm's scale moves its outputs towards 0 for no reason, and a bias has nothing to
+    overfit with. Weights before a norm are another matter: their size doesn't change the output,
+    but the effective learning rate.
+
+    Args:
+        params: parameters of a Linen model, or the `nnx.Param` state of an NNX one.
+
+    Returns:
+        A tree of bools of the structure of params: the `mask` of `optax.adamw` and others.
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> from jbn.variables import decay_mask
+        >>> params = {"Dense_0": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}
+        >>> print(decay_mask(params))
+        {'Dense_0': {'bias': False, 'kernel': True}}
+        >>> optimizer = optax.adamw(1e-3, mask=decay_mask)
+
+    References:
+        Goyal et al., 2017, Accurate, Large Minibatch SGD, arXiv:1706.02677 (no decay of
+        batch norm's parameters); van Laarhoven, 2017, arXiv:1706.05350 (decay before a norm).
+    """
+
+    def is_decayed(path: tuple[Any, ...], _: Any) -> bool:
+        names = {getattr(key, "key", getattr(key, "name", None)) for key in path}
+        return names.isdisjoint(_NORM_PARAMETERS)
+
+    return jax.tree_util.tree_map_with_path(is_decayed, params)

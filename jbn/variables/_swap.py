@@ -1,0 +1,56 @@
+"""Batch normalization for another norm: the variables that carry over."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+
+def swap_norm(
+    variables: Mapping[str, Any],
+    kind: Literal["LayerNorm", "RMSNorm", "GroupNorm", "InstanceNorm"],
+) -> dict[str, Any]:
+    """Variables of a Linen model with batch normalization, for the same model with another norm.
+
+    Scale and bias carry over; the layers are those that have batch statistics, which go. Flax's
+    own names change with the class, `BatchNorm_0` to `GroupNorm_0`; other names stay. The other
+    norm has other statistics: this is where fine-tuning begins.
+
+    Args:
+        variables: `params` and `batch_stats`.
+        kind: the class of the other norm. `RMSNorm` has no bias: those go, too.
+
+    Returns:
+        `params`.
+
+    Raises:
+        ValueError: there are no batch statistics, or a name is taken.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jbn.variables import swap_norm
+        >>> params = {"BatchNorm_0": {"scale": jnp.ones(1), "bias": jnp.zeros(1)}}
+        >>> stats = {"BatchNorm_0": {"mean": jnp.zeros(1), "var": jnp.ones(1)}}
+        >>> print(list(swap_norm({"params": params, "batch_stats": stats}, "GroupNorm")["params"]))
+        ['GroupNorm_0']
+
+    References:
+        Wu and He, 2018, Group Normalization, arXiv:1803.08494.
+    """
+    stats = flatten_dict(variables.get("batch_stats", {}))
+    layers = {path[:-1] for path in stats if path[-1] == "var"}
+    if not layers:
+        raise ValueError(
+            "variables: found no layer with batch statistics, wanted batch_stats of mean and var"
+        )
+    swapped: dict[tuple[str, ...], Any] = {}
+    for (*layer, name), value in flatten_dict(variables["params"]).items():
+        path = tuple(layer)
+        if path in layers:
+            path = (*path[:-1], path[-1].replace("BatchNorm_", f"{kind}_"))
+            if kind == "RMSNorm" and name == "bias":
+                continue
+        if (*path, name) in swapped:
+            raise ValueError(f"kind: {'/'.join(path)} is there already; give the layers names")
+        swapped[*path, name] = value
+    return {"params": unflatten_dict(swapped)}

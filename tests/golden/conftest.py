@@ -1,0 +1,3 @@
+"""The scripts that make the files import frameworks that the tests do without."""
+
+collect_ignore_glob = ["make_*.py"]

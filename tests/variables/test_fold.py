@@ -1,0 +1,171 @@
+"""A model whose batch normalizations are folded says what it said."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+from problems import close, normal
+
+import jbn.linen
+import jbn.nnx
+from jbn.models import MLP
+from jbn.variables import Fold, find_folds, fold_batch_norm, fold_into_layers
+
+KEY = jax.random.key(0)
+
+
+class Chain(nn.Module):
+    """A layer, a norm, an activation: `layer` is called with its name and whether it has a bias."""
+
+    layer: object
+    norm: object
+    use_bias: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        x = self.layer(name="layer", use_bias=self.use_bias or self.norm is None)(x)
+        if self.norm is not None:
+            x = self.norm(name="norm")(x)
+        return nn.relu(x)
+
+
+def trained(variables):
+    """With statistics, scales and biases that can be told from the initial ones."""
+
+    def moved(path, leaf):
+        noise = normal(*leaf.shape, seed=len(str(path)))
+        return leaf + jnp.abs(noise) if "var" in str(path) else leaf + noise / 2
+
+    return jax.tree_util.tree_map_with_path(moved, variables)
+
+
+def evaluating(norm, **options):
+    return functools.partial(norm, use_running_average=True, **options)
+
+
+LAYERS = {
+    "dense": (functools.partial(nn.Dense, 6), (5, 4)),
+    "conv": (functools.partial(nn.Conv, 6, (3, 3)), (2, 5, 5, 4)),
+    "strided conv without padding": (
+        functools.partial(nn.Conv, 6, (3, 3), strides=2, padding="VALID"),
+        (2, 7, 7, 4),
+    ),
+    "conv of one dimension": (functools.partial(nn.Conv, 6, 3), (2, 5, 4)),
+    "grouped": (functools.partial(nn.Conv, 6, (3, 3), feature_group_count=2), (2, 5, 5, 4)),
+    "depthwise": (functools.partial(nn.Conv, 8, (3, 3), feature_group_count=4), (2, 5, 5, 4)),
+    "transposed": (functools.partial(nn.ConvTranspose, 6, (3, 3), strides=(2, 2)), (2, 5, 5, 4)),
+    "transposed kernel": (
+        functools.partial(nn.ConvTranspose, 6, (3, 3), strides=(2, 2), transpose_kernel=True),
+        (2, 5, 5, 4),
+    ),
+}
+
+
+@pytest.mark.parametrize(("layer", "shape"), LAYERS.values(), ids=LAYERS)
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_a_norm_is_folded_into_the_layer_before_it(layer, shape, use_bias):
+    x = normal(*shape)
+    model = Chain(layer, evaluating(jbn.linen.BatchNorm, epsilon=1e-3), use_bias)
+    plain = Chain(layer, None)
+    variables = trained(model.init(KEY, x))
+    folded = fold_batch_norm(model.apply, plain.apply, variables, x)
+    assert folded.left == ()
+    assert jax.tree.structure(folded.variables) == jax.tree.structure(plain.init(KEY, x))
+    y, wanted = plain.apply(folded.variables, x), model.apply(variables, x)
+    close(y, wanted, 1e-5)
+    assert folded.largest_difference == jnp.max(jnp.abs(y - wanted))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"use_scale": False}, {"use_bias": False}, {"use_scale": False, "use_bias": False}],
+    ids=str,
+)
+def test_a_norm_may_be_flaxs_and_have_no_scale_or_bias(options):
+    x = normal(5, 4)
+    layer = functools.partial(nn.Dense, 6)
+    model = Chain(layer, evaluating(nn.BatchNorm, **options))
+    variables = trained(model.init(KEY, x))
+    folded = fold_batch_norm(model.apply, Chain(layer, None).apply, variables, x)
+    assert folded.largest_difference <= 1e-5
+
+
+def test_after_an_activation_it_is_folded_into_the_next_dense_layer():
+    """The article's network: Dense, ReLU, norm."""
+    x = normal(20, 6)
+    model, plain = MLP((8, 4), 3, jbn.linen.BatchNorm), MLP((8, 4), 3, None)
+    variables = trained(model.init(KEY, x, train=True))
+    evaluate = functools.partial(model.apply, train=False)
+    folds, left = find_folds(evaluate, variables, x)
+    assert left == ()
+    assert [(f.norm, f.layer, f.layer_is_before) for f in folds] == [
+        ("BatchNorm_0", "Dense_1", False),
+        ("BatchNorm_1", "Dense_2", False),
+    ]
+    folded = fold_batch_norm(evaluate, functools.partial(plain.apply, train=False), variables, x)
+    logits = evaluate(variables, x)
+    assert folded.largest_difference <= 1e-5 * jnp.max(jnp.abs(logits))
+    assert set(folded.variables) == {"params"}
+
+
+class Unfoldable(nn.Module):
+    """Norms of a sum, of two calls of one layer, over another axis; and one that goes."""
+
+    @nn.compact
+    def __call__(self, x):
+        norm = evaluating(jbn.linen.BatchNorm)
+        x = norm(name="of_a_sum")(nn.Dense(4, name="first")(x) + x)
+        shared = nn.Dense(4, name="shared")
+        x = nn.relu(norm(name="of_a_shared_layer")(shared(shared(x))))
+        x = nn.relu(norm(name="over_rows", axis=0)(nn.Dense(4, name="second")(x)))
+        return norm(name="goes")(nn.Dense(4, name="third")(x))
+
+
+def test_what_no_layer_can_take_in_is_left_and_named():
+    x = normal(5, 4)
+    model = Unfoldable()
+    variables = trained(model.init(KEY, x))
+    folds, left = find_folds(model.apply, variables, x)
+    assert [(fold.norm, fold.layer) for fold in folds] == [("goes", "third")]
+    assert left == ("of_a_sum", "of_a_shared_layer", "over_rows")
+    folded = fold_into_layers(variables, folds)
+    assert set(folded["batch_stats"]) == set(left)
+
+
+def test_an_nnx_model_is_folded_by_names():
+    x = normal(5, 4)
+    conv = nnx.Linear(4, 6, rngs=nnx.Rngs(0))
+    norm = jbn.nnx.BatchNorm(6, use_running_average=True, rngs=nnx.Rngs(0))
+    model = nnx.Sequential(conv, norm)
+    nnx.update(model, trained(nnx.state(model)))
+    y = model(x)
+    variables = {
+        "params": {"conv": nnx.to_pure_dict(nnx.state(conv)), "norm": {}},
+        "batch_stats": {"norm": nnx.to_pure_dict(nnx.state(norm, nnx.BatchStat))},
+    }
+    variables["params"]["norm"] = nnx.to_pure_dict(nnx.state(norm, nnx.Param))
+    folds = [Fold("norm", "conv", layer_is_before=True, epsilon=norm.epsilon)]
+    folded = fold_into_layers(variables, folds)["params"]["conv"]
+    close(x @ folded["kernel"] + folded["bias"], y, 1e-5)
+
+
+def test_what_can_not_be_folded_is_named():
+    x = normal(5, 4)
+    layer = functools.partial(nn.Dense, 6)
+    training = Chain(layer, functools.partial(jbn.linen.BatchNorm, use_running_average=False))
+    variables = training.init(KEY, x)
+
+    def train(variables, x):
+        return training.apply(variables, x, mutable=["batch_stats"])
+
+    with pytest.raises(ValueError, match="found norm normalizing with its batch's statistics"):
+        fold_batch_norm(train, train, variables, x)
+    plain = Chain(layer, None)
+    with pytest.raises(ValueError, match="found no batch normalization that a Dense or Conv"):
+        fold_batch_norm(plain.apply, plain.apply, plain.init(KEY, x), x)
+    fold = Fold("norm", "other", layer_is_before=True, epsilon=1e-5)
+    with pytest.raises(ValueError, match="folds: found 'other/kernel', wanted one of layer/kernel"):
+        fold_into_layers(variables, [fold])

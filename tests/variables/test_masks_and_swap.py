@@ -1,0 +1,68 @@
+"""Which parameters decay, and what carries over to another norm."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import jbn.linen
+import jbn.nnx
+from jbn.config import ModelConfig, NormConfig
+from jbn.models import build_model
+from jbn.variables import decay_mask, swap_norm
+
+X = jnp.ones((5, 4))
+KEY = jax.random.key(0)
+CLASSES = {"layer": "LayerNorm", "rms": "RMSNorm", "group": "GroupNorm"}
+
+
+def network(kind):
+    config = NormConfig(kind=kind, num_groups=2)
+    return build_model(ModelConfig(hidden_sizes=(8, 4)), config, 3, momentum=0.9, epsilon=1e-3)
+
+
+def test_weight_decay_moves_kernels_alone():
+    params = network("batch").init(KEY, X, train=True)["params"]
+    optimizer = optax.adamw(1e-3, weight_decay=0.1, mask=decay_mask)
+    no_gradient = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(no_gradient, optimizer.init(params), params)
+    for path, update in jax.tree_util.tree_leaves_with_path(updates):
+        assert bool(jnp.any(update != 0)) == ("kernel" in str(path)), path
+
+
+def test_weight_decay_moves_kernels_alone_in_nnx():
+    rngs = nnx.Rngs(0)
+    model = nnx.Sequential(nnx.Linear(4, 8, rngs=rngs), jbn.nnx.BatchNorm(8, rngs=rngs))
+    mask = decay_mask(nnx.state(model, nnx.Param))
+    mask = nnx.to_pure_dict(mask)["layers"]
+    assert mask == {0: {"kernel": True, "bias": False}, 1: {"scale": False, "bias": False}}
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_scale_and_bias_carry_over(kind):
+    variables = network("batch").init(KEY, X, train=True)
+    swapped = swap_norm(variables, CLASSES[kind])
+    wanted = network(kind).init(KEY, X, train=True)
+    assert jax.tree.structure(swapped) == jax.tree.structure(wanted)
+    for number in (0, 1):
+        np.testing.assert_array_equal(
+            swapped["params"][f"{CLASSES[kind]}_{number}"]["scale"],
+            variables["params"][f"BatchNorm_{number}"]["scale"],
+        )
+
+
+class Named(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.LayerNorm(name="LayerNorm_0")(x)
+        return jbn.linen.BatchNorm(use_running_average=True)(x)
+
+
+def test_what_can_not_be_swapped_is_named():
+    with pytest.raises(ValueError, match="variables: found no layer with batch statistics"):
+        swap_norm(network("layer").init(KEY, X, train=True), "GroupNorm")
+    with pytest.raises(ValueError, match="kind: LayerNorm_0 is there already"):
+        swap_norm(Named().init(KEY, X), "LayerNorm")
