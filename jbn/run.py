@@ -1,5 +1,6 @@
 """A run: every seed of every arm, trained, and everything about it on disk."""
 
+import functools
 import json
 import math
 import time
@@ -10,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jbn.checkpoint import read_config, save_arrays, variables_path
+from jbn.checkpoint import LoadedRun, load_run, read_config, save_arrays, variables_path
 from jbn.config import ArmConfig, Config, UserError
 from jbn.data import Dataset, load
+from jbn.diagnose import norm_metrics, norm_report, norm_warnings
 from jbn.environment import describe_environment
 from jbn.progress import Progress
 from jbn.train import EpochMetrics, compile_sweep, count_parameters
@@ -66,10 +68,39 @@ def _train_arms(
     """Trains every arm, writes metrics and variables; returns each arm's part of the summary."""
     seeds = np.arange(config.seed, config.seed + config.num_seeds)
     with (out / "metrics.jsonl").open("x", encoding="utf-8") as metrics_file:
-        return {
+        summaries = {
             name: _run_arm(name, arm, datasets[name], seeds, out, metrics_file, progress)
             for name, arm in config.arms.items()
         }
+    norms = {
+        name: _describe_norms(arm, datasets[name], load_run(out, arm=name))
+        for name, arm in config.arms.items()
+    }
+    _write_json(out / "norms.json", {name: found for name, found in norms.items() if found})
+    return summaries
+
+
+def _describe_norms(config: ArmConfig, dataset: Dataset, loaded: LoadedRun) -> dict[str, Any]:
+    """What the batch statistics of the first seed say at the end; empty without any."""
+    if not loaded.variables.get("batch_stats"):
+        return {}
+
+    def apply(variables: Any, x: Any, train: bool) -> Any:
+        return loaded.model.apply(variables, x, train=train, mutable=["batch_stats"])
+
+    describe = functools.partial(norm_report, apply, batch_size=config.train.batch_size)
+    report = jax.device_get(jax.jit(describe)(loaded.variables, dataset.train.x))
+    return {
+        "warnings": norm_warnings(report),
+        "metrics": {name: _finite(value) for name, value in norm_metrics(report).items()},
+        "layers": {
+            path: {
+                "mean_gap": [_finite(value) for value in np.ravel(layer.mean_gap)],
+                "std_ratio": [_finite(value) for value in np.ravel(layer.std_ratio)],
+            }
+            for path, layer in report.layers.items()
+        },
+    }
 
 
 def prepare_folder(out: Path, config: Config) -> Path | None:

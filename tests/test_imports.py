@@ -22,6 +22,7 @@ ROOMS = {
     "nnx": ({"functional", "_flax"}, {"jax", "jaxtyping", "flax"}),
     "convert": (set(), {"numpy"}),
     "variables": ({"functional", "_flax"}, {"jax", "jaxtyping", "flax"}),
+    "diagnose": ({"variables"}, {"jax", "jaxtyping", "flax"}),
     "config": (set(), {"pydantic"}),
     "models": ({*NORMS, "config"}, {"jax", "jaxtyping", "flax"}),
     "data": ({"config", "functional"}, {"jax", "jaxtyping", "numpy", "sklearn"}),
@@ -30,11 +31,11 @@ ROOMS = {
     "progress": ({"config"}, {"rich"}),
     "checkpoint": (LEARNING, {"jax", "jaxtyping", "numpy", "flax", "pydantic"}),
     "report": (SHELL, {"numpy", "matplotlib", "jinja2", "markupsafe"}),
-    "run": (SHELL, {"jax", "jaxtyping", "numpy"}),
+    "run": ({*SHELL, "diagnose"}, {"jax", "jaxtyping", "numpy"}),
     "cli": ({*SHELL, "run", "report"}, {"jax", "numpy", "typer", "rich"}),
     "__main__": ({"cli"}, set()),
     "__init__": (
-        {"functional", "linen", "nnx", "variables", "convert", "train", "checkpoint"},
+        {"functional", "linen", "nnx", "variables", "convert", "diagnose", "train", "checkpoint"},
         set(),
     ),
 }

@@ -44,7 +44,21 @@ def test_it_shows_table_curves_config_and_environment(small_run):
         "jaxlib",
     ):
         assert text in html
-    assert html.count("<svg") == 1
+    assert html.count("<svg") == 2
+
+
+def test_it_shows_the_batch_statistics_of_each_layer_and_its_warnings(run_dir):
+    html = (run_dir / "report.html").read_text()
+    assert "batch_norm: BatchNorm_0" in html
+    line = "BatchNorm_0: 3 of 8 channels are always 0"
+    edit_json(
+        run_dir / "norms.json", lambda norms: norms["batch_norm"].update(warnings=[line, "<b>"])
+    )
+    html = write_report(run_dir).read_text()
+    assert f"<li>{line}</li>" in html
+    assert "<li>&lt;b&gt;</li>" in html
+    (run_dir / "norms.json").write_text("{}")  # a run without batch normalization
+    assert "Batch statistics" not in write_report(run_dir).read_text()
 
 
 def test_it_is_well_formed(small_run):
@@ -82,10 +96,12 @@ def test_what_comes_from_data_or_config_is_escaped(run_dir):
     edit_json(run_dir / "config.json", lambda config: config.update(name=nasty))
     edit_json(run_dir / "environment.json", lambda env: env.update(device=nasty, command=nasty))
 
-    def rename(summary):
-        summary["arms"] = {nasty: summary["arms"]["batch_norm"]}
+    def rename(content):
+        content["arms"] = {nasty: content["arms"]["batch_norm"]}
 
-    edit_json(run_dir / "summary.json", rename)
+    for name in ("summary.json", "config.json"):
+        edit_json(run_dir / name, rename)
+    edit_json(run_dir / "norms.json", lambda norms: norms.update({nasty: norms.pop("batch_norm")}))
     path = run_dir / "metrics.jsonl"
     path.write_text(path.read_text().replace('"batch_norm"', json.dumps(nasty)))
     html = write_report(run_dir).read_text()

@@ -11,7 +11,10 @@ from jbn.checkpoint import load_arrays, read_config, variables_path
 from jbn.config import UserError
 from jbn.run import LOCK, prepare_folder
 
-FILES = ["config.json", "environment.json", "metrics.jsonl", "report.html", "summary.json"]
+FILES = [
+    *("config.json", "environment.json", "metrics.jsonl"),
+    *("norms.json", "report.html", "summary.json"),
+]
 
 
 def test_a_run_leaves_these_files(small_run):

@@ -1,4 +1,4 @@
-"""Learning curves as SVG that takes the page's colours."""
+"""Learning curves and batch statistics as SVG that takes the page's colours."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -21,19 +21,16 @@ _PANELS = (
     ("train_loss", "training loss (nats)", "log"),
     ("gradient_norm", "gradient norm", "log"),
 )
+# Of a channel: the key, what it is, its value where the statistics fit, and the scale.
+_GAPS = (
+    ("mean_gap", "distance of the means, in deviations of the data", 0, "symlog"),
+    ("std_ratio", "deviation of the data over the running one", 1, "log"),
+)
 
 
 def draw_learning_curves(rows: Sequence[Mapping[str, Any]], ink: str = _INK) -> Figure:
     """Accuracy, loss and gradient norm over the epochs: mean ± standard deviation over seeds."""
-    style: dict[Any, Any] = {
-        "font.family": "sans-serif",
-        "font.size": 10,
-        "svg.fonttype": "none",
-        "svg.hashsalt": "jbn",
-    } | dict.fromkeys(
-        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), ink
-    )
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(_style(ink)):
         figure = Figure(figsize=(11, 3.6), layout="constrained")
         panels = figure.subplots(1, len(_PANELS))
         arms = list(dict.fromkeys(row["arm"] for row in rows))
@@ -69,6 +66,43 @@ def draw_learning_curves(rows: Sequence[Mapping[str, Any]], ink: str = _INK) -> 
         )
         figure.patch.set_visible(False)
     return figure
+
+
+def draw_norms(norms: Mapping[str, Any], arms: Sequence[str], ink: str = _INK) -> Figure:
+    """Each channel's gap between the data's statistics and the running ones, layer by layer.
+
+    In the colours that the arms have in the learning curves.
+    """
+    lanes = [(arm, path) for arm, found in norms.items() for path in found["layers"]]
+    with matplotlib.rc_context(_style(ink)):
+        figure = Figure(figsize=(11, 0.9 + 0.32 * len(lanes)), layout="constrained")
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, (key, label, fit, scale) in zip(panels, _GAPS, strict=True):
+            axes.set_xscale(scale, **({"linthresh": 0.1} if scale == "symlog" else {}))
+            for row, (arm, path) in enumerate(lanes):
+                values = np.array(norms[arm]["layers"][path][key], float)  # None is NaN
+                color = _COLORS[arms.index(arm) % len(_COLORS)]
+                axes.plot(values, np.full(values.size, row), "|", color=color, markersize=11)
+            axes.axvline(fit, color=ink, linewidth=0.8, alpha=0.6)
+            axes.set_title(label, fontsize=10)
+            axes.set_yticks(range(len(lanes)), [f"{arm}: {path}" for arm, path in lanes])
+            axes.set_ylim(len(lanes) - 0.5, -0.5)
+            axes.grid(alpha=0.2, axis="x")
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.patch.set_visible(False)
+        figure.patch.set_visible(False)
+    return figure
+
+
+def _style(ink: str) -> dict[Any, Any]:
+    return {
+        "font.family": "sans-serif",
+        "font.size": 10,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "jbn",
+    } | dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), ink
+    )
 
 
 def to_svg(figure: Figure) -> str:

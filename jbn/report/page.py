@@ -8,7 +8,7 @@ import jinja2
 from markupsafe import Markup
 
 from jbn.config import UserError
-from jbn.report.figures import draw_learning_curves, to_svg
+from jbn.report.figures import draw_learning_curves, draw_norms, to_svg
 from jbn.report.table import summary_table
 
 
@@ -18,21 +18,25 @@ def write_report(run_dir: Path) -> Path:
     Raises:
         UserError: the folder holds no finished run.
     """
-    summary, config, environment = (
-        _read_json(run_dir / name) for name in ("summary.json", "config.json", "environment.json")
+    summary, config, environment, norms = (
+        _read_json(run_dir / f"{name}.json")
+        for name in ("summary", "config", "environment", "norms")
     )
     lines = _read(run_dir / "metrics.jsonl").splitlines()
     try:
         rows = [json.loads(line) for line in lines]
         headings, table = summary_table(summary)
-        figure = to_svg(draw_learning_curves(rows))
+        curves = Markup(to_svg(draw_learning_curves(rows)))
+        norms_figure = Markup(to_svg(draw_norms(norms, list(config["arms"])))) if norms else None
         html = _template().render(
             name=config["name"],
             num_seeds=summary["num_seeds"],
             arms=list(config["arms"]),
             headings=headings,
             table=table,
-            figure=Markup(figure),
+            curves=curves,
+            norms=norms,
+            norms_figure=norms_figure,
             config=json.dumps(config, indent=2),
             environment=environment,
         )
