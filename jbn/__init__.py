@@ -55,6 +55,7 @@ from jbn.functional._weight import weight_standardize as weight_standardize
 if TYPE_CHECKING:
     from jbn import convert as convert
     from jbn import diagnose as diagnose
+    from jbn import export as export
     from jbn import linen as linen
     from jbn import nnx as nnx
     from jbn import train as train
@@ -66,7 +67,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     """What needs more than JAX, imported when it is asked for."""
-    if name in ("convert", "diagnose", "linen", "nnx", "train", "variables"):
+    if name in ("convert", "diagnose", "export", "linen", "nnx", "train", "variables"):
         return importlib.import_module(f"jbn.{name}")
     if name == "load_run":
         return importlib.import_module("jbn.checkpoint").load_run

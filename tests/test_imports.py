@@ -22,6 +22,7 @@ ROOMS = {
     "nnx": ({"functional", "_flax"}, {"jax", "jaxtyping", "flax"}),
     "convert": (set(), {"numpy"}),
     "variables": ({"functional", "_flax"}, {"jax", "jaxtyping", "flax"}),
+    "export": (set(), {"jax", "jaxtyping"}),
     "diagnose": ({"variables"}, {"jax", "jaxtyping", "flax"}),
     "config": (set(), {"pydantic"}),
     "models": ({*NORMS, "config"}, {"jax", "jaxtyping", "flax"}),
@@ -35,7 +36,17 @@ ROOMS = {
     "cli": ({*SHELL, "run", "report"}, {"jax", "numpy", "typer", "rich"}),
     "__main__": ({"cli"}, set()),
     "__init__": (
-        {"functional", "linen", "nnx", "variables", "convert", "diagnose", "train", "checkpoint"},
+        {
+            "functional",
+            "linen",
+            "nnx",
+            "variables",
+            "convert",
+            "diagnose",
+            "export",
+            "train",
+            "checkpoint",
+        },
         set(),
     ),
 }

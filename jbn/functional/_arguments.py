@@ -13,7 +13,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Inexact
 
-from jbn.functional._mask import Mask, expand_mask
+from jbn.functional._mask import Mask, Shape, expand_mask
 
 
 class NamedAxis(NamedTuple):
@@ -99,12 +99,12 @@ def split_axes(axis: int | Sequence[int], ndim: int) -> tuple[tuple[int, ...], t
     return feature_axes, tuple(a for a in range(ndim) if a not in feature_axes)
 
 
-def shape_beside(shape: tuple[int, ...], feature_axes: tuple[int, ...]) -> tuple[int, ...]:
+def shape_beside(shape: Shape, feature_axes: tuple[int, ...]) -> Shape:
     """The shape that values per feature need to broadcast to an x of that shape."""
     return tuple(size if axis in feature_axes else 1 for axis, size in enumerate(shape))
 
 
-def num_reduced(shape: tuple[int, ...], reduction_axes: tuple[int, ...]) -> int:
+def num_reduced(shape: Shape, reduction_axes: tuple[int, ...]) -> int:
     """The number of entries that a reduction makes one of."""
     return math.prod(shape[axis] for axis in reduction_axes)
 

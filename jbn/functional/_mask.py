@@ -1,14 +1,17 @@
 """Which entries count, and how often: masks and weights."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact
 
 # True where an entry counts; or how often it counts, a number that isn't negative.
 Mask = Bool[Array, "..."] | Float[Array, "..."]
+Shape = tuple[Any, ...]  # of integers, and of sizes that `jax.export` leaves open
 
 
-def expand_mask(mask: Mask | None, shape: tuple[int, ...]) -> Mask | None:
+def expand_mask(mask: Mask | None, shape: Shape) -> Mask | None:
     """The mask with as many dimensions as x has, each of size 1 or x's. Weights are constants."""
     if mask is None:
         return None
@@ -47,7 +50,7 @@ def weighted(values: Inexact[Array, "..."], mask: Mask | None) -> Inexact[Array,
 
 
 def total_weight(
-    mask: Mask, shape: tuple[int, ...], reduction_axes: tuple[int, ...], dtype: jnp.dtype
+    mask: Mask, shape: Shape, reduction_axes: tuple[int, ...], dtype: jnp.dtype
 ) -> Inexact[Array, "..."]:
     """The sum of the mask, broadcast to the shape, over the axes, which stay with size 1."""
     # Counted as integers: a float32 sum of ones sticks at 2**24.
