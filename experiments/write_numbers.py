@@ -19,8 +19,10 @@ TEXTS = (
     ROOT / "README.md",
     ROOT / "docs" / "numerics.md",
     ROOT / "docs" / "inputs.md",
+    ROOT / "docs" / "folding.md",
     ROOT / "experiments" / "digits" / "README.md",
     ROOT / "experiments" / "bench" / "README.md",
+    ROOT / "experiments" / "nnx_resnet18" / "README.md",
     *sorted((ROOT / "configs").rglob("*.toml")),
 )
 DTYPES = ("float32", "bfloat16", "float16")
@@ -97,6 +99,53 @@ def layer_norm_bench() -> str:
         f"Medians and quartiles of n = {result['num_rounds']} rounds; kept between forward and "
         f"backward by each of the four, in the order of the columns. `{result['command']}`, "
         f"{_where(result['environment'])}."
+    )
+
+
+def nnx_resnet18() -> str:
+    """How far loss curves are from Flax's."""
+    result = json.loads((ROOT / "experiments" / "nnx_resnet18" / "results.json").read_text())
+    arms = list(result["runs"][0]["from_flax"])
+    rows = [
+        [
+            f"from {run['last_scale']}, seed {run['seed']}",
+            f"{run['losses']['jbn'][0]:.2f} to {run['losses']['jbn'][-1]:.2f}",
+            *(f"{run['from_flax'][arm]:.0e}" for arm in arms),
+        ]
+        for run in result["runs"]
+    ]
+    return f"{_markdown_table(['last scales', 'loss', *arms], rows)}\n\n" + _wrapped(
+        f"The largest difference from Flax's curve in {result['num_steps']} steps, relative to the "
+        f"loss; SGD with rate {result['learning_rate']:g} and momentum {result['momentum']:g}, "
+        f"batches of {result['batch_size']}. `{result['command']}`, "
+        f"{_where(result['environment'])}."
+    )
+
+
+def folding_bench() -> str:
+    """What folding gains: times and bytes with the norms, over those without."""
+    result = json.loads((ROOT / "experiments" / "bench" / "folding.json").read_text())
+    rows = []
+    for case in result["cases"]:
+        low, median, high = case["over_jbn"]["with its norms"]
+        folded, whole = (case["bytes_accessed"][side] for side in ("jbn", "with its norms"))
+        rows.append(
+            [
+                f"{case['network']}, {' × '.join(map(str, case['shape']))}",
+                f"{case['microseconds']['jbn'] / 1e3:.1f}",
+                f"{median:.2f} ({low:.2f} to {high:.2f})",
+                f"{folded / 1e6:.1f}",
+                f"{whole / folded:.2f}",
+                f"{case['relative_difference']:.0e}",
+            ]
+        )
+    headings = [
+        *("network, batch", "folded, ms", "with its norms: times that"),
+        *("folded, MB accessed", "with its norms: times that", "largest difference of the logits"),
+    ]
+    return f"{_markdown_table(headings, rows)}\n\n" + _wrapped(
+        f"Times: medians and quartiles of n = {result['num_rounds']} rounds; the difference is "
+        f"relative to the largest logit. `{result['command']}`, {_where(result['environment'])}."
     )
 
 
@@ -180,6 +229,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "bench-article": article_bench,
     "bench-layer": layer_bench,
     "bench-layer-norm": layer_norm_bench,
+    "bench-folding": folding_bench,
+    "nnx-resnet18": nnx_resnet18,
 }
 
 

@@ -45,12 +45,15 @@ def build_model(
 def _make_norm(
     norm: NormConfig, momentum: float | Float[Array, ""], epsilon: float | Float[Array, ""]
 ) -> Callable[..., nn.Module] | None:
-    """What makes a norm layer of `use_running_average`, which matters to batch norm alone."""
+    """What makes a norm layer of `use_running_average`, which matters to batch norm alone.
+
+    And of further arguments of the layer, such as `scale_init`.
+    """
     scale: dict[str, Any] = {"epsilon": epsilon, "use_scale": norm.use_scale}
     scale_and_bias: dict[str, Any] = {**scale, "use_bias": norm.use_bias}
 
     def of_each_example(layer: type[nn.Module], **options: Any) -> Callable[..., nn.Module]:
-        return lambda use_running_average: layer(**options)
+        return lambda use_running_average, **more: layer(**options, **more)
 
     match norm.kind:
         case "none":

@@ -1,0 +1,51 @@
+"""A small convolutional network, for images like MNIST's and CIFAR's."""
+
+from collections.abc import Callable, Sequence
+
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+
+class CNN(nn.Module):
+    """A small convolutional network; returns logits.
+
+    In each stage two 3×3 convolutions, each followed by norm and ReLU, then the largest of each
+    2×2 pixels. A last layer takes all pixels, so the parameters are for one size of image.
+
+    Variables: `Conv_i` goes before the i-th norm, which takes over its bias; without norm it has
+    one, under the same name.
+
+    Args:
+        num_classes: units of the last layer, which has neither activation nor norm.
+        norm: called as `norm(use_running_average=...)`, makes a norm layer. None is no norm.
+        channels: of each stage's convolutions.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jbn.linen
+        >>> from jbn.models.cnn import CNN
+        >>> model = CNN(num_classes=10, norm=jbn.linen.BatchNorm)
+        >>> images = jnp.zeros((2, 28, 28, 1))
+        >>> def logits():
+        ...     return model.init_with_output(jax.random.key(0), images, train=True)[0]
+        >>> jax.eval_shape(logits).shape
+        (2, 10)
+    """
+
+    num_classes: int
+    norm: Callable[..., nn.Module] | None = None
+    channels: Sequence[int] = (16, 32)
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], train: bool
+    ) -> Float[Array, "batch classes"]:
+        if x.ndim != 4:
+            raise ValueError(f"x: found shape {x.shape}, wanted (batch, height, width, channels)")
+        for channels in self.channels:
+            for _ in range(2):
+                x = nn.Conv(channels, (3, 3), use_bias=self.norm is None)(x)
+                if self.norm is not None:
+                    x = self.norm(use_running_average=not train)(x)
+                x = nn.relu(x)
+            x = nn.max_pool(x, (2, 2), (2, 2))
+        return nn.Dense(self.num_classes)(x.reshape(len(x), -1))

@@ -1,0 +1,180 @@
+"""Residual networks: two kinds of block, two stems, ResNet-18 and ResNet-50."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+MakeNorm = Callable[..., nn.Module]
+
+# Of variance 2 / (outputs that an input reaches): He et al., 2015, arXiv:1502.01852, section 2.2.
+_kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+def _conv_and_norm(
+    x: Array,
+    num_filters: int,
+    size: int,
+    stride: int = 1,
+    *,
+    norm: MakeNorm | None,
+    train: bool,
+    **options: Any,
+) -> Array:
+    """A convolution and its norm, which takes over the bias; the options are the norm's."""
+    # With as much padding on every side the windows of a strided convolution stand where the
+    # published weights have learnt them; "SAME" pads less on the left, at even sizes.
+    x = nn.Conv(
+        num_filters,
+        (size, size),
+        stride,
+        padding=size // 2,
+        use_bias=norm is None,
+        kernel_init=_kernel_init,
+    )(x)
+    return x if norm is None else norm(use_running_average=not train, **options)(x)
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions beside a shortcut: ReLU of their sum, with `num_filters` channels.
+
+    Args:
+        num_filters: of both convolutions.
+        stride: of the first, and of the shortcut.
+        norm, zero_last_scale: as in `jbn.models.ResNet`.
+    """
+
+    num_filters: int
+    stride: int = 1
+    norm: MakeNorm | None = None
+    zero_last_scale: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], train: bool
+    ) -> Float[Array, "batch new_height new_width new_channels"]:
+        conv = functools.partial(_conv_and_norm, norm=self.norm, train=train)
+        y = nn.relu(conv(x, self.num_filters, 3, self.stride))
+        y = conv(y, self.num_filters, 3, **_last_options(self))
+        return nn.relu(y + _shortcut(self, x, y.shape, conv))
+
+
+class BottleneckBlock(nn.Module):
+    """1×1, 3×3 and 1×1 convolutions beside a shortcut: ReLU of their sum, 4 `num_filters` channels.
+
+    The stride is in the 3×3 convolution ("v1.5"), where He et al. have it in the first.
+
+    Args:
+        num_filters: of the first two convolutions.
+        stride: of the second, and of the shortcut.
+        norm, zero_last_scale: as in `jbn.models.ResNet`.
+    """
+
+    num_filters: int
+    stride: int = 1
+    norm: MakeNorm | None = None
+    zero_last_scale: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], train: bool
+    ) -> Float[Array, "batch new_height new_width new_channels"]:
+        conv = functools.partial(_conv_and_norm, norm=self.norm, train=train)
+        y = nn.relu(conv(x, self.num_filters, 1))
+        y = nn.relu(conv(y, self.num_filters, 3, self.stride))
+        y = conv(y, 4 * self.num_filters, 1, **_last_options(self))
+        return nn.relu(y + _shortcut(self, x, y.shape, conv))
+
+
+def _last_options(block: BasicBlock | BottleneckBlock) -> dict[str, Any]:
+    """What the last norm of the block takes besides."""
+    return {"scale_init": nn.initializers.zeros} if block.zero_last_scale else {}
+
+
+def _shortcut(
+    block: BasicBlock | BottleneckBlock, x: Array, shape: tuple[int, ...], conv: Callable
+) -> Array:
+    """x; where the shape changes, a 1×1 convolution and a norm of it."""
+    return x if x.shape == shape else conv(x, shape[-1], 1, block.stride)
+
+
+class ResNet(nn.Module):
+    """A residual network for images; returns logits. `resnet18` and `resnet50` are two of them.
+
+    Stem, then stages of blocks, each stage with twice the filters of the one before and half the
+    pixels on a side, then the average over the pixels and a dense layer.
+
+    The parameters are those of the published networks, in their number and in what they mean.
+
+    Variables: in each block, `Conv_i` goes before the i-th norm, which takes over its bias; the
+    shortcut's are the last ones. Without norm the convolutions have a bias, under the same names.
+
+    Args:
+        stage_sizes: how many blocks in each stage.
+        block: `BasicBlock` or `BottleneckBlock`.
+        num_classes: units of the last layer, which has neither activation nor norm.
+        stem: "imagenet" is a 7×7 convolution of stride 2 and the largest of 3×3 pixels, of stride
+            2; "cifar", for small images, a 3×3 convolution.
+        norm: called as `norm(use_running_average=...)`, makes a norm layer. None is no norm.
+        num_filters: of the first stage.
+        zero_last_scale: whether the scale of each block's last norm starts at 0, so that each block
+            starts as ReLU of its shortcut; for those norms `norm` is called with
+            `scale_init=...`, too. Without effect where there is no scale.
+
+    Raises:
+        ValueError: x is no batch of images, or there is no such stem.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jbn.linen
+        >>> from jbn.models.resnet import resnet50
+        >>> model = resnet50(num_classes=1000, stem="imagenet", norm=jbn.linen.BatchNorm)
+        >>> images = jnp.zeros((2, 224, 224, 3))
+        >>> def init():
+        ...     return model.init(jax.random.key(0), images, train=True)
+        >>> sum(param.size for param in jax.tree.leaves(jax.eval_shape(init)["params"]))
+        25557032
+
+    References:
+        He, Zhang, Ren and Sun, 2015, Deep Residual Learning, arXiv:1512.03385.
+        Goyal et al., 2017, Accurate, Large Minibatch SGD, arXiv:1706.02677: `zero_last_scale`.
+    """
+
+    stage_sizes: Sequence[int]
+    block: type[BasicBlock] | type[BottleneckBlock]
+    num_classes: int
+    stem: Literal["cifar", "imagenet"]
+    norm: MakeNorm | None = None
+    num_filters: int = 64
+    zero_last_scale: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], train: bool
+    ) -> Float[Array, "batch classes"]:
+        if x.ndim != 4:
+            raise ValueError(f"x: found shape {x.shape}, wanted (batch, height, width, channels)")
+        conv = functools.partial(_conv_and_norm, norm=self.norm, train=train)
+        match self.stem:
+            case "cifar":
+                x = nn.relu(conv(x, self.num_filters, 3))
+            case "imagenet":
+                x = nn.relu(conv(x, self.num_filters, 7, 2))
+                x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+            case _:
+                raise ValueError(f"stem: found {self.stem!r}, wanted 'cifar' or 'imagenet'")
+        for stage, num_blocks in enumerate(self.stage_sizes):
+            for index in range(num_blocks):
+                x = self.block(
+                    num_filters=self.num_filters * 2**stage,
+                    stride=2 if stage > 0 and index == 0 else 1,
+                    norm=self.norm,
+                    zero_last_scale=self.zero_last_scale,
+                )(x, train)
+        return nn.Dense(self.num_classes)(x.mean((1, 2)))
+
+
+# Called with the other arguments of `ResNet`, by keyword.
+resnet18 = functools.partial(ResNet, stage_sizes=(2, 2, 2, 2), block=BasicBlock)
+resnet50 = functools.partial(ResNet, stage_sizes=(3, 4, 6, 3), block=BottleneckBlock)
