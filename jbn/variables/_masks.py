@@ -1,8 +1,10 @@
-"""Which parameters weight decay is for, and which are a normalization's."""
+"""Which parameters weight decay is for, and which are batch normalization's."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 _NORM_PARAMETERS = ("scale", "bias")
 
@@ -38,3 +40,31 @@ def decay_mask(params: Any) -> Any:
         return names.isdisjoint(_NORM_PARAMETERS)
 
     return jax.tree_util.tree_map_with_path(is_decayed, params)
+
+
+def batch_norm_mask(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """True for each parameter of a layer that has batch statistics: what fine-tuning may freeze.
+
+    A frozen layer has `use_running_average=True` in training, too; then its statistics stay as they
+    are.
+
+    Args:
+        variables: `params` and `batch_stats` of a Linen model, or pure dicts of an NNX model's.
+
+    Returns:
+        A tree of bools of the structure of `params`.
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> from jbn.variables import batch_norm_mask
+        >>> params = {"dense": {"bias": jnp.ones(1)}, "norm": {"scale": jnp.ones(1)}}
+        >>> stats = {"norm": {"mean": jnp.ones(1), "var": jnp.ones(1)}}
+        >>> mask = batch_norm_mask({"params": params, "batch_stats": stats})
+        >>> print(mask)
+        {'dense': {'bias': False}, 'norm': {'scale': True}}
+        >>> frozen = optax.masked(optax.set_to_zero(), mask)
+        >>> optimizer = optax.chain(optax.adam(1e-3), frozen)
+    """
+    layers = {path[:-1] for path in flatten_dict(variables["batch_stats"])}
+    params = flatten_dict(variables["params"])
+    return unflatten_dict({path: path[:-1] in layers for path in params})

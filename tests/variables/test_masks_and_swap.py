@@ -12,7 +12,7 @@ import jbn.linen
 import jbn.nnx
 from jbn.config import ModelConfig, NormConfig
 from jbn.models import build_model
-from jbn.variables import decay_mask, swap_norm
+from jbn.variables import batch_norm_mask, decay_mask, swap_norm
 
 X = jnp.ones((5, 4))
 KEY = jax.random.key(0)
@@ -39,6 +39,12 @@ def test_weight_decay_moves_kernels_alone_in_nnx():
     mask = decay_mask(nnx.state(model, nnx.Param))
     mask = nnx.to_pure_dict(mask)["layers"]
     assert mask == {0: {"kernel": True, "bias": False}, 1: {"scale": False, "bias": False}}
+
+
+def test_batch_norms_parameters_are_told_by_their_statistics():
+    variables = network("batch").init(KEY, X, train=True)
+    for path, is_norms in jax.tree_util.tree_leaves_with_path(batch_norm_mask(variables)):
+        assert is_norms == ("BatchNorm" in str(path)), path
 
 
 @pytest.mark.parametrize("kind", CLASSES)
