@@ -77,8 +77,11 @@ OWN = {
 
 @pytest.mark.parametrize(
     ("kind", "arguments"),
-    [(kind, arguments) for kind in KINDS for arguments in [*COMMON.values(), *OWN[kind]]],
-    ids=str,
+    [
+        pytest.param(kind, arguments, id=f"{kind}, {name}")
+        for kind in KINDS
+        for name, arguments in [*COMMON.items(), *enumerate(OWN[kind])]
+    ],
 )
 def test_arguments_variables_and_numbers_are_those_of_flax(kind, arguments):
     assert_drop_in(*layers(kind, **arguments), X)
