@@ -174,7 +174,7 @@ def _over_batches(
 ) -> dict[Any, ShiftedMoments]:
     """The moments, by layer, of all batches of x together."""
     lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
-    (num_examples,) = lengths.pop() if len(lengths) == 1 else (0,)
+    num_examples = sum(lengths.pop()) if len(lengths) == 1 else 0  # 0 of a number, too
     if num_examples == 0:
         raise ValueError(
             f"x: found shapes {[jnp.shape(leaf) for leaf in jax.tree.leaves(x)]}, wanted the same "

@@ -187,8 +187,9 @@ def test_what_can_not_be_measured_is_named():
         recompute_batch_stats(training(model), variables, X, batch_size=0)
     with pytest.raises(ValueError, match=r"x: found shapes \[\(22, 4\), \(21,\)\]"):
         recompute_batch_stats(training(model), variables, (X, jnp.zeros(21)), batch_size=5)
-    with pytest.raises(ValueError, match="at least one, along the first axis"):
-        recompute_batch_stats(training(model), variables, X[:0], batch_size=5)
+    for empty in (X[:0], jnp.ones(()), ()):
+        with pytest.raises(ValueError, match="at least one, along the first axis"):
+            recompute_batch_stats(training(model), variables, empty, batch_size=5)
 
     def evaluate(variables, x):
         return model.apply(variables, x, train=False, mutable=["batch_stats"])
