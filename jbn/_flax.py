@@ -4,11 +4,13 @@ Each function takes the layer, for the arguments that it was made with, which ar
 the dtype of the result; and as keywords the mapped axis, `axis_name` and `axis_index_groups`.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array
+from jax import lax
+from jaxtyping import Array, Int
 
 from jbn.functional._arguments import (
     accumulation_dtype,
@@ -17,10 +19,21 @@ from jbn.functional._arguments import (
     split_axes,
 )
 from jbn.functional._batch import batch_norm
+from jbn.functional._domain import domain_batch_norm
+from jbn.functional._ghost import ghost_batch_norm
 from jbn.functional._group import group_norm, instance_norm
+from jbn.functional._input import standardize
+from jbn.functional._input_stats import (
+    InputStats,
+    Remainders,
+    init_input_stats,
+    update_input_stats,
+)
 from jbn.functional._layer import layer_norm, rms_norm
 from jbn.functional._mask import expand_mask
-from jbn.functional._moments import ShiftedMoments, shifted_moments
+from jbn.functional._moments import ShiftedMoments, moments, shifted_moments
+from jbn.functional._normalize import normalize
+from jbn.functional._renorm import batch_renorm
 from jbn.functional._stats import BatchStats, running_mean_dtype
 
 
@@ -34,21 +47,73 @@ def apply_batch_norm(
     use_running_average: bool,
     mask: Array | None,
     dtype: Any,
+    norm: Callable[..., tuple[Array, BatchStats]] = batch_norm,
     **mapped_axis: Any,
 ) -> tuple[Array, BatchStats]:
-    """y, and the new statistics; their mean is complex if x is."""
+    """y, and the new statistics, of `norm`: `jbn.batch_norm` or a sibling of it.
+
+    Their mean is complex if x is.
+    """
     mean, var = stats
-    return batch_norm(
+    return norm(
         _floating(x),
         BatchStats(mean.astype(running_mean_dtype(x, mean.dtype)), var),
-        scale,
-        bias,
+        scale=scale,
+        bias=bias,
         use_running_average=use_running_average,
         axis=layer.axis,
         momentum=layer.momentum,
         mask=_counted(mask),
         **_common(layer, dtype, mapped_axis),
     )
+
+
+def apply_ghost_batch_norm(layer: Any, *arrays: Any, **options: Any) -> tuple[Array, BatchStats]:
+    """`apply_batch_norm` of `jbn.ghost_batch_norm`."""
+    norm = functools.partial(ghost_batch_norm, virtual_batch_size=layer.virtual_batch_size)
+    return apply_batch_norm(layer, *arrays, norm=norm, **options)
+
+
+def apply_batch_renorm(
+    layer: Any, *arrays: Any, step: Int[Array, ""], **options: Any
+) -> tuple[Array, BatchStats]:
+    """`apply_batch_norm` of `jbn.batch_renorm`, after so many training steps.
+
+    Raises:
+        TypeError: the layer's `limits` are no function.
+    """
+    if not callable(layer.limits):
+        raise TypeError(
+            f"limits: found {layer.limits!r}, wanted a function of the number of training steps, "
+            "such as jbn.renorm_limits; for constant ones, lambda step: jbn.RenormLimits(3.0, 5.0)"
+        )
+    norm = functools.partial(batch_renorm, limits=layer.limits(step))
+    return apply_batch_norm(layer, *arrays, norm=norm, **options)
+
+
+def apply_domain_batch_norm(
+    layer: Any, *arrays: Any, domain: int | Int[Array, ""], **options: Any
+) -> tuple[Array, BatchStats]:
+    """`apply_batch_norm` of `jbn.domain_batch_norm`.
+
+    Raises:
+        TypeError: the domain is no integer.
+        ValueError: it isn't a single one; and as `jbn.domain_batch_norm`.
+    """
+    wanted = "wanted one integer, the domain of all of x"
+    # A bool would be domain 0 or 1, and is use_running_average in the place of the domain.
+    if domain is None or not jnp.issubdtype(jnp.result_type(domain), jnp.integer):
+        raise TypeError(f"domain: found {domain!r}, {wanted}")
+    if jnp.shape(domain) != ():
+        raise ValueError(f"domain: found shape {jnp.shape(domain)}, {wanted}")
+    norm = functools.partial(domain_batch_norm, domain=domain)
+    return apply_batch_norm(layer, *arrays, norm=norm, **options)
+
+
+def check_num_domains(num_domains: int) -> None:
+    """Raises unless there is a domain."""
+    if num_domains < 1:
+        raise ValueError(f"num_domains: found {num_domains}, wanted at least 1")
 
 
 def batch_moments(
@@ -152,6 +217,61 @@ def apply_instance_norm(
     options = _common(layer, dtype, mapped_axis)
     axis = layer.feature_axes
     return instance_norm(_floating(x), scale, bias, axis=axis, mask=_counted(mask), **options)
+
+
+def apply_input_norm(
+    layer: Any,
+    x: Array,
+    stats: Mapping[str, Array],
+    *,
+    update_stats: bool,
+    mask: Array | None,
+    **mapped_axis: Any,
+) -> tuple[Array, dict[str, Array]]:
+    """y, and the statistics that x is standardized with; constants to differentiation.
+
+    They come and go by the names of `input_stats_by_name`.
+    """
+    x = _floating(x)
+    dtype = x.dtype if layer.dtype is None else layer.dtype
+    x = x.astype(accumulation_dtype(x.dtype))  # y is rounded once, at the end
+    left = {name: stats[name + _REMAINDER] for name in Remainders._fields}
+    kept = {name: value for name, value in stats.items() if not name.endswith(_REMAINDER)}
+    now = InputStats(**kept, remainders=Remainders(**left))
+    if update_stats:
+        seen, counted = lax.stop_gradient(x), _counted(mask)
+        now = update_input_stats(now, seen, axis=layer.axis, mask=counted, **mapped_axis)
+    return standardize(x, now, axis=layer.axis).astype(dtype), input_stats_by_name(now)
+
+
+_REMAINDER = "_remainder"  # ends the names of what rounding left over
+
+
+def input_stats_by_name(stats: InputStats) -> dict[str, Array]:
+    """Name -> array: an input normalization's variables."""
+    named = stats._asdict()
+    left = named.pop("remainders")._asdict()
+    return {**named, **{name + _REMAINDER: value for name, value in left.items()}}
+
+
+def initial_input_stats(features: int | Sequence[int]) -> dict[str, Array]:
+    """The variables before any data."""
+    stats = input_stats_by_name(init_input_stats(features))
+    # Each an array of its own: one that is there twice can't be donated.
+    return {name: jnp.array(value) for name, value in stats.items()}
+
+
+def standardized_kernel(
+    layer: Any, kernel: Array, gain: Array | None, mask: Array | None = None
+) -> Array:
+    """The kernel with mean 0 and a sum of squares of gain² for each output unit.
+
+    Weights that a mask leaves out have no part in it; they are the layer's to put to 0.
+    """
+    reduction_axes = tuple(range(kernel.ndim - 1))  # in Flax the outputs are the last axis
+    fan_in, mean, var = moments(kernel, reduction_axes, mask=_counted(mask))
+    scale = None if gain is None else gain.reshape(mean.shape)
+    return normalize(kernel, mean, fan_in * var, scale, epsilon=layer.epsilon)
 
 
 def feature_shape(x: Array, name: str, axes: Any) -> tuple[int, ...]:

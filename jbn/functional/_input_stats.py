@@ -121,7 +121,9 @@ def update_input_stats(
 
     minus_min, max = named.max([largest(-x), largest(x)])
     zero = jnp.zeros_like(count)
-    batch = InputStats(count, shift, var, -minus_min, max, Remainders(zero, offset, zero))
+    # What the statistics' dtype can't hold of the shift goes to the remainder.
+    left = shift - shift.astype(stats.mean.dtype).astype(shift.dtype)
+    batch = InputStats(count, shift, var, -minus_min, max, Remainders(zero, offset + left, zero))
     like_stats = jax.tree.map(lambda v, old: v.reshape(old.shape).astype(old.dtype), batch, stats)
     return merge_input_stats(stats, like_stats)
 

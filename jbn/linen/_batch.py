@@ -1,12 +1,10 @@
 """Batch normalization as a Linen module."""
 
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jbn._flax import apply_batch_norm, feature_shape
-from jbn.functional._stats import BatchStats, running_mean_dtype
-from jbn.linen._variables import mapped_axis, result_dtype, scale_and_bias
+from jbn._flax import apply_batch_norm
+from jbn.linen._variables import normalize_with_batch_stats
 
 
 class BatchNorm(nn.BatchNorm):
@@ -78,28 +76,6 @@ class BatchNorm(nn.BatchNorm):
         use_running_average = nn.merge_param(
             "use_running_average", self.use_running_average, use_running_average
         )
-        features = feature_shape(x, "axis", self.axis)
-        stats_dtype = jnp.float32 if self.force_float32_reductions else self.param_dtype
-        mean_dtype = running_mean_dtype(x, stats_dtype)
-        mean = self.variable("batch_stats", "mean", jnp.zeros, features, mean_dtype)
-        var_dtype = jnp.finfo(stats_dtype).dtype
-        var = self.variable("batch_stats", "var", jnp.ones, features, var_dtype)
-        scale, bias = scale_and_bias(self, features)
-        # Shapes are all that matters in `init`: one value per channel will do.
-        initializing = self.is_initializing()
-        y, stats = apply_batch_norm(
-            self,
-            x,
-            BatchStats(mean.value, var.value),
-            scale,
-            bias,
-            use_running_average=bool(
-                use_running_average or (initializing and x.size < 2 * mean.value.size)
-            ),
-            mask=mask,
-            dtype=result_dtype(self, x, scale, bias),
-            **mapped_axis(self),
+        return normalize_with_batch_stats(
+            self, apply_batch_norm, x, use_running_average=use_running_average, mask=mask
         )
-        if not use_running_average and not initializing:
-            mean.value, var.value = stats
-        return y

@@ -1,13 +1,10 @@
 """Batch normalization as an NNX module."""
 
-import jax
 from flax import nnx
-from flax.nnx.module import first_from
 from jaxtyping import Array, Float
 
 from jbn._flax import apply_batch_norm
-from jbn.functional._stats import BatchStats
-from jbn.nnx._variables import mapped_axis, result_dtype, scale_and_bias
+from jbn.nnx._variables import is_evaluation, normalize_with_batch_stats
 
 
 class BatchNorm(nnx.BatchNorm):
@@ -77,30 +74,10 @@ class BatchNorm(nnx.BatchNorm):
         Returns:
             y, of x's shape.
         """
-        use_running_average = first_from(
-            use_running_average,
-            self.use_running_average,
-            error_msg=(
-                "use_running_average: found none, wanted True or False, in the constructor, in the "
-                "call, or by model.train() and model.eval()"
-            ),
-        )
-        mean, var = self.mean[...], self.var[...]
-        scale, bias = scale_and_bias(self)
-        y, stats = apply_batch_norm(
+        return normalize_with_batch_stats(
             self,
+            apply_batch_norm,
             x,
-            BatchStats(mean, var),
-            scale,
-            bias,
-            use_running_average=bool(use_running_average),
+            use_running_average=is_evaluation(self, use_running_average),
             mask=mask,
-            dtype=result_dtype(self, x, scale, bias, stats=(mean, var)),
-            **mapped_axis(self),
         )
-        if not use_running_average:
-            # NNX may hold the variables by reference, where a derivative must not reach them.
-            mean, var = jax.lax.stop_gradient(stats)
-            self.mean.set_value(mean)
-            self.var.set_value(var)
-        return y

@@ -1,9 +1,57 @@
 """What the NNX layers do alike with their variables."""
 
+from collections.abc import Callable
 from typing import Any
 
+from flax.nnx.module import first_from
 from flax.nnx.nn.dtypes import canonicalize_dtype
+from jax import lax
 from jaxtyping import Array
+
+from jbn.functional._stats import BatchStats
+
+
+def is_evaluation(layer: Any, use_running_average: bool | None) -> bool:
+    """Whether to normalize with the running statistics: as the call says, or else the layer."""
+    chosen = first_from(
+        use_running_average,
+        layer.use_running_average,
+        error_msg=(
+            "use_running_average: found none, wanted True or False, in the constructor, in the "
+            "call, or by model.train() and model.eval()"
+        ),
+    )
+    return bool(chosen)
+
+
+def normalize_with_batch_stats(
+    layer: Any,
+    apply: Callable[..., tuple[Array, BatchStats]],
+    x: Array,
+    *,
+    use_running_average: bool,
+    mask: Array | None,
+) -> Array:
+    """y of `apply_batch_norm` or a sibling; in training, `mean` and `var` move."""
+    mean, var = layer.mean[...], layer.var[...]
+    scale, bias = scale_and_bias(layer)
+    y, stats = apply(
+        layer,
+        x,
+        BatchStats(mean, var),
+        scale,
+        bias,
+        use_running_average=use_running_average,
+        mask=mask,
+        dtype=result_dtype(layer, x, scale, bias, stats=(mean, var)),
+        **mapped_axis(layer),
+    )
+    if not use_running_average:
+        # NNX may hold the variables by reference, where a derivative must not reach them.
+        mean, var = lax.stop_gradient(stats)
+        layer.mean.set_value(mean)
+        layer.var.set_value(var)
+    return y
 
 
 def scale_and_bias(

@@ -126,8 +126,8 @@ def fold_into_layers(variables: Mapping[str, Any], folds: Sequence[Fold]) -> dic
         for collection, path in ((stats, f"{fold.norm}/var"), (params, f"{fold.layer}/kernel")):
             if path not in collection:
                 raise ValueError(f"folds: found {path!r}, wanted one of {', '.join(collection)}")
-        var = stats.pop(f"{fold.norm}/var")
-        mean = stats.pop(f"{fold.norm}/mean")
+        mean, var = stats[f"{fold.norm}/mean"], stats[f"{fold.norm}/var"]
+        stats = {path: v for path, v in stats.items() if not path.startswith(f"{fold.norm}/")}
         scale = params.pop(f"{fold.norm}/scale", jnp.ones_like(var))
         k = scale * lax.rsqrt(var + fold.epsilon)
         c = params.pop(f"{fold.norm}/bias", jnp.zeros_like(var)) - mean * k
@@ -166,11 +166,13 @@ def find_folds(
     def watch(next_call, args, kwargs, context):
         y = next_call(*args, **kwargs)
         layer, path = context.module, "/".join(context.module.path)
-        if context.method_name != "__call__" or not isinstance(layer, (nn.BatchNorm, *_LAYERS)):
+        # Not by isinstance: a class of its own may do something else with its kernel.
+        is_layer = type(layer) in _LAYERS
+        if context.method_name != "__call__" or not (is_layer or isinstance(layer, nn.BatchNorm)):
             return y
         calls.append(path)
         call = inspect.signature(type(layer).__call__).bind(layer, *args, **kwargs).arguments
-        if isinstance(layer, nn.BatchNorm):
+        if not is_layer:
             chosen = (layer.use_running_average, call.get("use_running_average"))
             if not next(given for given in chosen if given is not None):
                 raise ValueError(
@@ -192,7 +194,7 @@ def find_folds(
         after = [
             (p, layer)
             for p, layer, taken, _ in layers
-            if taken is norm_output and isinstance(layer, nn.Dense)
+            if taken is norm_output and type(layer) is nn.Dense
         ]
         candidates = before or after
         called = [calls.count(p) for p in (path, *(p for p, _ in candidates))]

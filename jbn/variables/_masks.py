@@ -6,11 +6,11 @@ from typing import Any
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-_NORM_PARAMETERS = ("scale", "bias")
+_NOT_DECAYED = ("scale", "bias", "gain")
 
 
 def decay_mask(params: Any) -> Any:
-    """True for each parameter that weight decay is for: for all but those named scale or bias.
+    """True for each parameter that weight decay is for: all but those named scale, bias or gain.
 
     Decay of a norm's scale moves its outputs towards 0 for no reason, and a bias has nothing to
     overfit with. Weights before a norm are another matter: their size doesn't change the output,
@@ -37,7 +37,7 @@ def decay_mask(params: Any) -> Any:
 
     def is_decayed(path: tuple[Any, ...], _: Any) -> bool:
         names = {getattr(key, "key", getattr(key, "name", None)) for key in path}
-        return names.isdisjoint(_NORM_PARAMETERS)
+        return names.isdisjoint(_NOT_DECAYED)
 
     return jax.tree_util.tree_map_with_path(is_decayed, params)
 

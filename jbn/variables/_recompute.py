@@ -42,8 +42,8 @@ def recompute_batch_stats(
         variables: `params` and `batch_stats`.
         x: an array with a leading axis of examples, or a tree of such arrays.
         batch_size: examples in a batch, or a few more, so that none is left over: the batches'
-            sizes differ by one at most. The larger, the nearer is each layer's input to what it is
-            in evaluation.
+            sizes differ by one at most (ghost batch norm wants sizes that its virtual one
+            divides). The larger, the nearer is each layer's input to what it is in evaluation.
 
     Returns:
         The new `batch_stats`, of the shapes and dtypes of the old ones. Layers that normalized with

@@ -1,9 +1,12 @@
 """Batch normalization for another norm: the variables that carry over."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from flax.traverse_util import flatten_dict, unflatten_dict
+
+_FLAXS_NAME = re.compile(r"^(Ghost)?Batch(Norm|Renorm)_(?=\d+$)")
 
 
 def swap_norm(
@@ -47,7 +50,7 @@ def swap_norm(
     for (*layer, name), value in flatten_dict(variables["params"]).items():
         path = tuple(layer)
         if path in layers:
-            path = (*path[:-1], path[-1].replace("BatchNorm_", f"{kind}_"))
+            path = (*path[:-1], _FLAXS_NAME.sub(f"{kind}_", path[-1]))
             if kind == "RMSNorm" and name == "bias":
                 continue
         if (*path, name) in swapped:

@@ -264,6 +264,14 @@ def test_float64_is_computed_in_float64():
         close(jbn.standardize(x, stats), (exact - exact.mean(0)) / exact.std(0), 1e-9)
 
 
+def test_float32_statistics_of_float64_data_keep_the_digits_of_the_mean():
+    with jax.enable_x64(True):
+        x = 1e6 + normal(60, FEATURES)
+        y = jbn.standardize(x, of(*jnp.split(x, 3)))
+        exact = np.asarray(x, np.float64)
+        close(y, (exact - exact.mean(0)) / exact.std(0), 1e-6)
+
+
 # Errors
 
 

@@ -93,6 +93,16 @@ def test_a_norm_may_be_flaxs_and_have_no_scale_or_bias(options):
     assert folded.largest_difference <= 1e-5
 
 
+def test_of_a_batch_renorm_nothing_is_left():
+    x = normal(5, 4)
+    layer = functools.partial(nn.Dense, 6)
+    model = Chain(layer, evaluating(jbn.linen.BatchRenorm))
+    variables = model.init(KEY, x)
+    folded = fold_batch_norm(model.apply, Chain(layer, None).apply, variables, x)
+    assert folded.largest_difference <= 1e-5
+    assert set(folded.variables) == {"params"}
+
+
 def test_after_an_activation_it_is_folded_into_the_next_dense_layer():
     """The article's network: Dense, ReLU, norm."""
     x = normal(20, 6)
@@ -112,7 +122,7 @@ def test_after_an_activation_it_is_folded_into_the_next_dense_layer():
 
 
 class Unfoldable(nn.Module):
-    """Norms of a sum, of two calls of one layer, over another axis; and one that goes."""
+    """Norms that no layer can take in, as their names say; and one that goes."""
 
     @nn.compact
     def __call__(self, x):
@@ -121,6 +131,9 @@ class Unfoldable(nn.Module):
         shared = nn.Dense(4, name="shared")
         x = nn.relu(norm(name="of_a_shared_layer")(shared(shared(x))))
         x = nn.relu(norm(name="over_rows", axis=0)(nn.Dense(4, name="second")(x)))
+        # Its kernel is standardized: what is folded into it would be divided out again.
+        dense = jbn.linen.WeightStandardizedDense(4, name="standardized")
+        x = nn.relu(norm(name="of_standardized_weights")(dense(x)))
         return norm(name="goes")(nn.Dense(4, name="third")(x))
 
 
@@ -130,7 +143,10 @@ def test_what_no_layer_can_take_in_is_left_and_named():
     variables = trained(model.init(KEY, x))
     folds, left = find_folds(model.apply, variables, x)
     assert [(fold.norm, fold.layer) for fold in folds] == [("goes", "third")]
-    assert left == ("of_a_sum", "of_a_shared_layer", "over_rows")
+    assert left == (
+        *("of_a_sum", "of_a_shared_layer"),
+        *("over_rows", "of_standardized_weights"),
+    )
     folded = fold_into_layers(variables, folds)
     assert set(folded["batch_stats"]) == set(left)
 

@@ -67,6 +67,15 @@ class Named(nn.Module):
         return jbn.linen.BatchNorm(use_running_average=True)(x)
 
 
+def test_siblings_are_swapped_by_flaxs_names_too():
+    stats = {"mean": X[0], "var": X[0]}
+    names = ("GhostBatchNorm_0", "BatchRenorm_1", "my_BatchNorm_2", "BatchNorm_x")
+    variables = {"params": {n: {"scale": X[0]} for n in names}, "batch_stats": {}}
+    variables["batch_stats"] = dict.fromkeys(names, stats)
+    swapped = swap_norm(variables, "GroupNorm")["params"]
+    assert list(swapped) == ["GroupNorm_0", "GroupNorm_1", "my_BatchNorm_2", "BatchNorm_x"]
+
+
 def test_what_can_not_be_swapped_is_named():
     with pytest.raises(ValueError, match="variables: found no layer with batch statistics"):
         swap_norm(network("layer").init(KEY, X, train=True), "GroupNorm")

@@ -1,0 +1,83 @@
+"""Input normalization by the statistics of a stream as a Linen module."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from jbn._flax import apply_input_norm, feature_shape, initial_input_stats
+
+
+class InputNorm(nn.Module):
+    """Inputs standardized by the statistics of all data that the layer has been shown.
+
+        y = (x - mean) / sqrt(var)
+
+    The statistics are exactly those of all batches together, each entry counted once, however far
+    from zero; no moving average. They move when they are told to and are constants to gradients;
+    until then y is x. A feature that is constant becomes 0. `jbn.update_input_stats` and
+    `jbn.standardize`. In other words: Keras's `Normalization` layer, whose `adapt` is a pass over
+    the data with `update_stats=True`.
+
+    Variables: `input_stats/{count, mean, var, min, max}`, and of the first three what rounding left
+    over, `{count, mean, var}_remainder`; each of x's shape along `axis`, in float32.
+
+    Args:
+        axis: the feature axis, or a tuple of them; () for one mean of all.
+        dtype: of the result. None is x's; integers are taken as float32.
+        axis_name: the mapped axis (`jax.vmap`, `jax.shard_map`) that the batch is spread over.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jbn.linen
+        >>> layer = jbn.linen.InputNorm()
+        >>> data = jnp.array([[1.0, 7.0], [3.0, 7.0]])
+        >>> variables = layer.init(jax.random.key(0), data)
+        >>> _, updates = layer.apply(variables, data, update_stats=True, mutable=["input_stats"])
+        >>> print(layer.apply({**variables, **updates}, jnp.array([[2.0, 7.0], [5.0, 7.0]])))
+        [[0. 0.]
+         [3. 0.]]
+
+    References:
+        LeCun, Bottou, Orr and Müller, 1998, Efficient BackProp, Section 4.3; Chan, Golub and
+        LeVeque, 1983, Algorithms for Computing the Sample Variance.
+    """
+
+    axis: int | Sequence[int] = -1
+    dtype: DTypeLike | None = None
+    axis_name: str | Sequence[str] | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "..."], update_stats: bool = False, *, mask: Array | None = None
+    ) -> Float[Array, "..."]:
+        """x standardized; with `update_stats`, `input_stats` takes it in before (not in `init`).
+
+        Args:
+            x: data of any shape; real.
+            update_stats: whether it is new data to the statistics.
+            mask: nonzero where an entry counts in them; broadcastable to x. To leave out missing
+                values: `jnp.isfinite(x)`.
+
+        Returns:
+            y, of x's shape.
+        """
+        initial = initial_input_stats(feature_shape(x, "axis", self.axis))
+        variables = {
+            name: self.variable("input_stats", name, jnp.asarray, value)
+            for name, value in initial.items()
+        }
+        update_stats = update_stats and not self.is_initializing()
+        y, stats = apply_input_norm(
+            self,
+            x,
+            {name: variable.value for name, variable in variables.items()},
+            update_stats=update_stats,
+            mask=mask,
+            axis_name=self.axis_name,
+        )
+        if update_stats:
+            for name, value in stats.items():
+                variables[name].value = value
+        return y

@@ -1,0 +1,89 @@
+"""Input normalization by the statistics of a stream as an NNX module."""
+
+from collections.abc import Sequence
+
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from jbn._flax import apply_input_norm, initial_input_stats
+
+
+class InputStat(nnx.Variable):
+    """A statistic of the inputs; neither a parameter nor a running average of batches."""
+
+
+class InputNorm(nnx.Module):
+    """Inputs standardized by the statistics of all data that the layer has been shown.
+
+        y = (x - mean) / sqrt(var)
+
+    The statistics are exactly those of all batches together, each entry counted once, however far
+    from zero; no moving average. They move when they are told to and are constants to gradients;
+    until then y is x. A feature that is constant becomes 0. `jbn.update_input_stats` and
+    `jbn.standardize`. In other words: Keras's `Normalization` layer, whose `adapt` is a pass over
+    the data with `update_stats=True`.
+
+    Variables (`jbn.nnx.InputStat`, float32): `count`, `mean`, `var`, `min`, `max`, and of the first
+    three what rounding left over, `count_remainder` and so on; each of shape `(num_features,)`.
+
+    Args:
+        num_features: the size of x along `axis`; a shape for several; () for none.
+        axis: the feature axis, or a tuple of them; () for one mean of all.
+        dtype: of the result. None is x's; integers are taken as float32.
+        axis_name: the mapped axis (`jax.vmap`, `jax.shard_map`) that the batch is spread over.
+
+    Example:
+        >>> import jax.numpy as jnp, jbn.nnx
+        >>> layer = jbn.nnx.InputNorm(2)
+        >>> _ = layer(jnp.array([[1.0, 7.0], [3.0, 7.0]]), update_stats=True)
+        >>> print(layer(jnp.array([[2.0, 7.0], [5.0, 7.0]])))
+        [[0. 0.]
+         [3. 0.]]
+
+    References:
+        LeCun, Bottou, Orr and Müller, 1998, Efficient BackProp, Section 4.3; Chan, Golub and
+        LeVeque, 1983, Algorithms for Computing the Sample Variance.
+    """
+
+    def __init__(
+        self,
+        num_features: int | Sequence[int],
+        *,
+        axis: int | Sequence[int] = -1,
+        dtype: DTypeLike | None = None,
+        axis_name: str | Sequence[str] | None = None,
+    ) -> None:
+        for name, value in initial_input_stats(num_features).items():
+            setattr(self, name, InputStat(value))
+        self.axis = axis
+        self.dtype = dtype
+        self.axis_name = axis_name
+
+    def __call__(
+        self, x: Float[Array, "..."], update_stats: bool = False, *, mask: Array | None = None
+    ) -> Float[Array, "..."]:
+        """x standardized; with `update_stats`, the statistics take it in before.
+
+        Args:
+            x: data of any shape; real.
+            update_stats: whether it is new data to the statistics.
+            mask: nonzero where an entry counts in them; broadcastable to x. To leave out missing
+                values: `jnp.isfinite(x)`.
+
+        Returns:
+            y, of x's shape.
+        """
+        variables = {name: v for name, v in vars(self).items() if isinstance(v, InputStat)}
+        y, stats = apply_input_norm(
+            self,
+            x,
+            {name: variable[...] for name, variable in variables.items()},
+            update_stats=update_stats,
+            mask=mask,
+            axis_name=self.axis_name,
+        )
+        if update_stats:
+            for name, value in stats.items():
+                variables[name].set_value(value)
+        return y
