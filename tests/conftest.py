@@ -1,11 +1,19 @@
 """Several virtual devices, and Keras on JAX: both are chosen before either is imported."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "4"
 os.environ["KERAS_BACKEND"] = "jax"
 os.environ["CI"] = "true"  # plain progress lines, whoever runs the tests
+# A program that takes more than a second to compile is compiled once for all workers, which inherit
+# the folder from the process that starts them.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jbn-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import hypothesis
 import pytest

@@ -7,7 +7,6 @@ import pytest
 from jax.test_util import check_grads
 from norms import NORMS
 from problems import (
-    KINDS_OF_MASK,
     LAYOUTS,
     UNREADABLE,
     close,
@@ -22,7 +21,6 @@ from problems import (
 CENTERING = {name: norm for name, norm in NORMS.items() if norm.centers}
 every_norm = pytest.mark.parametrize("norm", NORMS.values(), ids=NORMS)
 every_centering_norm = pytest.mark.parametrize("norm", CENTERING.values(), ids=CENTERING)
-with_and_without_mask = pytest.mark.parametrize("masked", KINDS_OF_MASK)
 
 
 # Values
@@ -107,27 +105,15 @@ def far_from_zero(n, form):
     return jnp.asarray(np.where(mask, x, np.nan), jnp.float32), mask
 
 
-def not_compiled(function):
-    return function
-
-
 @every_norm
-@pytest.mark.parametrize(
-    ("form", "n", "transform"),
-    [
-        (None, 4096, jax.jit),
-        ("mask", 33, jax.jit),
-        ("weights", 4096, jax.jit),
-        ("mask", 33, not_compiled),
-    ],
-)
-def test_float32_is_accurate_far_from_zero(norm, form, n, transform):
+@pytest.mark.parametrize(("form", "n"), [(None, 4096), ("mask", 33), ("weights", 4096)])
+def test_float32_is_accurate_far_from_zero(norm, form, n):
     x, mask = far_from_zero(n, form)
     scale, bias = some_scale_and_bias(STD.size)
     dy = normal(*x.shape, seed=3)
 
     # In one program: there the compiler may use one number twice and round it differently.
-    @transform
+    @jax.jit
     def forward_and_backward(x, scale, bias, mask, dy):
         y, vjp = jax.vjp(lambda *a: norm.eager(*a, mask=mask), x, scale, bias)
         return y, *vjp(dy)
@@ -361,16 +347,17 @@ def test_a_weight_below_0_shows(norm):
 
 
 @every_norm
-@pytest.mark.parametrize("masked", [None, "weights"])
-def test_jit_equals_eager(norm, masked):
-    x, scale, bias, mask = problem((2, 4, 3), 1, masked)
-
+def test_jit_equals_eager(norm):
+    x, scale, bias, mask = problem((2, 4, 3), 1, "mask")
     options = {"mask": mask, "axis": 1}
     close(norm.apply(x, scale, bias, **options), norm.eager(x, scale, bias, **options))
+    far = x + 1e4
+    exact = norm.judge(far, scale, bias, **options).y
+    close(norm.eager(far, scale, bias, **options), exact)
 
 
 @every_norm
-@with_and_without_mask
+@pytest.mark.parametrize("masked", [None, "weights"])
 def test_vmap_equals_a_loop(norm, masked):
     x, _, bias, mask = problem((4, 6, 3), -1, masked)
     scales = 1 + normal(4, 3, seed=1)
@@ -384,18 +371,18 @@ def test_vmap_equals_a_loop(norm, masked):
 
 
 @every_norm
-@pytest.mark.parametrize(("masked", "mode"), [("mask", "fwd"), ("weights", "rev")])
-def test_gradients_agree_with_finite_differences(norm, masked, mode):
+def test_gradients_agree_with_finite_differences(norm):
+    """In reverse mode, which JAX makes of the forward one."""
     with jax.enable_x64(True):
         x, scale, bias, mask = (
             v if v is None or v.dtype == bool else v.astype(jnp.float64)
-            for v in problem((5, 2), -1, masked)
+            for v in problem((5, 2), -1, "weights")
         )
         check_grads(
             jax.jit(lambda *a: norm.apply(*map(jnp.asarray, a), mask=mask)),
             (x, scale, bias),
             order=2,
-            modes=[mode],
+            modes=["rev"],
             atol=1e-6,
             rtol=1e-6,
         )

@@ -88,7 +88,7 @@ def unit(dtype):
 
 
 @pytest.mark.parametrize("norm", NORMS.values(), ids=NORMS)
-@settings(max_examples=15)
+@settings(max_examples=7)
 @given(problems())
 def test_result_and_gradient_are_the_reference_for_any_input(norm, problem):
     with jax.enable_x64(problem.dtype == jnp.float64):
@@ -113,7 +113,7 @@ def test_result_and_gradient_are_the_reference_for_any_input(norm, problem):
 
 
 @pytest.mark.parametrize("norm", STATEFUL_NORMS.values(), ids=STATEFUL_NORMS)
-@settings(max_examples=10)
+@settings(max_examples=7)
 @given(problems(), st.floats(0, 1))
 def test_state_is_the_reference_for_any_input(norm, problem, momentum):
     with jax.enable_x64(problem.dtype == jnp.float64):

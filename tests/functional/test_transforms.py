@@ -81,7 +81,9 @@ DERIVATIVES = {
 }
 
 
-OF_TRAINING = [(name, False, mask) for name in DERIVATIVES for mask in (None, MASK)]
+OF_TRAINING = [(name, False, MASK) for name in DERIVATIVES] + [
+    (name, False, None) for name in ("value", "jacrev", "hessian", "third order, forward")
+]
 OF_EVALUATION = [(name, True, MASK) for name in ("value", "jacrev", "hessian")]
 
 
