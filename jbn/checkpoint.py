@@ -59,8 +59,8 @@ class LoadedRun(NamedTuple):
             wanted = ", ".join(map(str, ("examples", *features)))
             raise ValueError(f"x: found shape {jnp.shape(x)}, wanted ({wanted})")
         x = normalize_inputs(self.config.data, self.input_stats, x)
-        apply = jax.jit(self.model.apply, static_argnames="train")
-        return jax.nn.softmax(apply(self.variables, x, train=False))
+        logits: Any = self.model.apply(self.variables, x, train=False)
+        return jax.nn.softmax(logits)
 
 
 def load_run(run_dir: str | Path, *, arm: str | None = None, seed: int | None = None) -> LoadedRun:

@@ -62,7 +62,7 @@ def norm_report(
 
     Returns:
         `NormReport(layers, output_gap)`; the gap is that of the first batch. `norm_metrics` makes
-        numbers to log of it, `norm_warnings` sentences.
+        numbers to log of it, `norm_table` a table, `norm_warnings` sentences.
 
     Raises:
         ValueError: as `jbn.variables.recompute_batch_stats`.
@@ -153,6 +153,37 @@ def norm_metrics(report: NormReport) -> dict[str, Float[Array, ""]]:
             if flags.dtype == jnp.bool_:
                 metrics[f"{prefix}{name}"] = jnp.sum(flags)
     return metrics
+
+
+def norm_table(report: NormReport) -> tuple[list[str], list[list[str]]]:
+    """The report as a table of text: headings, and a row for each layer.
+
+    Args:
+        report: of `norm_report`, with arrays that aren't traced.
+
+    Returns:
+        Headings and rows.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jbn.diagnose import LayerReport, NormReport, norm_table
+        >>> no = jnp.array([False, False])
+        >>> layer = LayerReport(jnp.array([0.1, 0.3]), jnp.array([1.0, 0.5]), no, no, no, no)
+        >>> headings, rows = norm_table(NormReport({"norm": layer}, jnp.array(0.2)))
+        >>> print(*headings, sep=", ")
+        layer, channels, mean gap, std ratio, constant, dead, saturated, small scale
+        >>> print(*rows[0], sep=", ")
+        norm, 2, 0.3, 2, 0, 0, 0, 0
+    """
+    metrics = norm_metrics(report)
+    rows = []
+    for path, layer in report.layers.items():
+        prefix = f"{path}/" if path else ""
+        gaps = [f"{float(metrics[prefix + name]):.3g}" for name in ("mean_gap", "std_ratio")]
+        counts = [str(int(metrics[prefix + name])) for name in LayerReport._fields[2:]]
+        rows.append([path, str(layer.mean_gap.size), *gaps, *counts])
+    headings = ["layer", "channels", "mean gap", "std ratio"]
+    return [*headings, "constant", "dead", "saturated", "small scale"], rows
 
 
 def norm_warnings(report: NormReport) -> list[str]:

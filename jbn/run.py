@@ -14,7 +14,7 @@ import numpy as np
 from jbn.checkpoint import LoadedRun, load_run, read_config, save_arrays, variables_path
 from jbn.config import ArmConfig, Config, UserError
 from jbn.data import Dataset, load
-from jbn.diagnose import norm_metrics, norm_report, norm_warnings
+from jbn.diagnose import norm_metrics, norm_report, norm_table, norm_warnings
 from jbn.environment import describe_environment
 from jbn.progress import Progress
 from jbn.train import EpochMetrics, compile_sweep, count_parameters
@@ -90,8 +90,10 @@ def _describe_norms(config: ArmConfig, dataset: Dataset, loaded: LoadedRun) -> d
 
     describe = functools.partial(norm_report, apply, batch_size=config.train.batch_size)
     report = jax.device_get(jax.jit(describe)(loaded.variables, dataset.train.x))
+    headings, rows = norm_table(report)
     return {
         "warnings": norm_warnings(report),
+        "table": {"headings": headings, "rows": rows},
         "metrics": {name: _finite(value) for name, value in norm_metrics(report).items()},
         "layers": {
             path: {

@@ -10,7 +10,7 @@ import pytest
 from problems import close, normal
 
 import jbn.linen
-from jbn.diagnose import norm_metrics, norm_report, norm_warnings
+from jbn.diagnose import norm_metrics, norm_report, norm_table, norm_warnings
 
 KEY = jax.random.key(0)
 
@@ -70,6 +70,9 @@ def test_gaps_are_measured_in_deviations_of_the_data():
     close(layer.mean_gap, np.array([0, 1, 5, 10]) / std, 1e-5)
     close(layer.std_ratio, np.full(4, 0.5), 1e-4)
     report = reported(x, change)
+    headings, ((layer, *numbers),) = norm_table(report)
+    cells = dict(zip(headings[1:], numbers, strict=True))
+    assert (layer, cells["channels"], cells["std ratio"], cells["dead"]) == ("norm", "4", "2", "0")
     lines = norm_warnings(report)
     assert any(line.startswith("norm: 4 of 4 channels have running statistics") for line in lines)
     assert "the deviation up to 2 times" in "".join(lines)
