@@ -64,3 +64,26 @@ def close(actual, exact, tolerance=1e-6):
         assert (a.shape, a.dtype) == (e.shape, e.dtype)
         largest = np.max(np.abs(a - e) / np.maximum(1, np.abs(e)), initial=0)
         assert largest <= tolerance, f"off by {largest:.2g}, {tolerance:.2g} allowed"
+
+
+def same(actual, wanted, tolerance):
+    """Trees of one structure; arrays of one shape and dtype, within the tolerance of each entry."""
+    _same(actual, wanted, lambda dtype: tolerance)
+
+
+def same_as_rounded(actual, wanted, tolerance):
+    """The same, but that 16 bits may be off by a unit in the last place."""
+    _same(
+        actual,
+        wanted,
+        lambda dtype: max(tolerance, float(jnp.finfo(dtype).eps) * (dtype.itemsize == 2)),
+    )
+
+
+def _same(actual, wanted, tolerance_of):
+    assert jax.tree.structure(actual) == jax.tree.structure(wanted)
+    for a, w in zip(jax.tree.leaves(actual), jax.tree.leaves(wanted), strict=True):
+        assert (a.shape, a.dtype) == (w.shape, w.dtype)
+        allowed = tolerance_of(w.dtype)
+        a, w = (np.asarray(v, np.float64) for v in (a, w))
+        np.testing.assert_allclose(a, w, rtol=allowed, atol=allowed)

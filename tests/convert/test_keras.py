@@ -2,14 +2,13 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import keras
 import numpy as np
 import pytest
+from golden_files import assert_evaluates, assert_same_arrays, load_golden
 
 import jbn
 from jbn import linen
@@ -19,8 +18,6 @@ from jbn.convert import (
     from_keras,
     to_keras,
 )
-
-GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 class MLP(nn.Module):
@@ -123,9 +120,7 @@ every_case = pytest.mark.parametrize("case", CASES)
 
 def golden(case, prefix="weights/"):
     """The arrays of the file, and among them the weights by path."""
-    with np.load(GOLDEN / f"keras_{case}.npz") as file:
-        arrays = dict(file)
-    weights = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+    arrays, weights = load_golden(f"keras_{case}", prefix)
     for old, new in SEPARABLE.items():
         if f"{case}/{old}" in weights:
             weights[f"{case}/{new}"] = weights.pop(f"{case}/{old}")
@@ -144,11 +139,7 @@ def converted(case):
 def test_evaluation_is_keras(case):
     network = CASES[case][0]
     arrays, _ = golden(case)
-    variables = converted(case)
-    wanted = jax.eval_shape(network.init, jax.random.key(0), arrays["x"])
-    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, wanted)
-    y = jax.jit(network.apply)(variables, arrays["x"])
-    np.testing.assert_allclose(y, arrays["y"], rtol=0, atol=1e-5)
+    assert_evaluates(network, converted(case), arrays["x"], arrays["y"])
 
 
 @every_case
@@ -157,9 +148,7 @@ def test_the_way_back_gives_the_same_arrays(case):
     _, weights = golden(case)
     back = to_keras(converted(case), names_of(case), **options, **options_back)
     assert set(back) == set(weights)
-    for name, array in weights.items():
-        assert back[name].dtype == array.dtype
-        np.testing.assert_array_equal(back[name], array)
+    assert_same_arrays(back, weights)
 
 
 def test_a_step_of_training_moves_the_statistics_as_keras():

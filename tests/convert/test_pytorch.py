@@ -1,12 +1,10 @@
 """Networks converted from PyTorch's arrays give PyTorch's outputs, and the arrays back."""
 
-from pathlib import Path
-
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden_files import assert_evaluates, assert_same_arrays, load_golden
 
 from jbn import linen
 from jbn.convert import (
@@ -15,8 +13,6 @@ from jbn.convert import (
     from_pytorch,
     to_pytorch,
 )
-
-GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 class MLP(nn.Module):
@@ -104,10 +100,7 @@ every_case = pytest.mark.parametrize("case", CASES)
 
 def golden(case, prefix="weights/"):
     """The arrays of the file, and among them the state dict."""
-    with np.load(GOLDEN / f"pytorch_{case}.npz") as file:
-        arrays = dict(file)
-    state_dict = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-    return arrays, state_dict
+    return load_golden(f"pytorch_{case}", prefix)
 
 
 def converted(case):
@@ -121,11 +114,7 @@ def test_evaluation_is_pytorchs(case):
     network, _, _ = CASES[case]
     arrays, _ = golden(case)
     x = np.moveaxis(arrays["x"], 1, -1) if case == "cnn" else arrays["x"]
-    variables = converted(case)
-    wanted = jax.eval_shape(network.init, jax.random.key(0), x)
-    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, wanted)
-    y = jax.jit(network.apply)(variables, x)
-    np.testing.assert_allclose(y, arrays["y"], rtol=0, atol=1e-5)
+    assert_evaluates(network, converted(case), x, arrays["y"])
 
 
 @every_case
@@ -133,12 +122,9 @@ def test_the_way_back_gives_the_same_arrays(case):
     _, names, options = CASES[case]
     _, state_dict = golden(case)
     back = to_pytorch(converted(case), names, **options)
-    wanted = [name for name in state_dict if not name.endswith("num_batches_tracked")]
-    assert list(back) == wanted
-    for name in wanted:
-        assert back[name].dtype == state_dict[name].dtype
-        assert back[name].flags.c_contiguous
-        np.testing.assert_array_equal(back[name], state_dict[name])
+    wanted = {n: v for n, v in state_dict.items() if not n.endswith("num_batches_tracked")}
+    assert list(back) == list(wanted)
+    assert_same_arrays(back, wanted)
 
 
 def test_a_step_of_training_moves_the_statistics_as_pytorchs():

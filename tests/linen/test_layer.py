@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
+from problems import same_as_rounded
 
 import jbn.linen
 
@@ -32,20 +33,10 @@ def layers(kind, **arguments):
     return getattr(nn, kind)(**given), getattr(jbn.linen, kind)(**given)
 
 
-def assert_same(actual, wanted, tolerance=4e-6):
-    """Same tree, shapes, dtypes, and numbers within the tolerance, or the rounding of 16 bits."""
-    assert jax.tree.structure(actual) == jax.tree.structure(wanted)
-    for a, w in zip(jax.tree.leaves(actual), jax.tree.leaves(wanted), strict=True):
-        assert (a.shape, a.dtype) == (w.shape, w.dtype)
-        allowed = max(tolerance, float(jnp.finfo(w.dtype).eps) * (w.dtype.itemsize == 2))
-        a, w = (np.asarray(v, np.float64) for v in (a, w))
-        np.testing.assert_allclose(a, w, rtol=allowed, atol=allowed)
-
-
 def assert_drop_in(flax, ours, x):
     variables = flax.init(KEY, x)
-    assert_same(ours.init(KEY, x), variables, tolerance=0)
-    assert_same(jax.jit(ours.apply)(variables, x), jax.jit(flax.apply)(variables, x))
+    same_as_rounded(ours.init(KEY, x), variables, 0)
+    same_as_rounded(jax.jit(ours.apply)(variables, x), jax.jit(flax.apply)(variables, x), 4e-6)
 
 
 COMMON = {
@@ -109,7 +100,7 @@ def test_masks_count_an_entry_once(kind, mask):
     flax, ours = layers(kind)
     variables = flax.init(KEY, X)
     wanted = flax.apply(variables, X, mask=jnp.asarray(mask, bool))
-    assert_same(ours.apply(variables, X, mask=jnp.asarray(mask)), wanted)
+    same_as_rounded(ours.apply(variables, X, mask=jnp.asarray(mask)), wanted, 4e-6)
 
 
 @every_kind
@@ -130,7 +121,7 @@ def test_features_may_be_spread_over_a_mapped_axis(kind):
         jax.vmap(lambda x, layer=layer: layer.apply(variables, x), axis_name="a")(parts)
         for layer in (ours, flax)
     )
-    assert_same(y, wanted)
+    same_as_rounded(y, wanted, 4e-6)
 
 
 @every_kind

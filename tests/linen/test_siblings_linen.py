@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
+from problems import same
 
 import jbn
 import jbn.linen
@@ -60,13 +61,6 @@ def leaves(variables):
     }
 
 
-def assert_same(actual, wanted, tolerance=1e-6):
-    assert leaves(actual) == leaves(wanted)
-    for a, w in zip(jax.tree.leaves(actual), jax.tree.leaves(wanted), strict=True):
-        a, w = (np.asarray(v, np.float64) for v in (a, w))
-        np.testing.assert_allclose(a, w, rtol=tolerance, atol=tolerance)
-
-
 CASES = {
     "defaults": ({}, {}),
     "arguments and a mask": ({"axis": 1, "momentum": 0.5, "epsilon": 0.1}, {"mask": MASK}),
@@ -109,14 +103,14 @@ def test_training_and_evaluation_are_the_functions_by_hand(kind, case):
         y, updates = apply(variables, x, False)
         variables = {**variables, **updates}
         wanted, stats = by_hand(stats, step, x, False)
-        assert_same(y, wanted, 2**-7 if "bfloat16" in case else 2e-6)
+        same(y, wanted, 2**-7 if "bfloat16" in case else 2e-6)
     moved = {name: variables["batch_stats"][name] for name in ("mean", "var")}
-    assert_same(moved, stats._asdict())
+    same(moved, stats._asdict(), 1e-6)
     if kind == "BatchRenorm":
         assert variables["batch_stats"]["step"] == 3
     y, updates = apply(variables, X, True)
-    assert_same(updates, {"batch_stats": variables["batch_stats"]}, 0)
-    assert_same(y, by_hand(stats, 3, X, True)[0], 2**-7 if "bfloat16" in case else 2e-6)
+    same(updates, {"batch_stats": variables["batch_stats"]}, 0)
+    same(y, by_hand(stats, 3, X, True)[0], 2**-7 if "bfloat16" in case else 2e-6)
 
 
 @every_sibling
@@ -177,9 +171,9 @@ def test_a_mapped_axis_is_the_whole_batch(kind):
         whole = jbn.linen.GhostBatchNorm(virtual_batch_size=4 * size, momentum=0.5)
     apply = functools.partial(whole.apply, use_running_average=False, mutable=True)
     wanted, updates = jax.jit(functools.partial(apply, **SIBLINGS[kind][1]))(variables, X)
-    assert_same(y, jnp.stack([wanted[n::4] for n in range(4)]), 2e-6)
+    same(y, jnp.stack([wanted[n::4] for n in range(4)]), 2e-6)
     for n in (0, 3):
-        assert_same(jax.tree.map(lambda v, n=n: v[n], updated), updates, 2e-6)
+        same(jax.tree.map(lambda v, n=n: v[n], updated), updates, 2e-6)
 
 
 @every_sibling
@@ -201,7 +195,7 @@ def test_statistics_recomputed_are_those_of_all_data(kind):
     wanted = {"mean": X.mean((0, 1)), "var": X.var((0, 1))}
     if kind == "BatchRenorm":
         wanted["step"] = jnp.int32(0)
-    assert_same(stats, wanted, 1e-5)
+    same(stats, wanted, 1e-5)
 
 
 def test_statistics_of_domains_are_not_taken_for_those_of_all_data():
@@ -296,16 +290,16 @@ def test_inputs_are_standardized_by_the_stream_so_far(axis):
         x = X * (step + 1) - step
         y, variables = apply(variables, x, update_stats)
         wanted, stats = by_hand(stats, x, update_stats)
-        assert_same(y, wanted)
+        same(y, wanted, 1e-6)
     names = ("count", "mean", "var", "min", "max")
     kept = {f"input_stats/{name}": (features, jnp.float32) for name in names}
     left = {f"input_stats/{name}_remainder": (features, jnp.float32) for name in names[:3]}
     assert leaves(variables) == {**kept, **left}
     for name in names:
-        assert_same(variables["input_stats"][name], getattr(stats, name), 0)
+        same(variables["input_stats"][name], getattr(stats, name), 0)
     for name in names[:3]:
         left = getattr(stats.remainders, name)
-        assert_same(variables["input_stats"][f"{name}_remainder"], left, 1e-6)
+        same(variables["input_stats"][f"{name}_remainder"], left, 1e-6)
 
 
 def test_inputs_are_those_of_keras_after_adapt():
@@ -334,8 +328,8 @@ def test_inputs_are_counted_over_a_mapped_axis_and_under_a_mask():
 
     y, updates = jax.jit(jax.vmap(shard, axis_name="batch"))(X, MASK)
     wanted = adapted(whole, [X], mask=MASK)
-    assert_same(jax.tree.map(lambda v: v[0], updates), wanted, 2e-6)
-    assert_same(y, whole.apply(wanted, X), 2e-6)
+    same(jax.tree.map(lambda v: v[0], updates), wanted, 2e-6)
+    same(y, whole.apply(wanted, X), 2e-6)
 
 
 @pytest.mark.parametrize("dtype", [None, jnp.float32])
@@ -347,7 +341,7 @@ def test_inputs_of_any_dtype_are_rounded_once(x_dtype, dtype):
     in_float32 = x.astype(jnp.float32)
     wanted = exact.apply(adapted(exact, [in_float32]), in_float32)
     unrounded = x_dtype == jnp.uint8 or dtype == jnp.float32
-    assert_same(y, wanted.astype(jnp.float32 if unrounded else x_dtype), 1e-6)
+    same(y, wanted.astype(jnp.float32 if unrounded else x_dtype), 1e-6)
 
 
 def test_no_gradient_goes_through_the_statistics_of_inputs():
@@ -359,8 +353,8 @@ def test_no_gradient_goes_through_the_statistics_of_inputs():
         return jnp.sum(y**2)
 
     once, twice = (jax.grad(total)(X, update_stats) for update_stats in (False, True))
-    assert_same(once, 2 * layer.apply(variables, X) / jnp.sqrt(X.var((0, 1))), 1e-4)
-    assert_same(twice, once, 1e-4)  # of the same data once more the statistics stay
+    same(once, 2 * layer.apply(variables, X) / jnp.sqrt(X.var((0, 1))), 1e-4)
+    same(twice, once, 1e-4)  # of the same data once more the statistics stay
 
 
 # Weights
@@ -396,7 +390,7 @@ def test_weights_are_those_of_weight_standardize(kind, use_gain):
         gain = params["gain"] = jnp.arange(1.0, 7.0)
     w = jbn.weight_standardize(kernel, gain / fan_in**0.5, epsilon=0.1 / fan_in)
     wanted = plain(kind).apply({"params": {"kernel": w, "bias": params["bias"]}}, X)
-    assert_same(layer.apply({"params": params}, X), wanted, 1e-5)
+    same(layer.apply({"params": params}, X), wanted, 1e-5)
     assert isinstance(layer, type(plain(kind)))
 
 
@@ -438,7 +432,7 @@ def test_weights_that_a_convolution_masks_have_no_part_in_the_others():
     params = masked.init(KEY, X)["params"]
     smaller = jbn.linen.WeightStandardizedConv(6, kernel_size=(2,), padding="VALID")
     wanted = smaller.apply({"params": {**params, "kernel": params["kernel"][:2]}}, X[:, :-1])
-    assert_same(masked.apply({"params": params}, X), wanted, 1e-5)
+    same(masked.apply({"params": params}, X), wanted, 1e-5)
 
 
 def test_kernels_of_channel_groups_have_their_own_fan_in():
@@ -447,7 +441,7 @@ def test_kernels_of_channel_groups_have_their_own_fan_in():
     w = jbn.weight_standardize(params["kernel"], jnp.full(4, 3**-0.5), epsilon=1e-5 / 3)
     flax = nn.Conv(4, (3,), feature_group_count=4, padding="VALID")
     wanted = flax.apply({"params": {"kernel": w, "bias": params["bias"]}}, X)
-    assert_same(layer.apply({"params": params}, X), wanted, 1e-5)
+    same(layer.apply({"params": params}, X), wanted, 1e-5)
 
 
 def test_partitioning_metadata_of_a_standardized_kernel_is_kept():

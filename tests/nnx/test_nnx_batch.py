@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from flax import nnx
+from held import variables
 
 import jbn.linen
 import jbn.nnx
@@ -28,15 +29,6 @@ def layers(num_features=4, **arguments):
         layer(num_features, **arguments, rngs=nnx.Rngs(0))
         for layer in (nnx.BatchNorm, jbn.nnx.BatchNorm)
     )
-
-
-def variables(layer):
-    """Name -> (kind, shape, dtype) of each variable."""
-    return {
-        name: (type(variable), variable[...].shape, variable[...].dtype)
-        for name, variable in vars(layer).items()
-        if isinstance(variable, nnx.Variable)
-    }
 
 
 def close(actual, wanted, tolerance=2e-6):

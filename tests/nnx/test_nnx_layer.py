@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from problems import same_as_rounded
 
 import jbn.linen
 import jbn.nnx
@@ -34,19 +35,12 @@ def layers(kind, num_features=6, **arguments):
     )
 
 
-def close(actual, wanted, tolerance=4e-6):
-    assert (actual.shape, actual.dtype) == (wanted.shape, wanted.dtype)
-    allowed = max(tolerance, float(jnp.finfo(wanted.dtype).eps) * (wanted.dtype.itemsize == 2))
-    actual, wanted = (np.asarray(v, np.float64) for v in (actual, wanted))
-    np.testing.assert_allclose(actual, wanted, rtol=allowed, atol=allowed)
-
-
 def assert_drop_in(flax, ours, x, **options):
     state, wanted = (nnx.state(layer, nnx.Param) for layer in (ours, flax))
     assert jax.tree.structure(state) == jax.tree.structure(wanted)
     jax.tree.map(np.testing.assert_array_equal, state, wanted)
     run = nnx.jit(lambda layer, x: layer(x, **options))
-    close(run(ours, x), run(flax, x))
+    same_as_rounded(run(ours, x), run(flax, x), 4e-6)
 
 
 COMMON = {
@@ -104,7 +98,7 @@ def test_masks_count_an_entry_once_as_in_linen(kind, mask):
     _, ours = layers(kind)
     linen = getattr(jbn.linen, kind)(**KINDS[kind])
     wanted = linen.apply({"params": nnx.to_pure_dict(nnx.state(ours))}, X, mask=jnp.asarray(mask))
-    close(ours(X, mask=jnp.asarray(mask)), wanted, 0)
+    same_as_rounded(ours(X, mask=jnp.asarray(mask)), wanted, 0)
 
 
 @every_kind
@@ -116,7 +110,7 @@ def test_promote_dtype_chooses_the_dtype_of_the_result(kind):
     y = ours(X)
     assert y.dtype == flax(X).dtype == jnp.bfloat16
     exact = layers(kind)[1](X)
-    close(y, exact.astype(jnp.bfloat16))  # x isn't rounded before it is normalized
+    same_as_rounded(y, exact.astype(jnp.bfloat16), 4e-6)  # x isn't rounded before it is normalized
 
 
 @every_kind

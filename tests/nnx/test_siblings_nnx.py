@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax import nnx
+from held import variables
+from problems import same
 
 import jbn
 import jbn.linen
@@ -35,25 +37,8 @@ def make(kind, num_features=4, **arguments):
     return getattr(jbn.nnx, kind)(num_features, **arguments, rngs=nnx.Rngs(0))
 
 
-def variables(layer):
-    """Name -> (kind, shape, dtype) of each variable."""
-    return {
-        name: (type(variable), variable[...].shape, variable[...].dtype)
-        for name, variable in vars(layer).items()
-        if isinstance(variable, nnx.Variable)
-    }
-
-
 def pure(layer, kind):
     return nnx.to_pure_dict(nnx.state(layer, kind))
-
-
-def assert_same(actual, wanted, tolerance=2e-6):
-    assert jax.tree.structure(actual) == jax.tree.structure(wanted)
-    for a, w in zip(jax.tree.leaves(actual), jax.tree.leaves(wanted), strict=True):
-        assert (a.shape, a.dtype) == (w.shape, w.dtype)
-        a, w = (np.asarray(v, np.float64) for v in (a, w))
-        np.testing.assert_allclose(a, w, rtol=tolerance, atol=tolerance)
 
 
 @every_sibling
@@ -84,11 +69,11 @@ def test_training_and_evaluation_are_linens(kind, num_features, arguments, maske
         x = X * (n + 1) - n
         wanted, updates = linen_step(linen_variables, x, False)
         linen_variables.update(updates)
-        assert_same(step(layer, x), wanted, tolerance)
-        assert_same(pure(layer, nnx.BatchStat), updates["batch_stats"])
+        same(step(layer, x), wanted, tolerance)
+        same(pure(layer, nnx.BatchStat), updates["batch_stats"], 2e-6)
     layer.eval()
-    assert_same(step(layer, X), linen_step(linen_variables, X, True)[0], tolerance)
-    assert_same(pure(layer, nnx.BatchStat), updates["batch_stats"])
+    same(step(layer, X), linen_step(linen_variables, X, True)[0], tolerance)
+    same(pure(layer, nnx.BatchStat), updates["batch_stats"], 2e-6)
 
 
 @every_sibling
@@ -130,8 +115,8 @@ def test_derivatives_reach_parameters_and_not_the_statistics(kind):
 def test_statistics_recomputed_are_those_of_all_data(kind):
     layer = make(kind)
     nnx.update(layer, recompute_nnx_batch_stats(layer, X, batch_size=4))
-    assert_same(layer.mean[...], X.mean((0, 1)), 1e-5)
-    assert_same(layer.var[...], X.var((0, 1)), 1e-5)
+    same(layer.mean[...], X.mean((0, 1)), 1e-5)
+    same(layer.var[...], X.var((0, 1)), 1e-5)
     assert kind != "BatchRenorm" or layer.step[...] == 0
 
 
@@ -178,13 +163,13 @@ def test_inputs_are_linens(num_features, axis):
     linen_step = jax.jit(
         functools.partial(linen.apply, update_stats=True, mask=MASK, mutable=["input_stats"])
     )
-    assert_same(pure(layer, jbn.nnx.InputStat), linen_variables["input_stats"], 0)
+    same(pure(layer, jbn.nnx.InputStat), linen_variables["input_stats"], 0)
     for n in range(3):
         x = X * (n + 1) - n
         wanted, linen_variables = linen_step(linen_variables, x)
-        assert_same(step(layer, x), wanted)
-        assert_same(pure(layer, jbn.nnx.InputStat), linen_variables["input_stats"])
-    assert_same(nnx.jit(lambda layer, x: layer(x))(layer, X), linen.apply(linen_variables, X))
+        same(step(layer, x), wanted, 2e-6)
+        same(pure(layer, jbn.nnx.InputStat), linen_variables["input_stats"], 2e-6)
+    same(nnx.jit(lambda layer, x: layer(x))(layer, X), linen.apply(linen_variables, X), 2e-6)
     assert pure(layer, (nnx.Param, nnx.BatchStat)) == {}
 
 
@@ -235,7 +220,7 @@ def test_weights_are_linens_and_gradients_too(kind, use_gain, use_bias):
         return jnp.sum(jnp.sin(linen.apply({"params": params}, X)))
 
     value, grads = ours(layer)
-    assert_same((value, nnx.to_pure_dict(grads)), wanted(params), 1e-5)
+    same((value, nnx.to_pure_dict(grads)), wanted(params), 1e-5)
     assert jnp.all(jnp.any(grads["kernel"][...] != 0, tuple(range(len(sizes) - 1))))
     assert isinstance(layer, type(flax))
 
@@ -245,5 +230,5 @@ def test_weights_that_a_convolution_masks_have_no_part_in_the_others():
     layer = jbn.nnx.WeightStandardizedConv(4, 6, 3, mask=mask, padding="VALID", rngs=nnx.Rngs(0))
     linen = jbn.linen.WeightStandardizedConv(6, (3,), mask=mask, padding="VALID")
     wanted = linen.apply({"params": pure(layer, nnx.Param)}, X)
-    assert_same(layer(X), wanted, 1e-5)
+    same(layer(X), wanted, 1e-5)
     assert isinstance(linen, nn.Conv)

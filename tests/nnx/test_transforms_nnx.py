@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from problems import same
 
 import jbn
 import jbn.nnx
@@ -65,16 +66,9 @@ def make_two(kind):
     return stack, [nnx.merge(graphdef, jax.tree.map(lambda v, n=n: v[n], state)) for n in range(2)]
 
 
-def assert_same(actual, wanted, tolerance=1e-5):
-    assert jax.tree.structure(actual) == jax.tree.structure(wanted)
-    for a, w in zip(jax.tree.leaves(actual), jax.tree.leaves(wanted), strict=True):
-        assert (a.shape, a.dtype) == (w.shape, w.dtype)
-        np.testing.assert_allclose(a, w, rtol=tolerance, atol=tolerance)
-
-
 def assert_states_stack(stack, layers):
     states = [nnx.state(layer) for layer in layers]
-    assert_same(nnx.state(stack), jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+    same(nnx.state(stack), jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), 1e-5)
 
 
 @every_kind
@@ -86,7 +80,7 @@ def test_scan_over_a_stack_of_layers_is_a_loop(kind):
     y = X
     for layer in layers:
         y = step(kind)(layer, y)
-    assert_same(nnx.jit(scan)(X, stack), y)
+    same(nnx.jit(scan)(X, stack), y, 1e-5)
     assert_states_stack(stack, layers)
 
 
@@ -95,7 +89,7 @@ def test_vmap_over_an_ensemble_is_a_loop(kind):
     stack, layers = make_two(kind)
     x = jnp.stack([X, X[::-1] ** 2])
     y = nnx.jit(nnx.vmap(lambda layer, x: call(kind, layer, x)))(stack, x)
-    assert_same(y, jnp.stack([step(kind)(layer, x[n]) for n, layer in enumerate(layers)]))
+    same(y, jnp.stack([step(kind)(layer, x[n]) for n, layer in enumerate(layers)]), 1e-5)
     assert_states_stack(stack, layers)
 
 
@@ -111,7 +105,7 @@ def test_eval_shape_and_split_and_merge_keep_it_whole(kind):
     merged = nnx.merge(graphdef, state, copy=True)
     assert type(merged) is type(layer)
     y = call(kind, merged, X)  # eager
-    assert_same((y, nnx.state(merged)), (step(kind)(layer, X), nnx.state(layer)))
+    same((y, nnx.state(merged)), (step(kind)(layer, X), nnx.state(layer)), 1e-5)
 
 
 @every_kind
