@@ -64,7 +64,7 @@ def digits_table(stem: str) -> str:
 
 def article_bench() -> str:
     """The benchmark of the article's network against Keras."""
-    result = json.loads((ROOT / "experiments" / "bench" / "article.json").read_text())
+    result = _results("bench/article")
     rows = []
     for name in ("jbn", "keras"):
         side, warm = result[name], result[name]["seconds"]
@@ -104,7 +104,7 @@ def layer_norm_bench() -> str:
 
 def nnx_resnet18() -> str:
     """How far loss curves are from Flax's."""
-    result = json.loads((ROOT / "experiments" / "nnx_resnet18" / "results.json").read_text())
+    result = _results("nnx_resnet18/results")
     arms = list(result["runs"][0]["from_flax"])
     rows = [
         [
@@ -124,7 +124,7 @@ def nnx_resnet18() -> str:
 
 def folding_bench() -> str:
     """What folding gains: times and bytes with the norms, over those without."""
-    result = json.loads((ROOT / "experiments" / "bench" / "folding.json").read_text())
+    result = _results("bench/folding")
     rows = []
     for case in result["cases"]:
         low, median, high = case["over_jbn"]["with its norms"]
@@ -151,7 +151,7 @@ def folding_bench() -> str:
 
 def _over_jbn(stem: str) -> tuple[dict[str, Any], list[str], list[list[str]]]:
     """A benchmark against jbn's time: its results, headings, and a row for each case."""
-    result = json.loads((ROOT / "experiments" / "bench" / f"{stem}.json").read_text())
+    result = _results(f"bench/{stem}")
     peers = [name for name in result["cases"][0]["over_jbn"] if name != "jbn"]
     rows = []
     for case in result["cases"]:
@@ -167,7 +167,7 @@ def _over_jbn(stem: str) -> tuple[dict[str, Any], list[str], list[list[str]]]:
 
 def accuracy_table(norm: str, quantity: str, dtypes: tuple[str, ...] = ("float32",)) -> str:
     """Errors of a norm's y or dx against float64, for the named dtypes."""
-    result = json.loads((ROOT / "experiments" / "bench" / "accuracy.json").read_text())
+    result = _results("bench/accuracy")
     rows = [r for r in result["rows"] if r["norm"] == norm and r["dtype"] in dtypes]
     peers = list(rows[0][quantity])
     table = [
@@ -181,7 +181,7 @@ def accuracy_table(norm: str, quantity: str, dtypes: tuple[str, ...] = ("float32
 
 def accuracy_of_inputs() -> str:
     """Errors of standardized inputs against float64."""
-    result = json.loads((ROOT / "experiments" / "bench" / "accuracy.json").read_text())
+    result = _results("bench/accuracy")
     peers = list(result["inputs"][0]["y"])
     rows = [
         [f"{row['mean_over_std']:g}", *(f"{row['y'][p]:.1e}" for p in peers)]
@@ -234,9 +234,14 @@ BLOCKS: dict[str, Callable[[], str]] = {
 }
 
 
+def _results(name: str) -> dict[str, Any]:
+    """A results file below this folder."""
+    found: dict[str, Any] = json.loads((ROOT / "experiments" / f"{name}.json").read_text())
+    return found
+
+
 def _digits(stem: str) -> dict[str, Any]:
-    results = json.loads((ROOT / "experiments" / "digits" / "results.json").read_text())
-    found: dict[str, Any] = results[stem]
+    found: dict[str, Any] = _results("digits/results")[stem]
     return found
 
 

@@ -1,7 +1,8 @@
 """What the Linen and the NNX layers share: all of a layer but how it holds its variables.
 
 Each function takes the layer, for the arguments that it was made with, which are Flax's; arrays;
-the dtype of the result; and as keywords the mapped axis, `axis_name` and `axis_index_groups`.
+and of the call the mask, the dtype of the result, and the mapped axis (`axis_name` and
+`axis_index_groups`), as keywords.
 """
 
 import functools
@@ -45,10 +46,8 @@ def apply_batch_norm(
     bias: Array | None,
     *,
     use_running_average: bool,
-    mask: Array | None,
-    dtype: Any,
     norm: Callable[..., tuple[Array, BatchStats]] = batch_norm,
-    **mapped_axis: Any,
+    **call: Any,
 ) -> tuple[Array, BatchStats]:
     """y, and the new statistics, of `norm`: `jbn.batch_norm` or a sibling of it.
 
@@ -63,8 +62,7 @@ def apply_batch_norm(
         use_running_average=use_running_average,
         axis=layer.axis,
         momentum=layer.momentum,
-        mask=_counted(mask),
-        **_common(layer, dtype, mapped_axis),
+        **_options(layer, **call),
     )
 
 
@@ -116,14 +114,18 @@ def check_num_domains(num_domains: int) -> None:
         raise ValueError(f"num_domains: found {num_domains}, wanted at least 1")
 
 
-def batch_moments(
-    layer: Any,
-    x: Array,
-    *,
-    mask: Array | None,
-    axis_name: Any = None,
-    axis_index_groups: Any = None,
-) -> ShiftedMoments:
+def is_evaluation(layer: Any, use_running_average: bool | None) -> bool:
+    """Whether to normalize with the running statistics: as the call says, or else the layer."""
+    for chosen in (use_running_average, layer.use_running_average):
+        if chosen is not None:
+            return bool(chosen)
+    raise ValueError(
+        "use_running_average: found none, wanted True or False, in the constructor, in the call, "
+        "or by model.train() and model.eval()"
+    )
+
+
+def batch_moments(layer: Any, x: Array, *, mask: Array | None) -> ShiftedMoments:
     """What `apply_batch_norm` normalizes with, of the shapes of the running statistics."""
     features = feature_shape(x, "axis", layer.axis)
     _, reduction_axes = split_axes(layer.axis, jnp.ndim(x))
@@ -132,40 +134,23 @@ def batch_moments(
         x.astype(accumulation_dtype(x.dtype)),
         reduction_axes,
         expand_mask(_counted(mask), x.shape),
-        named_axis(axis_name, axis_index_groups),
+        named_axis(layer.axis_name, layer.axis_index_groups),
     )
     return ShiftedMoments(*(value.reshape(features) for value in batch))
 
 
 def apply_layer_norm(
-    layer: Any,
-    x: Array,
-    scale: Array | None,
-    bias: Array | None,
-    *,
-    mask: Array | None,
-    dtype: Any,
-    **mapped_axis: Any,
+    layer: Any, x: Array, scale: Array | None, bias: Array | None, **call: Any
 ) -> Array:
     """y of `jbn.layer_norm`."""
     axes = {"reduction_axes": layer.reduction_axes, "feature_axes": layer.feature_axes}
-    options = _common(layer, dtype, mapped_axis)
-    return layer_norm(_floating(x), scale, bias, mask=_counted(mask), **axes, **options)
+    return layer_norm(_floating(x), scale, bias, **axes, **_options(layer, **call))
 
 
-def apply_rms_norm(
-    layer: Any,
-    x: Array,
-    scale: Array | None,
-    *,
-    mask: Array | None,
-    dtype: Any,
-    **mapped_axis: Any,
-) -> Array:
+def apply_rms_norm(layer: Any, x: Array, scale: Array | None, **call: Any) -> Array:
     """y of `jbn.rms_norm`."""
     axes = {"reduction_axes": layer.reduction_axes, "feature_axes": layer.feature_axes}
-    options = _common(layer, dtype, mapped_axis)
-    return rms_norm(_floating(x), scale, mask=_counted(mask), **axes, **options)
+    return rms_norm(_floating(x), scale, **axes, **_options(layer, **call))
 
 
 def apply_group_norm(
@@ -175,9 +160,7 @@ def apply_group_norm(
     bias: Array | None,
     *,
     num_groups: int,
-    mask: Array | None,
-    dtype: Any,
-    **mapped_axis: Any,
+    **call: Any,
 ) -> Array:
     """y of `jbn.group_norm`; the reduction axes are Flax's, which count in the channel axis.
 
@@ -192,31 +175,16 @@ def apply_group_norm(
                 f"reduction_axes: found {layer.reduction_axes}, wanted the last axis among them, "
                 "which is that of the channels"
             )
-    return group_norm(
-        _floating(x),
-        scale,
-        bias,
-        num_groups=num_groups,
-        reduction_axes=axes,
-        mask=_counted(mask),
-        **_common(layer, dtype, mapped_axis),
-    )
+    groups = {"num_groups": num_groups, "reduction_axes": axes}
+    return group_norm(_floating(x), scale, bias, **groups, **_options(layer, **call))
 
 
 def apply_instance_norm(
-    layer: Any,
-    x: Array,
-    scale: Array | None,
-    bias: Array | None,
-    *,
-    mask: Array | None,
-    dtype: Any,
-    **mapped_axis: Any,
+    layer: Any, x: Array, scale: Array | None, bias: Array | None, **call: Any
 ) -> Array:
     """y of `jbn.instance_norm`."""
-    options = _common(layer, dtype, mapped_axis)
-    axis = layer.feature_axes
-    return instance_norm(_floating(x), scale, bias, axis=axis, mask=_counted(mask), **options)
+    options = _options(layer, **call)
+    return instance_norm(_floating(x), scale, bias, axis=layer.feature_axes, **options)
 
 
 def apply_input_norm(
@@ -279,8 +247,9 @@ def feature_shape(x: Array, name: str, axes: Any) -> tuple[int, ...]:
     return tuple(jnp.shape(x)[axis] for axis in canonical_axes(name, axes, jnp.ndim(x)))
 
 
-def _common(layer: Any, dtype: Any, mapped_axis: Mapping[str, Any]) -> dict[str, Any]:
-    return {"epsilon": layer.epsilon, "dtype": dtype, **mapped_axis}
+def _options(layer: Any, *, mask: Array | None, dtype: Any, **mapped_axis: Any) -> dict[str, Any]:
+    """What every norm takes, of the layer and of its call."""
+    return {"epsilon": layer.epsilon, "mask": _counted(mask), "dtype": dtype, **mapped_axis}
 
 
 def _floating(x: Array) -> Array:

@@ -95,13 +95,7 @@ def load_run(run_dir: str | Path, *, arm: str | None = None, seed: int | None = 
         raise UserError(f"{run_dir}: no finished run: {error}") from None
     variables = jax.tree.map(lambda leaf: jnp.asarray(leaf[seeds.index(seed)]), arrays)
     arm_config = config.arms[arm]
-    model = build_model(
-        arm_config.model,
-        arm_config.norm,
-        num_classes,
-        momentum=arm_config.norm.momentum,
-        epsilon=arm_config.norm.epsilon,
-    )
+    model = build_model(arm_config.model, arm_config.norm, num_classes)
     return LoadedRun(model, variables, arm_config, input_stats)
 
 

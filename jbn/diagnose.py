@@ -29,6 +29,9 @@ class LayerReport(NamedTuple):
     has_small_scale: Bool[Array, "..."]  # |scale| < 0.01: hardly any output but the bias
 
 
+_FLAGS = ("is_constant", "is_dead", "is_saturated", "has_small_scale")
+
+
 class NormReport(NamedTuple):
     """The layers by their paths, and how far training and evaluation are apart."""
 
@@ -109,14 +112,14 @@ def norm_report(
     )
     layers = {}
     for path, epsilon in epsilons.items():
-        prefix = f"{path}/" if path else ""
-        mean, var = new[f"{prefix}mean"], new[f"{prefix}var"]
-        scale = params.get(f"{prefix}scale", jnp.ones_like(var))
+        mean, var = (new[_below(path, name)] for name in ("mean", "var"))
+        old_mean, old_var = (old[_below(path, name)] for name in ("mean", "var"))
+        scale = params.get(_below(path, "scale"), jnp.ones_like(var))
         std = jnp.sqrt(var + epsilon)
         is_constant = var <= 1e-12 * jnp.abs(mean) ** 2
         layers[path] = LayerReport(
-            mean_gap=jnp.where(is_constant, 0, jnp.abs(mean - old[f"{prefix}mean"]) / std),
-            std_ratio=jnp.where(is_constant, 1, std / jnp.sqrt(old[f"{prefix}var"] + epsilon)),
+            mean_gap=jnp.where(is_constant, 0, jnp.abs(mean - old_mean) / std),
+            std_ratio=jnp.where(is_constant, 1, std / jnp.sqrt(old_var + epsilon)),
             is_constant=is_constant,
             is_dead=is_constant & (mean == 0),
             is_saturated=~is_constant & (var < epsilon),
@@ -146,12 +149,9 @@ def norm_metrics(report: NormReport) -> dict[str, Float[Array, ""]]:
     """
     metrics = {"output_gap": report.output_gap}
     for path, layer in report.layers.items():
-        prefix = f"{path}/" if path else ""
-        metrics[f"{prefix}mean_gap"] = jnp.max(layer.mean_gap)
-        metrics[f"{prefix}std_ratio"] = jnp.max(jnp.maximum(layer.std_ratio, 1 / layer.std_ratio))
-        for name, flags in layer._asdict().items():
-            if flags.dtype == jnp.bool_:
-                metrics[f"{prefix}{name}"] = jnp.sum(flags)
+        largest = {"mean_gap": jnp.max(layer.mean_gap), "std_ratio": jnp.max(_factor(layer))}
+        counts = {name: jnp.sum(getattr(layer, name)) for name in _FLAGS}
+        metrics |= {_below(path, name): value for name, value in (largest | counts).items()}
     return metrics
 
 
@@ -178,9 +178,8 @@ def norm_table(report: NormReport) -> tuple[list[str], list[list[str]]]:
     metrics = norm_metrics(report)
     rows = []
     for path, layer in report.layers.items():
-        prefix = f"{path}/" if path else ""
-        gaps = [f"{float(metrics[prefix + name]):.3g}" for name in ("mean_gap", "std_ratio")]
-        counts = [str(int(metrics[prefix + name])) for name in LayerReport._fields[2:]]
+        gaps = [f"{float(metrics[_below(path, name)]):.3g}" for name in ("mean_gap", "std_ratio")]
+        counts = [str(int(metrics[_below(path, name)])) for name in _FLAGS]
         rows.append([path, str(layer.mean_gap.size), *gaps, *counts])
     headings = ["layer", "channels", "mean gap", "std ratio"]
     return [*headings, "constant", "dead", "saturated", "small scale"], rows
@@ -218,7 +217,7 @@ def norm_warnings(report: NormReport) -> list[str]:
             if count := int(jnp.sum(flags)):
                 lines.append(f"{name}: {count} of {n} channels {text}")
 
-        ratio = jnp.maximum(layer.std_ratio, 1 / layer.std_ratio)
+        ratio = _factor(layer)
         say(
             ~layer.is_constant & ~((layer.mean_gap <= _MEAN_GAP) & (ratio <= _STD_RATIO)),
             f"have running statistics that are not the data's (the mean up to "
@@ -242,3 +241,13 @@ def norm_warnings(report: NormReport) -> list[str]:
             "weight decay (jbn.variables.decay_mask), or make the layer narrower",
         )
     return lines
+
+
+def _below(path: str, name: str) -> str:
+    """The name of a layer's array or number; the model itself has the path ""."""
+    return f"{path}/{name}" if path else name
+
+
+def _factor(layer: LayerReport) -> Float[Array, "..."]:
+    """How many times the two deviations are apart, whichever is the larger."""
+    return jnp.maximum(layer.std_ratio, 1 / layer.std_ratio)

@@ -4,7 +4,6 @@ import importlib.metadata
 import os
 import platform
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,7 +70,6 @@ def describe_environment(device: jax.Device) -> dict[str, Any]:
         "platform": platform.platform(),
         "num_cpus": os.cpu_count(),
         "git_commit": _git_commit(),
-        "command": " ".join(["jbn", *sys.argv[1:]]),
     }
 
 

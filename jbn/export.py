@@ -74,6 +74,8 @@ def load_function(path: str | Path) -> Callable[[Array], Any]:
     data = Path(path).read_bytes()
     try:
         exported = export.deserialize(bytearray(data))
-    except Exception as error:
+    except ImportError:  # flatbuffers isn't there
+        raise
+    except Exception as error:  # flatbuffers reads on until it stumbles over something
         raise ValueError(f"path: found no exported function in {path}: {error}") from None
     return jax.jit(exported.call)

@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Any, TextIO
@@ -11,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jbn.checkpoint import LoadedRun, load_run, read_config, save_arrays, variables_path
+from jbn.checkpoint import read_config, save_arrays, variables_path
 from jbn.config import ArmConfig, Config, UserError
 from jbn.data import Dataset, load
 from jbn.diagnose import norm_metrics, norm_report, norm_table, norm_warnings
 from jbn.environment import describe_environment
+from jbn.models import build_model
 from jbn.progress import Progress
 from jbn.train import EpochMetrics, compile_sweep, count_parameters
 
@@ -40,7 +42,7 @@ def run(config: Config, out: Path, device: jax.Device, progress: Progress) -> di
     num_parameters = {
         name: count_parameters(arm, datasets[name]) for name, arm in config.arms.items()
     }
-    environment = describe_environment(device)
+    environment = describe_environment(device) | {"command": " ".join(["jbn", *sys.argv[1:]])}
     environment["data_sha256"] = {
         arm.data.name: datasets[k].sha256 for k, arm in config.arms.items()
     }
@@ -67,29 +69,27 @@ def _train_arms(
 ) -> dict[str, dict[str, Any]]:
     """Trains every arm, writes metrics and variables; returns each arm's part of the summary."""
     seeds = np.arange(config.seed, config.seed + config.num_seeds)
+    arms = {}
     with (out / "metrics.jsonl").open("x", encoding="utf-8") as metrics_file:
-        summaries = {
-            name: _run_arm(name, arm, datasets[name], seeds, out, metrics_file, progress)
-            for name, arm in config.arms.items()
-        }
-    norms = {
-        name: _describe_norms(arm, datasets[name], load_run(out, arm=name))
-        for name, arm in config.arms.items()
-    }
-    _write_json(out / "norms.json", {name: found for name, found in norms.items() if found})
-    return summaries
+        for name, arm in config.arms.items():
+            arms[name] = _run_arm(name, arm, datasets[name], seeds, out, metrics_file, progress)
+    _write_json(out / "norms.json", {name: norms for name, (_, norms) in arms.items() if norms})
+    return {name: summary for name, (summary, _) in arms.items()}
 
 
-def _describe_norms(config: ArmConfig, dataset: Dataset, loaded: LoadedRun) -> dict[str, Any]:
-    """What the batch statistics of the first seed say at the end; empty without any."""
-    if not loaded.variables.get("batch_stats"):
+def _describe_norms(
+    config: ArmConfig, dataset: Dataset, variables: dict[str, Any]
+) -> dict[str, Any]:
+    """What the batch statistics of a trained model say; empty without any."""
+    if not variables["batch_stats"]:
         return {}
+    model = build_model(config.model, config.norm, dataset.num_classes)
 
     def apply(variables: Any, x: Any, train: bool) -> Any:
-        return loaded.model.apply(variables, x, train=train, mutable=["batch_stats"])
+        return model.apply(variables, x, train=train, mutable=["batch_stats"])
 
     describe = functools.partial(norm_report, apply, batch_size=config.train.batch_size)
-    report = jax.device_get(jax.jit(describe)(loaded.variables, dataset.train.x))
+    report = jax.device_get(jax.jit(describe)(variables, dataset.train.x))
     headings, rows = norm_table(report)
     return {
         "warnings": norm_warnings(report),
@@ -159,8 +159,8 @@ def _run_arm(
     out: Path,
     metrics_file: TextIO,
     progress: Progress,
-) -> dict[str, Any]:
-    """Trains every seed of one arm and returns its part of the summary."""
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Trains every seed of one arm; returns its part of the summary, and its norms' first seed."""
     progress.begin(name, config.train.num_epochs)
     clock = time.perf_counter()
     sweep = compile_sweep(config, dataset, jnp.asarray(seeds))
@@ -185,10 +185,11 @@ def _run_arm(
         "remainders": dataset.input_stats.remainders._asdict(),
         "num_classes": np.asarray(dataset.num_classes),
     }
-    arrays = {"params": state.params, "batch_stats": state.batch_stats, "inputs": inputs}
+    arrays = {**state.variables, "inputs": inputs}
     save_arrays(variables_path(out, name), arrays)
+    norms = _describe_norms(config, dataset, jax.tree.map(lambda v: v[0], state.variables))
     reached = [_first_epoch(curve) for curve in zip(*val_accuracy, strict=True)]
-    return {
+    summary = {
         "test_accuracy": _spread(test.accuracy),
         "test_loss": _spread(test.loss),
         "target_accuracy": TARGET_ACCURACY,
@@ -200,6 +201,7 @@ def _run_arm(
         "compile_seconds": compile_seconds,
         "train_seconds": train_seconds,
     }
+    return summary, norms
 
 
 def _epoch_rows(

@@ -37,6 +37,4 @@ def compared(seconds: dict[str, np.ndarray], *, steps: int = 1) -> dict[str, Any
 
 def environment(**versions: str) -> dict[str, Any]:
     """Where this process runs; versions of peers beside jbn's."""
-    described = describe_environment(jax.devices()[0])
-    del described["command"]  # a results file names it in its own words
-    return described | versions
+    return describe_environment(jax.devices()[0]) | versions

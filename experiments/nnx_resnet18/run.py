@@ -82,11 +82,9 @@ def main() -> None:
     """Trains, prints and writes the JSON."""
     train = load(DataConfig()).train
     images, labels = train.x.reshape(-1, 8, 8, 1), train.y
-    environment = describe_environment(jax.devices()[0])
-    del environment["command"]  # that of a `jbn run`
     result = {
         "command": "python experiments/nnx_resnet18/run.py",
-        "environment": environment,
+        "environment": describe_environment(jax.devices()[0]),
         "num_steps": NUM_STEPS,
         "batch_size": BATCH_SIZE,
         "learning_rate": LEARNING_RATE,

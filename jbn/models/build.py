@@ -19,12 +19,13 @@ def build_model(
     norm: NormConfig,
     num_classes: int,
     *,
-    momentum: float | Float[Array, ""],
-    epsilon: float | Float[Array, ""],
+    momentum: float | Float[Array, ""] | None = None,
+    epsilon: float | Float[Array, ""] | None = None,
 ) -> nn.Module:
     """A module that is called as `module(x, train)` and returns logits.
 
-    Momentum and epsilon may be traced; the rest of `norm` shapes the program.
+    Momentum and epsilon are those of `norm`, unless given: then they may be traced. The rest of
+    `norm` shapes the program.
 
     A user's factory is called as `factory(num_classes=..., norm=...)` and returns a Flax Linen
     module. `norm` is as `MLP` takes it: None, or called as `norm(use_running_average=...)` it makes
@@ -36,7 +37,11 @@ def build_model(
     Raises:
         UserError: the factory can't be imported, takes other arguments, or returns something else.
     """
-    make_norm = _make_norm(norm, momentum, epsilon)
+    make_norm = _make_norm(
+        norm,
+        norm.momentum if momentum is None else momentum,
+        norm.epsilon if epsilon is None else epsilon,
+    )
     if model.factory is not None:
         return _call_factory(model.factory, num_classes=num_classes, norm=make_norm)
     return MLP(model.hidden_sizes or (), num_classes, make_norm)

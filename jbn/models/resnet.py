@@ -37,7 +37,26 @@ def _conv_and_norm(
     return x if norm is None else norm(use_running_average=not train, **options)(x)
 
 
-class BasicBlock(nn.Module):
+class _Block(nn.Module):
+    """What both kinds of block are made with, and have."""
+
+    num_filters: int
+    stride: int = 1
+    norm: MakeNorm | None = None
+    zero_last_scale: bool = False
+
+    @nn.nowrap
+    def last_options(self) -> dict[str, Any]:
+        """What the last norm of the block takes besides."""
+        return {"scale_init": nn.initializers.zeros} if self.zero_last_scale else {}
+
+    @nn.nowrap
+    def shortcut(self, x: Array, shape: tuple[int, ...], conv: Callable) -> Array:
+        """x; where the shape changes, a 1×1 convolution and a norm of it."""
+        return x if x.shape == shape else conv(x, shape[-1], 1, self.stride)
+
+
+class BasicBlock(_Block):
     """Two 3×3 convolutions beside a shortcut: ReLU of their sum, with `num_filters` channels.
 
     Args:
@@ -46,22 +65,17 @@ class BasicBlock(nn.Module):
         norm, zero_last_scale: as in `jbn.models.ResNet`.
     """
 
-    num_filters: int
-    stride: int = 1
-    norm: MakeNorm | None = None
-    zero_last_scale: bool = False
-
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool
     ) -> Float[Array, "batch new_height new_width new_channels"]:
         conv = functools.partial(_conv_and_norm, norm=self.norm, train=train)
         y = nn.relu(conv(x, self.num_filters, 3, self.stride))
-        y = conv(y, self.num_filters, 3, **_last_options(self))
-        return nn.relu(y + _shortcut(self, x, y.shape, conv))
+        y = conv(y, self.num_filters, 3, **self.last_options())
+        return nn.relu(y + self.shortcut(x, y.shape, conv))
 
 
-class BottleneckBlock(nn.Module):
+class BottleneckBlock(_Block):
     """1×1, 3×3 and 1×1 convolutions beside a shortcut: ReLU of their sum, 4 `num_filters` channels.
 
     The stride is in the 3×3 convolution ("v1.5"), where He et al. have it in the first.
@@ -72,11 +86,6 @@ class BottleneckBlock(nn.Module):
         norm, zero_last_scale: as in `jbn.models.ResNet`.
     """
 
-    num_filters: int
-    stride: int = 1
-    norm: MakeNorm | None = None
-    zero_last_scale: bool = False
-
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool
@@ -84,20 +93,8 @@ class BottleneckBlock(nn.Module):
         conv = functools.partial(_conv_and_norm, norm=self.norm, train=train)
         y = nn.relu(conv(x, self.num_filters, 1))
         y = nn.relu(conv(y, self.num_filters, 3, self.stride))
-        y = conv(y, 4 * self.num_filters, 1, **_last_options(self))
-        return nn.relu(y + _shortcut(self, x, y.shape, conv))
-
-
-def _last_options(block: BasicBlock | BottleneckBlock) -> dict[str, Any]:
-    """What the last norm of the block takes besides."""
-    return {"scale_init": nn.initializers.zeros} if block.zero_last_scale else {}
-
-
-def _shortcut(
-    block: BasicBlock | BottleneckBlock, x: Array, shape: tuple[int, ...], conv: Callable
-) -> Array:
-    """x; where the shape changes, a 1×1 convolution and a norm of it."""
-    return x if x.shape == shape else conv(x, shape[-1], 1, block.stride)
+        y = conv(y, 4 * self.num_filters, 1, **self.last_options())
+        return nn.relu(y + self.shortcut(x, y.shape, conv))
 
 
 class ResNet(nn.Module):

@@ -3,8 +3,8 @@
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jbn._flax import apply_batch_norm
-from jbn.nnx._variables import is_evaluation, normalize_with_batch_stats
+from jbn._flax import apply_batch_norm, is_evaluation
+from jbn.nnx._variables import normalize_with_batch_stats
 
 
 class BatchNorm(nnx.BatchNorm):

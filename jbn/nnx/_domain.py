@@ -6,9 +6,9 @@ from typing import Any
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from jbn._flax import apply_domain_batch_norm, check_num_domains
+from jbn._flax import apply_domain_batch_norm, check_num_domains, is_evaluation
 from jbn.functional._stats import init_batch_stats
-from jbn.nnx._variables import is_evaluation, normalize_with_batch_stats
+from jbn.nnx._variables import normalize_with_batch_stats
 
 
 class DomainBatchNorm(nnx.Module):

@@ -4,9 +4,9 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
-from jbn._flax import apply_ghost_batch_norm
+from jbn._flax import apply_ghost_batch_norm, is_evaluation
 from jbn.nnx._batch import BatchNorm
-from jbn.nnx._variables import is_evaluation, normalize_with_batch_stats
+from jbn.nnx._variables import normalize_with_batch_stats
 
 
 class GhostBatchNorm(BatchNorm):

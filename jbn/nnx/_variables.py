@@ -3,25 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from flax.nnx.module import first_from
 from flax.nnx.nn.dtypes import canonicalize_dtype
 from jax import lax
 from jaxtyping import Array
 
 from jbn.functional._stats import BatchStats
-
-
-def is_evaluation(layer: Any, use_running_average: bool | None) -> bool:
-    """Whether to normalize with the running statistics: as the call says, or else the layer."""
-    chosen = first_from(
-        use_running_average,
-        layer.use_running_average,
-        error_msg=(
-            "use_running_average: found none, wanted True or False, in the constructor, in the "
-            "call, or by model.train() and model.eval()"
-        ),
-    )
-    return bool(chosen)
 
 
 def normalize_with_batch_stats(

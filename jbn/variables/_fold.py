@@ -11,6 +11,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import lax
 from jaxtyping import Array, Float
 
+from jbn._flax import is_evaluation
+
 _LAYERS = (nn.Dense, nn.Conv, nn.ConvTranspose)
 
 
@@ -173,8 +175,7 @@ def find_folds(
         calls.append(path)
         call = inspect.signature(type(layer).__call__).bind(layer, *args, **kwargs).arguments
         if not is_layer:
-            chosen = (layer.use_running_average, call.get("use_running_average"))
-            if not next(given for given in chosen if given is not None):
+            if not is_evaluation(layer, call.get("use_running_average")):
                 raise ValueError(
                     f"apply: found {path} normalizing with its batch's statistics, wanted the "
                     "model in evaluation"

@@ -11,7 +11,7 @@ from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array
 
-from jbn._flax import batch_moments
+from jbn._flax import batch_moments, is_evaluation
 from jbn.functional._moments import ShiftedMoments, merge_shifted_moments
 
 _NAME = "moments"  # of the variable, beside mean and var, that holds what a layer has seen
@@ -135,11 +135,9 @@ def _record(next_call, args, kwargs, context):
         return next_call(*args, **kwargs)
     call = inspect.signature(nn.BatchNorm.__call__).bind(layer, *args, **kwargs).arguments
     y = next_call(*args, **kwargs)
-    chosen = (layer.use_running_average, call.get("use_running_average"))
-    if next(given for given in chosen if given is not None):
+    if is_evaluation(layer, call.get("use_running_average")):
         return y
-    named = {"axis_name": layer.axis_name, "axis_index_groups": layer.axis_index_groups}
-    now = batch_moments(layer, call["x"], mask=call.get("mask"), **named)
+    now = batch_moments(layer, call["x"], mask=call.get("mask"))
     if layer.has_variable("batch_stats", _NAME):  # the layer is called again, by the same batch
         now = _together(layer.get_variable("batch_stats", _NAME), now)
     layer.put_variable("batch_stats", _NAME, now)
@@ -149,15 +147,13 @@ def _record(next_call, args, kwargs, context):
 def _recording(layer_class: type, seen: list[bool]) -> type:
     """An NNX batch normalization whose variable `moments` are those of all that it has seen."""
 
-    class Recording(layer_class):  # type: ignore[misc]
+    class Recording(layer_class):  # type: ignore[misc]  # known when it runs, Flax's or jbn's
         def __call__(self, x, use_running_average=None, *, mask=None):
             y = super().__call__(x, use_running_average, mask=mask)
-            chosen = (use_running_average, self.use_running_average)
-            if next(given for given in chosen if given is not None):
+            if is_evaluation(self, use_running_average):
                 return y
             seen.append(True)
-            named = {"axis_name": self.axis_name, "axis_index_groups": self.axis_index_groups}
-            now = batch_moments(self, x, mask=mask, **named)
+            now = batch_moments(self, x, mask=mask)
             self.moments.set_value(_together(self.moments.get_value(), now))
             return y
 
