@@ -22,7 +22,7 @@ TEXTS = (
     ROOT / "docs" / "folding.md",
     ROOT / "experiments" / "digits" / "README.md",
     ROOT / "experiments" / "bench" / "README.md",
-    ROOT / "experiments" / "nnx_resnet18" / "README.md",
+    ROOT / "experiments" / "resnet18" / "README.md",
     *sorted((ROOT / "configs").rglob("*.toml")),
 )
 DTYPES = ("float32", "bfloat16", "float16")
@@ -102,13 +102,13 @@ def layer_norm_bench() -> str:
     )
 
 
-def nnx_resnet18() -> str:
+def resnet18() -> str:
     """How far loss curves are from Flax's."""
-    result = _results("nnx_resnet18/results")
+    result = _results("resnet18/results")
     arms = list(result["runs"][0]["from_flax"])
     rows = [
         [
-            f"from {run['last_scale']}, seed {run['seed']}",
+            f"{run['api']}, from {run['last_scale']}, seed {run['seed']}",
             f"{run['losses']['jbn'][0]:.2f} to {run['losses']['jbn'][-1]:.2f}",
             *(f"{run['from_flax'][arm]:.0e}" for arm in arms),
         ]
@@ -230,7 +230,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "bench-layer": layer_bench,
     "bench-layer-norm": layer_norm_bench,
     "bench-folding": folding_bench,
-    "nnx-resnet18": nnx_resnet18,
+    "resnet18": resnet18,
 }
 
 

@@ -2,6 +2,7 @@
 
 from jbn.linen._batch import BatchNorm as BatchNorm
 from jbn.linen._domain import DomainBatchNorm as DomainBatchNorm
+from jbn.linen._frozen import FrozenBatchNorm as FrozenBatchNorm
 from jbn.linen._ghost import GhostBatchNorm as GhostBatchNorm
 from jbn.linen._input import InputNorm as InputNorm
 from jbn.linen._layer import GroupNorm as GroupNorm

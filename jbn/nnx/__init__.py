@@ -2,6 +2,7 @@
 
 from jbn.nnx._batch import BatchNorm as BatchNorm
 from jbn.nnx._domain import DomainBatchNorm as DomainBatchNorm
+from jbn.nnx._frozen import FrozenBatchNorm as FrozenBatchNorm
 from jbn.nnx._ghost import GhostBatchNorm as GhostBatchNorm
 from jbn.nnx._input import InputNorm as InputNorm
 from jbn.nnx._input import InputStat as InputStat

@@ -11,20 +11,21 @@ _FLAXS_NAME = re.compile(r"^(Ghost)?Batch(Norm|Renorm)_(?=\d+$)")
 
 def swap_norm(
     variables: Mapping[str, Any],
-    kind: Literal["LayerNorm", "RMSNorm", "GroupNorm", "InstanceNorm"],
+    kind: Literal["FrozenBatchNorm", "LayerNorm", "RMSNorm", "GroupNorm", "InstanceNorm"],
 ) -> dict[str, Any]:
     """Variables of a Linen model with batch normalization, for the same model with another norm.
 
     Scale and bias carry over; the layers are those that have batch statistics, which go. Flax's
     own names change with the class, `BatchNorm_0` to `GroupNorm_0`; other names stay. The other
-    norm has other statistics: this is where fine-tuning begins.
+    norm has other statistics: this is where fine-tuning begins. `FrozenBatchNorm` has the same:
+    they stay, scale and bias join them in `batch_stats`, and in evaluation nothing changes.
 
     Args:
         variables: `params` and `batch_stats`.
         kind: the class of the other norm. `RMSNorm` has no bias: those go, too.
 
     Returns:
-        `params`.
+        `params`; and `batch_stats` of `FrozenBatchNorm`.
 
     Raises:
         ValueError: there are no batch statistics, or a name is taken.
@@ -46,14 +47,18 @@ def swap_norm(
         raise ValueError(
             "variables: found no layer with batch statistics, wanted batch_stats of mean and var"
         )
+    moved = [*flatten_dict(variables["params"]).items()]
+    if kind == "FrozenBatchNorm":
+        moved += [(path, value) for path, value in stats.items() if path[-1] in ("mean", "var")]
     swapped: dict[tuple[str, ...], Any] = {}
-    for (*layer, name), value in flatten_dict(variables["params"]).items():
-        path = tuple(layer)
+    for (*layer, name), value in moved:
+        path, collection = tuple(layer), "params"
         if path in layers:
             path = (*path[:-1], _FLAXS_NAME.sub(f"{kind}_", path[-1]))
+            collection = "batch_stats" if kind == "FrozenBatchNorm" else "params"
             if kind == "RMSNorm" and name == "bias":
                 continue
-        if (*path, name) in swapped:
+        if (collection, *path, name) in swapped:
             raise ValueError(f"kind: {'/'.join(path)} is there already; give the layers names")
-        swapped[*path, name] = value
-    return {"params": unflatten_dict(swapped)}
+        swapped[collection, *path, name] = value
+    return {"params": {}, **unflatten_dict(swapped)}

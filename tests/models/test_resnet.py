@@ -9,7 +9,7 @@ import optax
 import pytest
 from flax import linen as nn
 from flax import nnx
-from nnx_resnet18.resnet import ResNet18
+from resnet18.nnx_resnet import ResNet18
 
 import jbn.linen
 import jbn.nnx

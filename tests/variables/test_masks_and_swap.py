@@ -7,15 +7,18 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from problems import same
 
 import jbn.linen
 import jbn.nnx
 from jbn.config import ModelConfig, NormConfig
 from jbn.models import build_model
+from jbn.models.mlp import MLP
 from jbn.variables import batch_norm_mask, decay_mask, swap_norm
 
 X = jnp.ones((5, 4))
 KEY = jax.random.key(0)
+FROZEN = "FrozenBatchNorm"
 CLASSES = {"layer": "LayerNorm", "rms": "RMSNorm", "group": "GroupNorm"}
 
 
@@ -58,6 +61,59 @@ def test_scale_and_bias_carry_over(kind):
             swapped["params"][f"{CLASSES[kind]}_{number}"]["scale"],
             variables["params"][f"BatchNorm_{number}"]["scale"],
         )
+
+
+def trained_variables():
+    """Of the batch norm network, with statistics, scales and biases of no special value."""
+    variables = network("batch").init(KEY, X, train=True)
+    return jax.tree.map(lambda v: v + np.linspace(0.1, 1, v.size).reshape(v.shape), variables)
+
+
+def test_a_frozen_norm_gives_what_batch_norm_gives_in_evaluation():
+    batch, frozen = (MLP((8, 4), 3, getattr(jbn.linen, k)) for k in ("BatchNorm", FROZEN))
+    variables = trained_variables()
+    swapped = swap_norm(variables, FROZEN)
+    assert jax.tree.structure(swapped) == jax.tree.structure(frozen.init(KEY, X, train=True))
+    wanted = batch.apply(variables, X, train=False)
+    for train in (False, True):
+        y, updates = frozen.apply(swapped, X, train=train, mutable=["batch_stats"])
+        np.testing.assert_array_equal(y, wanted)
+        same(updates["batch_stats"], swapped["batch_stats"], 0)
+
+
+def test_no_optimizer_sees_a_frozen_norm():
+    swapped = swap_norm(trained_variables(), FROZEN)
+    assert list(swapped["params"]) == ["Dense_0", "Dense_1", "Dense_2"]
+    frozen = MLP((8, 4), 3, jbn.linen.FrozenBatchNorm)
+    gradient = jax.grad(lambda v: frozen.apply(v, X, train=True).sum())(swapped)
+    for leaf in jax.tree.leaves(gradient["batch_stats"]):
+        np.testing.assert_array_equal(leaf, 0)
+    assert jnp.any(gradient["params"]["Dense_0"]["kernel"] != 0)
+
+
+def test_a_frozen_norm_in_nnx_takes_the_variables_as_they_are():
+    def model(kind):
+        rngs = nnx.Rngs(0)
+        return nnx.Sequential(nnx.Linear(4, 8, rngs=rngs), getattr(jbn.nnx, kind)(8, rngs=rngs))
+
+    batch, frozen = model("BatchNorm"), model(FROZEN)
+    shifted = jax.tree.map(lambda v: v + np.linspace(0.1, 1, v.shape[-1]), nnx.state(batch))
+    nnx.update(batch, shifted)
+    nnx.update(frozen, nnx.to_pure_dict(nnx.state(batch)))
+    batch.eval()
+    before = nnx.to_pure_dict(nnx.state(frozen))
+    np.testing.assert_array_equal(frozen(X), batch(X))
+    same(nnx.to_pure_dict(nnx.state(frozen)), before, 0)
+    assert list(nnx.to_pure_dict(nnx.state(frozen, nnx.Param))["layers"]) == [0]
+
+
+@pytest.mark.parametrize("options", [{"use_scale": False}, {"use_bias": False}])
+def test_a_frozen_norm_has_what_it_was_made_with(options):
+    variables = jbn.linen.FrozenBatchNorm(**options).init(KEY, X)
+    layer = jbn.nnx.FrozenBatchNorm(4, **options, rngs=nnx.Rngs(0))
+    (left_out,) = options
+    assert left_out.removeprefix("use_") not in variables["batch_stats"]
+    same(nnx.to_pure_dict(nnx.state(layer)), dict(variables["batch_stats"]), 0)
 
 
 class Named(nn.Module):
