@@ -247,6 +247,19 @@ def feature_shape(x: Array, name: str, axes: Any) -> tuple[int, ...]:
     return tuple(jnp.shape(x)[axis] for axis in canonical_axes(name, axes, jnp.ndim(x)))
 
 
+def channel_shape(x: Array, axes: Any) -> tuple[int, ...]:
+    """`feature_shape` of an instance norm, to be asked for before its parameters are shaped.
+
+    Raises:
+        ValueError: the first axis is among the feature axes.
+    """
+    if 0 in canonical_axes("feature_axes", axes, jnp.ndim(x)):
+        raise ValueError(
+            f"feature_axes: found {axes}, wanted channel axes; the first one is the batch's"
+        )
+    return feature_shape(x, "feature_axes", axes)
+
+
 def _options(layer: Any, *, mask: Array | None, dtype: Any, **mapped_axis: Any) -> dict[str, Any]:
     """What every norm takes, of the layer and of its call."""
     return {"epsilon": layer.epsilon, "mask": _counted(mask), "dtype": dtype, **mapped_axis}

@@ -8,6 +8,7 @@ from jbn._flax import (
     apply_instance_norm,
     apply_layer_norm,
     apply_rms_norm,
+    channel_shape,
     feature_shape,
 )
 from jbn.nnx._variables import mapped_axis, result_dtype, scale_and_bias
@@ -186,7 +187,7 @@ class InstanceNorm(nnx.InstanceNorm):
         Raises:
             ValueError: the first axis is among the feature axes.
         """
-        scale, bias = scale_and_bias(self, feature_shape(x, "feature_axes", self.feature_axes))
+        scale, bias = scale_and_bias(self, channel_shape(x, self.feature_axes))
         dtype = result_dtype(self, x, scale, bias)
         return apply_instance_norm(
             self, x, scale, bias, mask=mask, dtype=dtype, **mapped_axis(self)

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
+import optax
 import pytest
+from flax.training import train_state
 from jax.sharding import PartitionSpec as P
 
 import jbn.linen
@@ -272,6 +274,37 @@ def test_networks_swap_layers_and_checkpoints():
     assert_same(updates, wanted)
     trained = {**variables, **updates}
     assert_same(ours.apply(trained, X, train=False), flax.apply(trained, X, train=False))
+
+
+class State(train_state.TrainState):
+    """As Flax's guide to batch normalization has it."""
+
+    batch_stats: dict
+
+
+def test_a_train_state_carries_the_statistics():
+    @jax.jit
+    def train_step(state, x):
+        def loss(params):
+            y, updates = state.apply_fn(
+                {"params": params, "batch_stats": state.batch_stats},
+                x,
+                train=True,
+                mutable=["batch_stats"],
+            )
+            return jnp.sum(jnp.sin(y)), updates
+
+        gradients, updates = jax.grad(loss, has_aux=True)(state.params)
+        return state.apply_gradients(grads=gradients).replace(batch_stats=updates["batch_stats"])
+
+    variables = jax.jit(functools.partial(Network(nn.BatchNorm).init, train=False))(KEY, X)
+    trained = []
+    for norm in (jbn.linen.BatchNorm, nn.BatchNorm):
+        state = State.create(apply_fn=Network(norm).apply, tx=optax.sgd(0.01), **variables)
+        for _ in range(2):
+            state = train_step(state, X)
+        trained.append({"params": state.params, "batch_stats": state.batch_stats})
+    assert_same(*trained, 1e-5)
 
 
 @pytest.mark.parametrize("use_fast_variance", [False, True])

@@ -114,6 +114,26 @@ def test_promote_dtype_chooses_the_dtype_of_the_result(kind):
 
 
 @every_kind
+def test_promote_dtype_is_given_x_scale_and_bias(kind):
+    calls = []
+
+    def promote_dtype(arrays, *, dtype):
+        calls.append((arrays, dtype))
+        return arrays
+
+    for layer in layers(kind, promote_dtype=promote_dtype, dtype=jnp.float32):
+        layer(X)
+        (arrays, dtype) = calls.pop()
+        wanted = (X, layer.scale[...]) + (() if kind == "RMSNorm" else (layer.bias[...],))
+        assert (len(arrays), dtype) == (len(wanted), jnp.float32)
+        for given, array in zip(arrays, wanted, strict=True):
+            np.testing.assert_array_equal(np.ravel(given), np.ravel(array))
+
+
+@every_kind
 def test_metadata_of_the_parameters_is_kept(kind):
-    _, ours = layers(kind, scale_metadata={"layer": "first"})
-    assert ours.scale.get_metadata("layer") == "first"
+    names = ("scale",) if kind == "RMSNorm" else ("scale", "bias")
+    metadata = {f"{name}_metadata": {"layer": f"{name} of the first"} for name in names}
+    for layer in layers(kind, **metadata):
+        for name in names:
+            assert getattr(layer, name).get_metadata("layer") == f"{name} of the first"
