@@ -102,24 +102,49 @@ def layer_norm_bench() -> str:
     )
 
 
-def resnet18() -> str:
-    """How far loss curves are from Flax's."""
+def resnet18(dtype: str) -> str:
+    """How far loss curves of a dtype are from Flax's."""
     result = _results("resnet18/results")
-    arms = list(result["runs"][0]["from_flax"])
+    runs = [run for run in result["runs"] if run["dtype"] == dtype]
+    arms = list(runs[0]["from_flax"])
     rows = [
         [
             f"{run['api']}, from {run['last_scale']}, seed {run['seed']}",
             f"{run['losses']['jbn'][0]:.2f} to {run['losses']['jbn'][-1]:.2f}",
             *(f"{run['from_flax'][arm]:.0e}" for arm in arms),
         ]
-        for run in result["runs"]
+        for run in runs
     ]
     return f"{_markdown_table(['last scales', 'loss', *arms], rows)}\n\n" + _wrapped(
-        f"The largest difference from Flax's curve in {result['num_steps']} steps, relative to the "
-        f"loss; SGD with rate {result['learning_rate']:g} and momentum {result['momentum']:g}, "
-        f"batches of {result['batch_size']}. `{result['command']}`, "
+        f"{dtype}: the largest difference from Flax's curve in {result['num_steps']} steps, "
+        f"relative to the loss; SGD with rate {result['learning_rate']:g} and momentum "
+        f"{result['momentum']:g}, batches of {result['batch_size']}. `{result['command']}`, "
         f"{_where(result['environment'])}."
     )
+
+
+def resnet18_signs() -> str:
+    """When a ReLU's inputs first differ in sign between two float64 curves, and when those part."""
+    result = _results("resnet18/results")
+    curves = {
+        run["seed"]: run["losses"]
+        for run in result["runs"]
+        if (run["api"], run["dtype"]) == ("Linen", "float64")
+    }
+    rows = []
+    for found in result["sign_changes"]:
+        losses = curves[found["seed"]]
+        pairs = zip(losses["Flax, float32's last bit"], losses["Flax"], strict=True)
+        parted = next(step for step, (a, b) in enumerate(pairs) if abs(a - b) > 1e-6 * b)
+        first = next(step for step, changes in enumerate(found["changes"]) if changes)
+        counts = [found["changes"][step] for step in (first, parted, -1)]
+        rows.append([str(n) for n in (found["seed"], first + 1, parted + 1, *counts)])
+    headings = [
+        *("seed", "first change of a sign: step", "loss off by 1e-6: step"),
+        *("changes at the former", "at the latter", "at the end"),
+    ]
+    note = f"Of {found['num_inputs']} inputs of a ReLU in each step; Linen, as above."
+    return f"{_markdown_table(headings, rows)}\n\n{_wrapped(note)}"
 
 
 def folding_bench() -> str:
@@ -230,7 +255,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "bench-layer": layer_bench,
     "bench-layer-norm": layer_norm_bench,
     "bench-folding": folding_bench,
-    "resnet18": resnet18,
+    "resnet18-float32": lambda: resnet18("float32"),
+    "resnet18-float64": lambda: resnet18("float64"),
+    "resnet18-signs": resnet18_signs,
 }
 
 
