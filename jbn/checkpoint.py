@@ -84,24 +84,29 @@ def load_run(run_dir: str | Path, *, arm: str | None = None, seed: int | None = 
     seed = config.seed if seed is None else seed
     if arm not in config.arms:
         raise UserError(f"arm: found {arm!r}, wanted one of {', '.join(config.arms)}")
+    if config.sweep.axes:
+        raise UserError(
+            f"{run_dir}: a sweep keeps numbers, no variables; run its best point by itself, with "
+            "--set sweep={} and --set for each of its values"
+        )
     if seed not in seeds:
         raise UserError(f"seed: found {seed}, wanted one from {seeds[0]} to {seeds[-1]}")
     try:
-        arrays = load_arrays(variables_path(run_dir, arm))
+        arrays = load_arrays(variables_path(run_dir, arm, seed))
         inputs = arrays.pop("inputs")
         num_classes = int(inputs.pop("num_classes"))
         input_stats = InputStats(**inputs | {"remainders": Remainders(**inputs["remainders"])})
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"{run_dir}: no finished run: {error}") from None
-    variables = jax.tree.map(lambda leaf: jnp.asarray(leaf[seeds.index(seed)]), arrays)
+    variables = jax.tree.map(jnp.asarray, arrays)
     arm_config = config.arms[arm]
     model = build_model(arm_config.model, arm_config.norm, num_classes)
     return LoadedRun(model, variables, arm_config, input_stats)
 
 
-def variables_path(run_dir: Path, arm: str) -> Path:
-    """Where the final parameters and batch statistics of an arm are; a leading axis of seeds."""
-    return run_dir / "variables" / f"{arm}.npz"
+def variables_path(run_dir: Path, arm: str, seed: int) -> Path:
+    """Where the final parameters and batch statistics of a trial are."""
+    return run_dir / "variables" / arm / f"{seed}.npz"
 
 
 def read_config(run_dir: Path) -> Config:

@@ -11,13 +11,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jbn.config import UserError, load_config
+from jbn.config import UserError, describe_plan, load_config, plan
 from jbn.environment import (
     DeviceName,
     describe_device,
     enable_compilation_cache,
     select_device,
     unused_accelerator,
+    use_all_cores,
 )
 from jbn.progress import show_progress
 
@@ -35,6 +36,15 @@ SetOption = Annotated[
         "--set", metavar="KEY=VALUE", help="Changes the config, e.g. optimizer.learning_rate=0.01."
     ),
 ]
+SweepOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sweep",
+        metavar="KEY=VALUES",
+        help='Every arm at each value, e.g. "norm.momentum=[0.9, 0.99]" or '
+        '"optimizer.learning_rate=logspace(-4, 1, 16)".',
+    ),
+]
 DeviceOption = Annotated[
     DeviceName | None, typer.Option(help="Where to compute; without it, where JAX prefers.")
 ]
@@ -44,6 +54,7 @@ DeviceOption = Annotated[
 def run(
     config: ConfigArgument,
     set_: SetOption = None,
+    sweep: SweepOption = None,
     out: Annotated[
         Path | None, typer.Option(help="The run's folder; without it runs/<name>.")
     ] = None,
@@ -52,15 +63,16 @@ def run(
         bool, typer.Option(help="Keep compiled programs in the user's cache folder.")
     ] = True,
 ) -> None:
-    """Train every seed of every arm; leave metrics, parameters and a report in the run's folder."""
+    """Train every seed of every arm; leave numbers, parameters and a report in the run's folder."""
     from jbn.report import summary_table, write_report
     from jbn.run import run as run_config
 
-    resolved = load_config(config, set_ or ())
+    resolved = load_config(config, set_ or (), sweep or ())
     out = Path("runs", resolved.name) if out is None else out
     console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 100)
     if cache:
         enable_compilation_cache()
+    use_all_cores()
     chosen = select_device(device)
     console.print(f"device: {describe_device(chosen)}", markup=False, highlight=False)
     if device is None and (unused := unused_accelerator()) is not None:
@@ -72,16 +84,34 @@ def run(
 
 
 @app.command()
-def show(config: ConfigArgument, set_: SetOption = None) -> None:
-    """Print the resolved config and each arm's parameter count; train nothing."""
-    from jbn.data import load
+def show(config: ConfigArgument, set_: SetOption = None, sweep: SweepOption = None) -> None:
+    """Print the resolved config, its plan and each program's parameter count; train nothing."""
+    from jbn.data import load_all
     from jbn.train import count_parameters
 
-    resolved = load_config(config, set_ or ())
-    counts = {name: count_parameters(arm, load(arm.data)) for name, arm in resolved.arms.items()}
+    resolved = load_config(config, set_ or (), sweep or ())
+    programs = plan(resolved)
+    datasets = load_all(program.config.data for program in programs)
+    counts = {
+        (program.arm, count_parameters(program.config, datasets[program.config.data]))
+        for program in programs
+    }
     print(json.dumps(resolved.model_dump(mode="json"), indent=2))
-    for name, count in counts.items():
-        print(f"{name}: {count:,} parameters")
+    print(describe_plan(programs))
+    for arm, count in sorted(counts, key=lambda of: (list(resolved.arms).index(of[0]), of[1])):
+        print(f"{arm}: {count:,} parameters")
+
+
+@app.command()
+def download(
+    name: Annotated[
+        str, typer.Argument(help="mnist, fashion_mnist or cifar10.", show_default=False)
+    ],
+) -> None:
+    """Fetch a data set into the user's cache folder, each file checked by its SHA-256."""
+    from jbn.data import download as download_set
+
+    print(f"{name}: {download_set(name)}")
 
 
 @app.command()
@@ -97,7 +127,7 @@ def report(
 def _print_table(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)  # fits 80 columns
     first, *others = headings
-    table.add_column(first, overflow="fold")
+    table.add_column(first, overflow="fold", min_width=8)
     for heading in others:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:

@@ -1,5 +1,6 @@
 """Where a run runs: the device, the versions, the commit."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -39,6 +40,18 @@ def select_device(name: DeviceName | None) -> jax.Device:
         ) from None
     jax.config.update("jax_default_device", device)
     return device
+
+
+def use_all_cores() -> None:
+    """Makes a CPU device of every core, up to 8, unless JAX was told how many to make.
+
+    The lanes of a program are shared out among them: a small network's operations are too small to
+    be shared out themselves. Without effect where JAX has made its devices already.
+    """
+    config: Any = jax.config
+    if config.jax_num_cpu_devices < 0:
+        with contextlib.suppress(RuntimeError):
+            config.update("jax_num_cpu_devices", min(os.cpu_count() or 1, 8))
 
 
 def unused_accelerator() -> str | None:

@@ -1,12 +1,15 @@
 """What a run shows while it runs: bars on a terminal, plain lines elsewhere."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
+import numpy as np
 import rich.progress
 from rich.console import Console
+
+_MOST_BARS = 12
 
 
 class Progress(Protocol):
@@ -14,12 +17,12 @@ class Progress(Protocol):
 
     def say(self, text: str) -> None: ...
 
-    def begin(self, arm: str, num_epochs: int) -> None: ...
+    def begin(self, label: str, num_epochs: int) -> None: ...
 
-    def compiled(self, arm: str, seconds: float) -> None: ...
+    def compiled(self, label: str, seconds: float) -> None: ...
 
     def epoch(
-        self, arm: str, epoch: int, num_epochs: int, rows: Sequence[Mapping[str, Any]]
+        self, label: str, epoch: int, num_epochs: int, metrics: Mapping[str, np.ndarray]
     ) -> None: ...
 
 
@@ -48,16 +51,16 @@ class _Lines:
     def say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def begin(self, arm: str, num_epochs: int) -> None:
+    def begin(self, label: str, num_epochs: int) -> None:
         pass
 
-    def compiled(self, arm: str, seconds: float) -> None:
-        self.say(f"{arm}: compiled in {seconds:.1f} s")
+    def compiled(self, label: str, seconds: float) -> None:
+        self.say(f"{label}: compiled in {seconds:.1f} s")
 
     def epoch(
-        self, arm: str, epoch: int, num_epochs: int, rows: Sequence[Mapping[str, Any]]
+        self, label: str, epoch: int, num_epochs: int, metrics: Mapping[str, np.ndarray]
     ) -> None:
-        self.say(f"{arm}: epoch {epoch}/{num_epochs}, {_status(rows)}")
+        self.say(f"{label}: epoch {epoch}/{num_epochs}, {_status(metrics)}")
 
 
 class _Bars:
@@ -68,22 +71,27 @@ class _Bars:
     def say(self, text: str) -> None:
         self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def begin(self, arm: str, num_epochs: int) -> None:
-        self._tasks[arm] = self._bars.add_task(arm, total=num_epochs, status="compiling")
+    def begin(self, label: str, num_epochs: int) -> None:
+        for task in self._bars.tasks[:-_MOST_BARS]:  # what doesn't fit the terminal isn't seen
+            self._bars.remove_task(task.id)
+        self._tasks[label] = self._bars.add_task(label, total=num_epochs, status="starts")
 
-    def compiled(self, arm: str, seconds: float) -> None:
-        self._bars.update(self._tasks[arm], status=f"compiled in {seconds:.1f} s")
+    def compiled(self, label: str, seconds: float) -> None:
+        self._bars.update(self._tasks[label], status=f"compiled in {seconds:.1f} s")
 
     def epoch(
-        self, arm: str, epoch: int, num_epochs: int, rows: Sequence[Mapping[str, Any]]
+        self, label: str, epoch: int, num_epochs: int, metrics: Mapping[str, np.ndarray]
     ) -> None:
-        self._bars.update(self._tasks[arm], completed=epoch, status=_status(rows))
+        self._bars.update(self._tasks[label], completed=epoch, status=_status(metrics))
 
 
-def _status(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Means over the seeds; a seed that diverged makes them so."""
-
-    def mean(key: str) -> float:
-        return sum(float("nan") if row[key] is None else row[key] for row in rows) / len(rows)
-
-    return f"loss {mean('train_loss'):.4f}, validation accuracy {mean('val_accuracy'):.1%}"
+def _status(metrics: Mapping[str, np.ndarray]) -> str:
+    """Means over the lanes that are finite, and how many aren't."""
+    loss, accuracy = metrics["train_loss"], metrics["val_accuracy"]
+    diverged = ~np.isfinite(loss)
+    if diverged.all():
+        return "diverged"
+    text = (
+        f"loss {loss[~diverged].mean():.4f}, validation accuracy {accuracy[~diverged].mean():.1%}"
+    )
+    return f"{text}, {diverged.sum()} diverged" if diverged.any() else text

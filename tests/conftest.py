@@ -69,3 +69,35 @@ def small_run(tmp_path_factory):
         run(config, out, jax.devices()[0], progress)
     write_report(out)
     return out
+
+
+@pytest.fixture(scope="session")
+def small_sweep(tmp_path_factory):
+    """The folder of a finished sweep: two arms, three learning rates times two momenta, two seeds.
+
+    At the highest rate every seed diverges.
+    """
+    import jax
+    from rich.console import Console
+
+    from jbn.config import config_from_dict
+    from jbn.progress import show_progress
+    from jbn.report import write_report
+    from jbn.run import run
+
+    config = config_from_dict(
+        {
+            "name": "small-sweep",
+            "num_seeds": 2,
+            "model": {"hidden_sizes": [8]},
+            "train": {"num_epochs": 2},
+            "optimizer": {"kind": "sgd"},
+            "arms": {"batch_norm": {}, "no_norm": {"norm": {"kind": "none"}}},
+            "sweep": {"optimizer.learning_rate": [1e30, 0.1, 0.01], "norm.momentum": [0.5, 0.9]},
+        }
+    )
+    out = tmp_path_factory.mktemp("runs") / "small-sweep"
+    with show_progress(Console(quiet=True)) as progress:
+        run(config, out, jax.devices()[0], progress)
+    write_report(out)
+    return out

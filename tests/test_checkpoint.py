@@ -14,7 +14,7 @@ from jbn.data import load
 
 
 def test_a_loaded_run_predicts_as_it_was_tested(small_run):
-    raw = load(DataConfig(normalize="none"))
+    raw = load(DataConfig())
     summary = json.loads((small_run / "summary.json").read_text())
     for arm in ("batch_norm", "no_norm"):
         for lane, seed in enumerate((5, 6)):
@@ -48,7 +48,7 @@ def test_what_is_not_there_is_named(small_run, tmp_path):
     with pytest.raises(UserError, match=r"can't be read \(No such file or directory\)"):
         jbn.load_run(tmp_path)
     unfinished = shutil.copytree(small_run, tmp_path / "unfinished")
-    (unfinished / "variables" / "batch_norm.npz").write_bytes(b"PK\x03\x04 half a file")
+    (unfinished / "variables" / "batch_norm" / "5.npz").write_bytes(b"PK\x03\x04 half a file")
     with pytest.raises(UserError, match="no finished run"):
         jbn.load_run(unfinished)
     (unfinished / "config.json").write_text("{}")

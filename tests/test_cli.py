@@ -21,6 +21,7 @@ def test_run_prints_device_progress_table_and_report(jbn_command, tmp_path):
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].startswith("device: cpu")
+    assert lines[1] == "4 runs = 4 programs × 1 lane"
     assert any(line.startswith("batch_norm: compiled in ") for line in lines)
     assert any(line.startswith("no_norm_hard: epoch 1/1, loss ") for line in lines)
     assert any("test accuracy" in line and "epochs to 95%" in line for line in lines)
@@ -52,7 +53,7 @@ def test_a_model_of_ones_own_runs_loads_and_runs_again(jbn_command, tmp_path, mo
         "    norm: object\n"
         "    @nn.compact\n"
         "    def __call__(self, x, train):\n"
-        "        x = nn.relu(nn.Dense(8)(x))\n"
+        "        x = nn.relu(nn.Dense(8)(x.reshape(len(x), -1)))\n"
         "        x = self.norm(use_running_average=not train)(x)\n"
         "        return nn.Dense(self.num_classes)(x)\n"
         "def make(num_classes, norm):\n"
@@ -61,9 +62,27 @@ def test_a_model_of_ones_own_runs_loads_and_runs_again(jbn_command, tmp_path, mo
     Path("own.toml").write_text('name = "own"\nmodel.factory = "own_model:make"\n')
     arguments = ("run", "own.toml", "--set", "train.num_epochs=1", "--no-cache")
     assert jbn_command(*arguments)[0] == 0
-    x = jbn.data.load(DataConfig(normalize="none")).test.x
+    x = jbn.data.load(DataConfig()).test.x
     assert jbn.load_run("runs/own").predict(x).shape == (179, 10)
     assert "it is runs/own.1 now" in jbn_command(*arguments)[1]
+
+
+def test_a_sweep_prints_its_plan_and_one_row_per_arm(jbn_command, tmp_path):
+    sweep = ("--sweep", "optimizer.learning_rate=logspace(-3, -2, 2)", "--set", "arms={}")
+    code, out, err = jbn_command("run", ARTICLE, "--out", tmp_path / "a", *SMALL, *sweep)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[1] == "2 runs = 1 program × 2 lanes"
+    assert lines[2] == "data: digits, scikit-learn"
+    assert sum(line.startswith(" batch ") for line in lines) == 1
+    code, out, _ = jbn_command("show", ARTICLE, *sweep, "--set", "num_seeds=3")
+    assert out.endswith("6 runs = 1 program × 6 lanes\nbatch: 17,610 parameters\n")
+
+
+def test_download_names_the_sets_there_are(jbn_command):
+    code, _, err = jbn_command("download", "imagenet")
+    assert code == 2
+    assert err == "jbn: download: found 'imagenet', wanted one of mnist, fashion_mnist, cifar10\n"
 
 
 def test_show_resolves_the_config_and_counts_parameters(jbn_command, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each file or folder of jbn/, from the bottom up: the rooms it may import, then the libraries.
 # The standard library is free. Imports inside functions count.
 NORMS = {"functional", "_flax", "linen", "nnx"}
-LEARNING = {*NORMS, "config", "models", "data", "train"}
+LEARNING = {*NORMS, "variables", "config", "models", "data", "train"}
 SHELL = {*LEARNING, "checkpoint", "environment", "progress"}
 ROOMS = {
     "functional": (set(), {"jax", "jaxtyping", "numpy"}),
@@ -24,15 +24,15 @@ ROOMS = {
     "variables": ({"functional", "_flax"}, {"jax", "jaxtyping", "flax"}),
     "export": (set(), {"jax", "jaxtyping"}),
     "diagnose": ({"variables"}, {"jax", "jaxtyping", "flax"}),
-    "config": (set(), {"pydantic"}),
+    "config": (set(), {"pydantic", "numpy"}),
     "models": ({*NORMS, "config"}, {"jax", "jaxtyping", "flax"}),
-    "data": ({"config", "functional"}, {"jax", "jaxtyping", "numpy", "sklearn"}),
+    "data": ({"config", "functional"}, {"jax", "jaxtyping", "numpy", "sklearn", "pooch"}),
     "train": (LEARNING, {"jax", "jaxtyping", "numpy", "flax", "optax"}),
     "environment": ({"config"}, {"jax"}),
-    "progress": ({"config"}, {"rich"}),
+    "progress": (set(), {"rich", "numpy"}),
     "checkpoint": (LEARNING, {"jax", "jaxtyping", "numpy", "flax", "pydantic"}),
     "report": (SHELL, {"numpy", "matplotlib", "jinja2", "markupsafe"}),
-    "run": ({*SHELL, "diagnose"}, {"jax", "jaxtyping", "numpy"}),
+    "run": ({*SHELL, "diagnose"}, {"jax", "jaxtyping", "numpy", "scipy"}),
     "cli": ({*SHELL, "run", "report"}, {"jax", "numpy", "typer", "rich"}),
     "__main__": ({"cli"}, set()),
     "__init__": (

@@ -6,12 +6,23 @@ import inspect
 from collections.abc import Callable
 from typing import Any, cast
 
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jbn.config import ModelConfig, NormConfig, UserError
 from jbn.linen import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from jbn.models.cnn import CNN
+from jbn.models.convolution import convolve, default_platform
 from jbn.models.mlp import MLP
+from jbn.models.resnet import resnet18, resnet50
+
+_ACTIVATIONS: dict[str, Callable[[Array], Array] | None] = {
+    "relu": nn.relu,
+    "tanh": nn.tanh,
+    "sigmoid": nn.sigmoid,
+    "none": None,
+}
 
 
 def build_model(
@@ -30,31 +41,60 @@ def build_model(
     A user's factory is called as `factory(num_classes=..., norm=...)` and returns a Flax Linen
     module. `norm` is as `MLP` takes it: None, or called as `norm(use_running_average=...)` it makes
     a norm layer (whose momentum and epsilon are traced). The module is called as `module(x,
-    train=...)` with x of shape `(batch, features)` and returns logits of shape
+    train=...)` with x of shape `(batch, *features)` and returns logits of shape
     `(batch, num_classes)`: no softmax. It may have parameters and `batch_stats`, but no other
     collections and no random numbers (dropout), so far.
 
     Raises:
         UserError: the factory can't be imported, takes other arguments, or returns something else.
     """
+    dtype = jnp.bfloat16 if model.dtype == "bfloat16" else None
     make_norm = _make_norm(
         norm,
         norm.momentum if momentum is None else momentum,
         norm.epsilon if epsilon is None else epsilon,
+        dtype,
     )
     if model.factory is not None:
         return _call_factory(model.factory, num_classes=num_classes, norm=make_norm)
-    return MLP(model.hidden_sizes or (), num_classes, make_norm)
+    options: dict[str, Any] = {"num_classes": num_classes, "norm": make_norm, "dtype": dtype}
+    if model.kind != "mlp" and default_platform() == "cpu":
+        options["conv_general_dilated"] = convolve
+    if model.kind in ("mlp", "cnn"):
+        options["kernel_init"] = getattr(nn.initializers, model.kernel_init)()
+    else:
+        options |= {
+            "stem": model.stem,
+            "num_filters": model.num_filters,
+            "zero_last_scale": model.zero_last_scale,
+        }
+    match model.kind:
+        case "mlp":
+            return MLP(
+                model.hidden_sizes,
+                activation=_ACTIVATIONS[model.activation],
+                norm_position=model.norm_position,
+                **options,
+            )
+        case "cnn":
+            return CNN(channels=model.channels, **options)
+        case "resnet18":
+            return resnet18(**options)
+        case "resnet50":
+            return resnet50(**options)
 
 
 def _make_norm(
-    norm: NormConfig, momentum: float | Float[Array, ""], epsilon: float | Float[Array, ""]
+    norm: NormConfig,
+    momentum: float | Float[Array, ""],
+    epsilon: float | Float[Array, ""],
+    dtype: Any,
 ) -> Callable[..., nn.Module] | None:
     """What makes a norm layer of `use_running_average`, which matters to batch norm alone.
 
     And of further arguments of the layer, such as `scale_init`.
     """
-    scale: dict[str, Any] = {"epsilon": epsilon, "use_scale": norm.use_scale}
+    scale: dict[str, Any] = {"epsilon": epsilon, "use_scale": norm.use_scale, "dtype": dtype}
     scale_and_bias: dict[str, Any] = {**scale, "use_bias": norm.use_bias}
 
     def of_each_example(layer: type[nn.Module], **options: Any) -> Callable[..., nn.Module]:

@@ -1,6 +1,7 @@
 """A small convolutional network, for images like MNIST's and CIFAR's."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -19,6 +20,9 @@ class CNN(nn.Module):
         num_classes: units of the last layer, which has neither activation nor norm.
         norm: called as `norm(use_running_average=...)`, makes a norm layer. None is no norm.
         channels: of each stage's convolutions.
+        kernel_init: initializes the kernels.
+        dtype: of the computation; None is that of x and the parameters together.
+        conv_general_dilated: as in `nn.Conv`; None is JAX's.
 
     Example:
         >>> import jax, jax.numpy as jnp, jbn.linen
@@ -34,6 +38,9 @@ class CNN(nn.Module):
     num_classes: int
     norm: Callable[..., nn.Module] | None = None
     channels: Sequence[int] = (16, 32)
+    kernel_init: Callable[..., Array] = nn.initializers.lecun_normal()
+    dtype: Any = None
+    conv_general_dilated: Callable[..., Array] | None = None
 
     @nn.compact
     def __call__(
@@ -41,11 +48,24 @@ class CNN(nn.Module):
     ) -> Float[Array, "batch classes"]:
         if x.ndim != 4:
             raise ValueError(f"x: found shape {x.shape}, wanted (batch, height, width, channels)")
+        if min(x.shape[1:3]) < 2 ** len(self.channels):
+            raise ValueError(
+                f"channels: found {len(self.channels)} stages, each of which halves the image; "
+                f"wanted fewer for images of {x.shape[1]} × {x.shape[2]} pixels"
+            )
         for channels in self.channels:
             for _ in range(2):
-                x = nn.Conv(channels, (3, 3), use_bias=self.norm is None)(x)
+                x = nn.Conv(
+                    channels,
+                    (3, 3),
+                    use_bias=self.norm is None,
+                    dtype=self.dtype,
+                    kernel_init=self.kernel_init,
+                    conv_general_dilated=self.conv_general_dilated,
+                )(x)
                 if self.norm is not None:
                     x = self.norm(use_running_average=not train)(x)
                 x = nn.relu(x)
             x = nn.max_pool(x, (2, 2), (2, 2))
-        return nn.Dense(self.num_classes)(x.reshape(len(x), -1))
+        x = x.reshape(x.shape[0], -1)  # of a symbolic size in an export
+        return nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=self.kernel_init)(x)

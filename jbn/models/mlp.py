@@ -1,30 +1,46 @@
 """The article's network: Dense, ReLU, norm; again; Dense."""
 
 from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 
 class MLP(nn.Module):
-    """A multilayer perceptron with a norm after each hidden activation; returns logits.
+    """A multilayer perceptron with an activation and a norm in each hidden layer; returns logits.
 
     Args:
         hidden_sizes: units of each hidden layer.
         num_classes: units of the last layer, which has neither activation nor norm.
         norm: called as `norm(use_running_average=...)`, makes a norm layer. None is no norm.
+        activation: of each hidden layer; None is none.
+        norm_position: the norm is of the activation, as in the article, or what the activation
+            takes, as in Ioffe and Szegedy, 2015, arXiv:1502.03167.
+        kernel_init: initializes the kernels.
+        dtype: of the computation; None is that of x and the parameters together.
     """
 
     hidden_sizes: Sequence[int]
     num_classes: int
     norm: Callable[..., nn.Module] | None = None
+    activation: Callable[[Array], Array] | None = nn.relu
+    norm_position: Literal["after_activation", "before_activation"] = "after_activation"
+    kernel_init: Callable[..., Array] = nn.initializers.lecun_normal()
+    dtype: Any = None
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch features"], train: bool
+        self, x: Float[Array, "batch *features"], train: bool
     ) -> Float[Array, "batch classes"]:
+        x = x.reshape(x.shape[0], -1)  # of a symbolic size in an export
         for size in self.hidden_sizes:
-            x = nn.relu(nn.Dense(size)(x))
-            if self.norm is not None:
-                x = self.norm(use_running_average=not train)(x)
-        return nn.Dense(self.num_classes)(x)
+            x = nn.Dense(size, dtype=self.dtype, kernel_init=self.kernel_init)(x)
+            norm = None if self.norm is None else self.norm(use_running_average=not train)
+            layers = [self.activation, norm]
+            if self.norm_position == "before_activation":
+                layers.reverse()
+            for layer in layers:
+                if layer is not None:
+                    x = layer(x)
+        return nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=self.kernel_init)(x)

@@ -21,6 +21,8 @@ def _conv_and_norm(
     *,
     norm: MakeNorm | None,
     train: bool,
+    dtype: Any,
+    conv_general_dilated: Callable[..., Array] | None,
     **options: Any,
 ) -> Array:
     """A convolution and its norm, which takes over the bias; the options are the norm's."""
@@ -32,9 +34,16 @@ def _conv_and_norm(
         stride,
         padding=size // 2,
         use_bias=norm is None,
+        dtype=dtype,
         kernel_init=_kernel_init,
+        conv_general_dilated=conv_general_dilated,
     )(x)
     return x if norm is None else norm(use_running_average=not train, **options)(x)
+
+
+def _shared(network: Any) -> dict[str, Any]:
+    """What a network's convolutions and norms are made with, in each of its blocks."""
+    return {name: getattr(network, name) for name in ("norm", "dtype", "conv_general_dilated")}
 
 
 class _Block(nn.Module):
@@ -44,6 +53,8 @@ class _Block(nn.Module):
     stride: int = 1
     norm: MakeNorm | None = None
     zero_last_scale: bool = False
+    dtype: Any = None
+    conv_general_dilated: Callable[..., Array] | None = None
 
     @nn.nowrap
     def last_options(self) -> dict[str, Any]:
@@ -62,14 +73,14 @@ class BasicBlock(_Block):
     Args:
         num_filters: of both convolutions.
         stride: of the first, and of the shortcut.
-        norm, zero_last_scale: as in `jbn.models.ResNet`.
+        norm, zero_last_scale, dtype, conv_general_dilated: as in `jbn.models.ResNet`.
     """
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool
     ) -> Float[Array, "batch new_height new_width new_channels"]:
-        conv = functools.partial(_conv_and_norm, norm=self.norm, train=train)
+        conv: Callable = functools.partial(_conv_and_norm, train=train, **_shared(self))
         y = nn.relu(conv(x, self.num_filters, 3, self.stride))
         y = conv(y, self.num_filters, 3, **self.last_options())
         return nn.relu(y + self.shortcut(x, y.shape, conv))
@@ -83,14 +94,14 @@ class BottleneckBlock(_Block):
     Args:
         num_filters: of the first two convolutions.
         stride: of the second, and of the shortcut.
-        norm, zero_last_scale: as in `jbn.models.ResNet`.
+        norm, zero_last_scale, dtype, conv_general_dilated: as in `jbn.models.ResNet`.
     """
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool
     ) -> Float[Array, "batch new_height new_width new_channels"]:
-        conv = functools.partial(_conv_and_norm, norm=self.norm, train=train)
+        conv: Callable = functools.partial(_conv_and_norm, train=train, **_shared(self))
         y = nn.relu(conv(x, self.num_filters, 1))
         y = nn.relu(conv(y, self.num_filters, 3, self.stride))
         y = conv(y, 4 * self.num_filters, 1, **self.last_options())
@@ -119,6 +130,8 @@ class ResNet(nn.Module):
         zero_last_scale: whether the scale of each block's last norm starts at 0, so that each block
             starts as ReLU of its shortcut; for those norms `norm` is called with
             `scale_init=...`, too. Without effect where there is no scale.
+        dtype: of the computation; None is that of x and the parameters together.
+        conv_general_dilated: as in `nn.Conv`; None is JAX's.
 
     Raises:
         ValueError: x is no batch of images, or there is no such stem.
@@ -145,6 +158,8 @@ class ResNet(nn.Module):
     norm: MakeNorm | None = None
     num_filters: int = 64
     zero_last_scale: bool = False
+    dtype: Any = None
+    conv_general_dilated: Callable[..., Array] | None = None
 
     @nn.compact
     def __call__(
@@ -152,7 +167,7 @@ class ResNet(nn.Module):
     ) -> Float[Array, "batch classes"]:
         if x.ndim != 4:
             raise ValueError(f"x: found shape {x.shape}, wanted (batch, height, width, channels)")
-        conv = functools.partial(_conv_and_norm, norm=self.norm, train=train)
+        conv: Callable = functools.partial(_conv_and_norm, train=train, **_shared(self))
         match self.stem:
             case "cifar":
                 x = nn.relu(conv(x, self.num_filters, 3))
@@ -166,10 +181,10 @@ class ResNet(nn.Module):
                 x = self.block(
                     num_filters=self.num_filters * 2**stage,
                     stride=2 if stage > 0 and index == 0 else 1,
-                    norm=self.norm,
                     zero_last_scale=self.zero_last_scale,
+                    **_shared(self),
                 )(x, train)
-        return nn.Dense(self.num_classes)(x.mean((1, 2)))
+        return nn.Dense(self.num_classes, dtype=self.dtype)(x.mean((1, 2)))
 
 
 # Called with the other arguments of `ResNet`, by keyword.

@@ -1,20 +1,25 @@
-"""Learning curves and batch statistics as SVG that takes the page's colours."""
+"""Learning curves, and batch statistics."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
-
-matplotlib.use("agg")  # no window, wherever this runs
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Readable on white and on black; each arm has its own dashes too.
-_COLORS = ("#3182ce", "#dd6b20", "#2f9e6e", "#b8529f", "#97801c", "#718096")
-_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
-# matplotlib wants a colour; the SVG gets the text colour of its surroundings in its place.
-_INK = "#010203"
+from jbn.report.results import Curves
+from jbn.report.style import (
+    INK,
+    WIDTH,
+    color_of,
+    dashes_of,
+    make_bare,
+    mean_and_std,
+    rc,
+    shortened,
+    text_of,
+)
 
 _PANELS = (
     ("val_accuracy", "validation accuracy", "linear"),
@@ -28,32 +33,28 @@ _GAPS = (
 )
 
 
-def draw_learning_curves(rows: Sequence[Mapping[str, Any]], ink: str = _INK) -> Figure:
-    """Accuracy, loss and gradient norm over the epochs: mean ± standard deviation over seeds."""
-    with matplotlib.rc_context(_style(ink)):
-        figure = Figure(figsize=(11, 3.6), layout="constrained")
+def draw_learning_curves(curves: Curves, ink: str = INK) -> Figure:
+    """Accuracy, loss and gradient norm over the epochs: mean ± standard deviation over seeds.
+
+    A seed that diverged has no loss any more; mean and deviation are then those of the others.
+    """
+    num_rows = -(-len(curves) // 4)  # of the legend
+    with matplotlib.rc_context(rc(ink)):
+        figure = Figure(figsize=(WIDTH, 3.4 + 0.2 * num_rows), layout="constrained")
         panels = figure.subplots(1, len(_PANELS))
-        arms = list(dict.fromkeys(row["arm"] for row in rows))
         for axes, (key, label, scale) in zip(panels, _PANELS, strict=True):
-            for number, arm in enumerate(arms):
-                epochs, values = _curves(rows, arm, key)
-                mean, std = values.mean(0), values.std(0, ddof=min(1, len(values) - 1))
-                color, dashes = (cycle[number % len(cycle)] for cycle in (_COLORS, _DASHES))
-                axes.plot(epochs, mean, color=color, linestyle=dashes, label=arm, linewidth=1.8)
-                # On a log axis a band that reaches zero would fill the panel.
-                low = np.maximum(mean - std, mean / 10) if scale == "log" else mean - std
-                axes.fill_between(epochs, low, mean + std, color=color, alpha=0.15, linewidth=0)
+            for number, (arm, found) in enumerate(curves.items()):
+                _draw_curve(axes, number, arm, found[key], scale)
             drawn = np.concatenate([line.get_ydata() for line in axes.lines])
             if np.any(np.isfinite(drawn) & (drawn > 0)):
-                axes.set_yscale(scale)
+                _set_scale(axes, scale)
             else:
                 axes.text(0.5, 0.5, "every seed diverged", ha="center", transform=axes.transAxes)
+                axes.set_axis_off()
             axes.set_xlabel("epoch")
-            axes.set_title(label, fontsize=10)
-            axes.xaxis.get_major_locator().set_params(integer=True)
-            axes.grid(alpha=0.2)
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.patch.set_visible(False)
+            axes.set_title(label)
+            axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+            make_bare(axes)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(
             handles,
@@ -68,61 +69,54 @@ def draw_learning_curves(rows: Sequence[Mapping[str, Any]], ink: str = _INK) -> 
     return figure
 
 
-def draw_norms(norms: Mapping[str, Any], arms: Sequence[str], ink: str = _INK) -> Figure:
+def draw_norms(norms: Mapping[str, Any], arms: Sequence[str], ink: str = INK) -> Figure:
     """Each channel's gap between the data's statistics and the running ones, layer by layer.
 
     In the colours that the arms have in the learning curves.
     """
     lanes = [(arm, path) for arm, found in norms.items() for path in found["layers"]]
-    with matplotlib.rc_context(_style(ink)):
-        figure = Figure(figsize=(11, 0.9 + 0.32 * len(lanes)), layout="constrained")
+    with matplotlib.rc_context(rc(ink)):
+        figure = Figure(figsize=(WIDTH, 0.9 + 0.32 * len(lanes)), layout="constrained")
         panels = figure.subplots(1, 2, sharey=True)
         for axes, (key, label, fit, scale) in zip(panels, _GAPS, strict=True):
             axes.set_xscale(scale, **({"linthresh": 0.1} if scale == "symlog" else {}))
             for row, (arm, path) in enumerate(lanes):
                 values = np.array(norms[arm]["layers"][path][key], float)  # None is NaN
-                color = _COLORS[arms.index(arm) % len(_COLORS)]
+                color = color_of(arms.index(arm))
                 axes.plot(values, np.full(values.size, row), "|", color=color, markersize=11)
             axes.axvline(fit, color=ink, linewidth=0.8, alpha=0.6)
-            axes.set_title(label, fontsize=10)
-            axes.set_yticks(range(len(lanes)), [f"{arm}: {path}" for arm, path in lanes])
+            axes.set_title(label)
+            axes.set_yticks(range(len(lanes)), [f"{shortened(arm)}: {path}" for arm, path in lanes])
             axes.set_ylim(len(lanes) - 0.5, -0.5)
-            axes.grid(alpha=0.2, axis="x")
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.patch.set_visible(False)
+            make_bare(axes)
+            axes.grid(visible=False, axis="y")
         figure.patch.set_visible(False)
     return figure
 
 
-def _style(ink: str) -> dict[Any, Any]:
-    return {
-        "font.family": "sans-serif",
-        "font.size": 10,
-        "svg.fonttype": "none",
-        "svg.hashsalt": "jbn",
-    } | dict.fromkeys(
-        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), ink
+def _set_scale(axes: Axes, scale: str) -> None:
+    """Sets the scale of y; within a decade a logarithmic one has plain numbers."""
+    axes.set_yscale(scale)
+    low, high = axes.get_ylim()
+    if scale == "log" and high < 10 * low:
+        for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            which(lambda value, _: text_of(float(value)))
+
+
+def _draw_curve(axes: Axes, number: int, arm: str, values: np.ndarray, scale: str) -> None:
+    """One arm's line and band."""
+    mean, std = mean_and_std(values)
+    epochs = np.arange(1, len(mean) + 1)
+    color = color_of(number)
+    axes.plot(
+        epochs,
+        mean,
+        color=color,
+        linestyle=dashes_of(number),
+        marker="o" if len(epochs) == 1 else None,  # a line of one point can't be seen
+        label=shortened(arm),
+        linewidth=1.8,
     )
-
-
-def to_svg(figure: Figure) -> str:
-    """The figure as an `<svg>` element, the same bytes for the same data."""
-    file = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "jbn"}):
-        figure.savefig(
-            file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        )
-    svg = file.getvalue()
-    return svg[svg.index("<svg") :].replace(_INK, "currentColor")
-
-
-def _curves(rows: Sequence[Mapping[str, Any]], arm: str, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Epochs, and values of shape (seeds, epochs); NaN where a seed had diverged."""
-    mine = [row for row in rows if row["arm"] == arm]
-    epochs = sorted({row["epoch"] for row in mine})
-    seeds = sorted({row["seed"] for row in mine})
-    values = np.full((len(seeds), len(epochs)), np.nan)
-    for row in mine:
-        if row[key] is not None:
-            values[seeds.index(row["seed"]), epochs.index(row["epoch"])] = row[key]
-    return np.asarray(epochs), values
+    # On a log axis a band that reaches zero would fill the panel.
+    low = np.maximum(mean - std, mean / 10) if scale == "log" else mean - std
+    axes.fill_between(epochs, low, mean + std, color=color, alpha=0.15, linewidth=0)

@@ -1,14 +1,16 @@
-"""The page: figures, table, config and environment of a run in one template."""
+"""The page: table, pictures, config and environment of a run in one template."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from jbn.config import UserError
-from jbn.report.figures import draw_learning_curves, draw_norms, to_svg
+from jbn.report.figures import draw_norms
+from jbn.report.pictures import pictures_of
+from jbn.report.results import Results, load_results, read_json
+from jbn.report.style import to_svg
 from jbn.report.table import summary_table
 
 
@@ -18,26 +20,22 @@ def write_report(run_dir: Path) -> Path:
     Raises:
         UserError: the folder holds no finished run.
     """
-    summary, config, environment, norms = (
-        _read_json(run_dir / f"{name}.json")
-        for name in ("summary", "config", "environment", "norms")
-    )
-    lines = _read(run_dir / "metrics.jsonl").splitlines()
+    results = load_results(run_dir)
+    environment, norms = (read_json(run_dir / f"{name}.json") for name in ("environment", "norms"))
+    config = results.config
     try:
-        rows = [json.loads(line) for line in lines]
-        headings, table = summary_table(summary)
-        curves = Markup(to_svg(draw_learning_curves(rows)))
-        norms_figure = Markup(to_svg(draw_norms(norms, list(config["arms"])))) if norms else None
+        headings, table = summary_table(results.summary)
         html = _template().render(
-            name=config["name"],
-            num_seeds=summary["num_seeds"],
-            arms=list(config["arms"]),
+            name=config.name,
+            num_seeds=config.num_seeds,
+            lead=_lead(results),
+            is_sweep=bool(config.sweep.axes),
             headings=headings,
             table=table,
-            curves=curves,
+            pictures=pictures_of(results),
             norms=norms,
-            norms_figure=norms_figure,
-            config=json.dumps(config, indent=2),
+            norms_figure=Markup(to_svg(draw_norms(norms, list(config.arms)))) if norms else None,
+            config=json.dumps(config.model_dump(mode="json"), indent=2),
             environment=environment,
         )
     except (
@@ -53,6 +51,19 @@ def write_report(run_dir: Path) -> Path:
     return path
 
 
+def _lead(results: Results) -> str:
+    """How many runs these are, in words."""
+    arms, points, seeds = results.has_diverged.shape
+    parts = [_count(arms, "arm"), _count(seeds, "seed") + " each"]
+    if results.config.sweep.axes:
+        parts.insert(1, _count(points, "point"))
+    return f"{', '.join(parts)}: {_count(arms * points * seeds, 'run')}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jbn.report", "."),
@@ -62,18 +73,3 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     return environment.get_template("page.html")
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "no text"
-        raise UserError(f"{path}: can't be read ({reason}); wanted a finished run") from None
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(_read(path))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: damaged: {error}; run it again") from None

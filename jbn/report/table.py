@@ -3,33 +3,86 @@
 from collections.abc import Mapping
 from typing import Any
 
-_HEADINGS = ("arm", "test accuracy", "test loss", "epochs to {target:.0%}", "compile", "train")
+from jbn.report.style import shortened, text_of
+from jbn.report.sweep import in_words
+
+Table = tuple[list[str], list[list[str]]]
 
 
-def summary_table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """The summary as a table of text: headings, and a row for each arm."""
-    target = next(iter(summary["arms"].values()))["target_accuracy"]
-    headings = [heading.format(target=target) for heading in _HEADINGS]
+def summary_table(summary: Mapping[str, Any]) -> Table:
+    """The summary as a table of text: headings, and a row for each arm.
+
+    Of a sweep, each arm at its best point; headings are then of two lines, for a terminal's width.
+    """
+    # A summary of an earlier version of jbn has no points: it had no sweeps.
+    keys = list(next(iter(summary["arms"].values())).get("point", ()))
+    return _table_of_sweep(summary, keys) if keys else _table_of_run(summary)
+
+
+def _table_of_run(summary: Mapping[str, Any]) -> Table:
+    headings = ["arm", "test accuracy", "test loss", f"epochs to {_target(summary)}"]
     rows = []
     for name, arm in summary["arms"].items():
-        reached = arm["epochs_to_target"]
-        median = "never" if reached["median"] is None else f"{reached['median']:g}"
-        some = 0 < reached["num_reached"] < summary["num_seeds"]
         rows.append(
             [
                 name,
                 _plus_minus(arm["test_accuracy"]),
                 _plus_minus(arm["test_loss"]),
-                median + (f" ({reached['num_reached']} of {summary['num_seeds']})" if some else ""),
+                _epochs(arm["epochs_to_target"], summary["num_seeds"]),
                 f"{arm['compile_seconds']:.1f} s",
                 f"{arm['train_seconds']:.2f} s",
+            ]
+        )
+    return [*headings, "compile", "train"], rows
+
+
+def _table_of_sweep(summary: Mapping[str, Any], keys: list[str]) -> Table:
+    headings = ["arm", *(in_words(key).replace(" ", "\n") for key in keys), "test accuracy"]
+    headings += ["test\nloss", f"epochs\nto {_target(summary)}", "diverged", "seconds"]
+    rows = []
+    for name, arm in summary["arms"].items():
+        rows.append(
+            [
+                name,
+                *(shortened(text_of(arm["point"][key])) for key in keys),
+                _with_interval(arm["test_accuracy"]),
+                _number(arm["test_loss"]["mean"]),
+                _median(arm["epochs_to_target"]),
+                f"{arm['num_diverged']} of {arm['num_trials']}",
+                f"{arm['compile_seconds'] + arm['train_seconds']:.1f}",
             ]
         )
     return headings, rows
 
 
+def _target(summary: Mapping[str, Any]) -> str:
+    return f"{next(iter(summary['arms'].values()))['target_accuracy']:.0%}"
+
+
+def _epochs(reached: Mapping[str, Any], num_seeds: int) -> str:
+    """The median, and how many seeds reached the target where not all did."""
+    some = 0 < reached["num_reached"] < num_seeds
+    return _median(reached) + (f" ({reached['num_reached']} of {num_seeds})" if some else "")
+
+
+def _median(reached: Mapping[str, Any]) -> str:
+    return "never" if reached["median"] is None else f"{reached['median']:g}"
+
+
 def _plus_minus(spread: Mapping[str, Any]) -> str:
-    if spread["mean"] is None:
-        return "diverged"
     numbers = [number for number in (spread["mean"], spread["std"]) if number is not None]
-    return " ± ".join(f"{number:.3f}" if number < 1e4 else f"{number:.2g}" for number in numbers)
+    return " ± ".join(map(_number, numbers)) if spread["mean"] is not None else "diverged"
+
+
+def _with_interval(spread: Mapping[str, Any]) -> str:
+    """The mean, and the 95% interval of it where there is one."""
+    if spread["interval"] is None:
+        return _number(spread["mean"])
+    low, high = spread["interval"]
+    return f"{_number(spread['mean'])} [{_number(low)}, {_number(high)}]"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "diverged"
+    return f"{value:.3f}" if value < 1e4 else f"{value:.2g}"

@@ -3,9 +3,10 @@
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jbn.config import ArmConfig
+from jbn.config import NUMBERS, ArmConfig
 
 
 class TrainState(NamedTuple):
@@ -15,22 +16,33 @@ class TrainState(NamedTuple):
     params: Any
     batch_stats: Any
     opt_state: Any
+    average: Any  # of the parameters, in their form; None without train.ema_decay
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What the model is applied with."""
+        """What the model is applied with in training."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
 class Hypers(NamedTuple):
     """The numbers of a config that may change without another compilation."""
 
-    learning_rate: Float[Array, ""]
-    momentum: Float[Array, ""]
-    epsilon: Float[Array, ""]
+    learning_rate: Float[Array, "..."]
+    weight_decay: Float[Array, "..."]
+    momentum: Float[Array, "..."]  # batch norm's
+    epsilon: Float[Array, "..."]
+    init_gain: Float[Array, "..."]
+    label_noise: Float[Array, "..."]
+    input_scale: Float[Array, "..."]
 
     @classmethod
     def of(cls, config: ArmConfig) -> "Hypers":
         """The config's numbers, as float32 scalars."""
-        numbers = (config.optimizer.learning_rate, config.norm.momentum, config.norm.epsilon)
-        return cls(*(jnp.asarray(number, jnp.float32) for number in numbers))
+        return cls(*(jnp.asarray(number) for number in cls.numbers_of(config)))
+
+    @staticmethod
+    def numbers_of(config: ArmConfig) -> np.ndarray:
+        """The same on the host, in the order of the fields."""
+        sections = (key.partition(".") for key in NUMBERS.values())
+        numbers = [getattr(getattr(config, section), field) for section, _, field in sections]
+        return np.array(numbers, np.float32)

@@ -1,0 +1,20 @@
+"""The schema of a run, and how a TOML file becomes one, or an error that names every mistake."""
+
+from jbn.config.errors import UserError as UserError
+from jbn.config.load import config_from_dict as config_from_dict
+from jbn.config.load import load_config as load_config
+from jbn.config.plan import NUMBERS as NUMBERS
+from jbn.config.plan import Program as Program
+from jbn.config.plan import Trial as Trial
+from jbn.config.plan import describe_plan as describe_plan
+from jbn.config.plan import plan as plan
+from jbn.config.schema import ArmConfig as ArmConfig
+from jbn.config.schema import AugmentConfig as AugmentConfig
+from jbn.config.schema import Config as Config
+from jbn.config.schema import DataConfig as DataConfig
+from jbn.config.schema import MixtureConfig as MixtureConfig
+from jbn.config.schema import ModelConfig as ModelConfig
+from jbn.config.schema import NormConfig as NormConfig
+from jbn.config.schema import OptimizerConfig as OptimizerConfig
+from jbn.config.schema import SweepConfig as SweepConfig
+from jbn.config.schema import TrainConfig as TrainConfig

@@ -1,0 +1,78 @@
+"""A mistake in a config, in one line: which key, what was found there, what was wanted."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from jbn.config.schema import FACTORY, NAME, ArmConfig, Config, SweepConfig
+
+_PATTERNS_IN_WORDS = {
+    NAME: "at most 100 letters, digits, spaces and . _ + -, a letter or digit first",
+    FACTORY: '"package.module:function"',
+}
+
+
+def explain(model: type[BaseModel], details: Mapping[str, Any], prefix: str = "") -> str:
+    """One line on one mistake that pydantic found in what was to be the model."""
+    parts = [str(part) for part in details["loc"] if part != "[key]"]
+    path = (prefix + ".".join(parts)).rstrip(".")
+    found = shown(details["input"])
+    match details["type"]:
+        case "extra_forbidden":
+            return f"{path}: unknown key, {suggestion(_known(model), parts)}"
+        case "missing":
+            return f"{path}: missing, wanted text"  # the name: all else has a default
+        case "value_error":
+            return ": ".join(filter(None, [path, str(details["ctx"]["error"])]))
+        case "model_type":
+            return f"{path}: found {found}, wanted a section, [{path}]"
+        case "dict_type":
+            return f"{path}: found {found}, wanted sections, [{path}.<name>]"
+        case "tuple_type" if prefix == "sweep.":
+            return f"{path}: found {found}, wanted lists of integers, e.g. [[128, 64], [64]]"
+        case "tuple_type":
+            return f"{path}: found {found}, wanted a list of integers, e.g. [128, 64]"
+        case "string_pattern_mismatch":
+            return f"{path}: found {found}, wanted {_PATTERNS_IN_WORDS[details['ctx']['pattern']]}"
+    wanted = details["msg"].removeprefix("Input should be ")
+    return f"{path}: found {found}, wanted {wanted}"
+
+
+def suggestion(known: Sequence[str], parts: Sequence[str]) -> str:
+    """The nearest known keys: that name elsewhere, a like name here, or all that are known here."""
+    *section, wrong = parts
+    near = [path for path in known if path.rpartition(".")[2] == wrong]
+    here = [path for path in known if path.split(".")[:-1] == section]
+    near = near or difflib.get_close_matches(".".join(parts), here, n=1, cutoff=0.5)
+    if near:
+        *others, last = near
+        return f"did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
+    return f"known here: {', '.join(here or ArmConfig.model_fields)}"
+
+
+def paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The dotted names of all fields, sections before what they hold."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        for candidate in (field.annotation, *get_args(field.annotation)):
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                yield from paths(candidate, f"{prefix}{name}.")
+
+
+def shown(value: Any) -> str:
+    """The value as Python writes it, not too long for a line."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:60]} … {text[-10:]}"
+
+
+def _known(model: type[BaseModel]) -> list[str]:
+    """The keys that the model and what it holds have; for all of a config, as a file has them."""
+    if model is not Config:
+        return list(paths(model))
+    sweep = [f"sweep.{name}" for name in SweepConfig.model_fields if name != "axes"]
+    return [*paths(ArmConfig), *Config.model_fields, *sweep]

@@ -1,0 +1,157 @@
+"""From a TOML file, with overrides, to a config; or to an error that names every mistake."""
+
+import copy
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from jbn.config.check import find_mistakes
+from jbn.config.errors import UserError
+from jbn.config.explain import explain
+from jbn.config.schema import ArmConfig, Config, SharedConfig
+from jbn.config.sweep import arm_at, parse_sweep, sweep_points
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_EXAMPLES = {
+    "--set": "key=value, e.g. optimizer.learning_rate=0.01",
+    "--sweep": "key=values, e.g. norm.momentum=[0.9,0.99]",
+}
+
+
+def load_config(
+    path: Path, overrides: Sequence[str] = (), sweep_axes: Sequence[str] = ()
+) -> Config:
+    """The config in a TOML file, with overrides such as "optimizer.learning_rate=0.01".
+
+    The file holds `name`, `seed`, `num_seeds`, and the sections of `ArmConfig`, which every arm
+    shares; `[arms.<name>]` changes some of it for one arm. Without arms there is one, named after
+    its norm. `[sweep]` has the values of each key that is swept, as have `sweep_axes`, such as
+    "norm.momentum=[0.9, 0.99]" or "optimizer.learning_rate=logspace(-4, 1, 16)".
+
+    Raises:
+        UserError: the file can't be read, or holds mistakes: one line for each.
+    """
+    table = _read_toml(path)
+    mistakes = [_apply_override(table, override) for override in overrides]
+    mistakes += [_apply_override(table, axis, "--sweep", ("sweep",)) for axis in sweep_axes]
+    if any(mistakes):
+        raise UserError("\n".join(filter(None, mistakes)))
+    config = config_from_dict(table)
+    for override in overrides:
+        key = re.sub(r"^arms\.[^.]+\.", "", override.partition("=")[0].strip())
+        if key in config.sweep.axes:
+            raise UserError(
+                f"--set {override}: the sweep sets {key}; change that with --sweep, or sweep "
+                "nothing with --set sweep={}"
+            )
+    return config
+
+
+def config_from_dict(table: Mapping[str, Any]) -> Config:
+    """The config that a parsed TOML file describes (see `load_config`).
+
+    Keys that are swept are, in its arms, at the first point of the sweep.
+    """
+    shared = {key: value for key, value in table.items() if key in ArmConfig.model_fields}
+    rest = {key: value for key, value in table.items() if key not in shared}
+    mistakes: list[str] = []
+
+    def validate(model: type[_Model], values: Any, prefix: str = "") -> _Model | None:
+        try:
+            return model.model_validate(values)
+        except ValidationError as error:
+            mistakes.extend(explain(model, details, prefix) for details in error.errors())
+            return None
+
+    # A mistake is named once: of what all arms share, here; of an arm's changes, below; and where
+    # there was one, what is valid stands in for the rest of the checks.
+    base = validate(SharedConfig, shared)
+
+    def arm(name: str, changes: Any) -> Any:
+        if not isinstance(changes, dict):
+            return changes  # which is a mistake of the whole config
+        values = _merged(shared, changes) if base else changes
+        return validate(SharedConfig, values, f"arms.{name}.") or SharedConfig()
+
+    axes: dict[str, list[Any]] = {}
+    if isinstance(rest.get("sweep"), dict):
+        try:
+            rest["sweep"] = parse_sweep(rest["sweep"])
+            axes = rest["sweep"]["axes"]
+        except UserError as error:
+            mistakes += str(error).splitlines()
+            del rest["sweep"]
+    only = "swept" if "norm.kind" in axes else (base or SharedConfig()).norm.kind
+    arms = rest.get("arms", {})
+    arms = {only: {}} if arms == {} else arms
+    if isinstance(arms, dict):
+        arms = {name: arm(name, changes) for name, changes in arms.items()}
+        rest["arms"] = {
+            name: ArmConfig() if isinstance(own, SharedConfig) else own
+            for name, own in arms.items()
+        }
+    config = validate(Config, rest)
+    if config is not None and not mistakes:
+        mistakes += find_mistakes(arms, config.sweep, config.num_seeds)
+    if config is None or mistakes:
+        raise UserError("\n".join(mistakes))
+    first = sweep_points(config.sweep)[0]
+    return config.model_copy(update={"arms": {n: arm_at(own, first) for n, own in arms.items()}})
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; wanted a TOML config") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: found a folder, wanted a TOML file") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: found bytes that are no UTF-8 text, wanted a TOML file") from None
+    except (ValueError, RecursionError) as error:  # a number, or nesting, beyond Python's limits
+        raise UserError(f"{path}: not TOML: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path}: can't be read: {error.strerror}") from None
+
+
+def _apply_override(
+    table: dict[str, Any], override: str, option: str = "--set", within: Sequence[str] = ()
+) -> str | None:
+    """Sets one "dotted.key=value" in the table; what is wrong with it, if anything is."""
+    key, equals, text = override.partition("=")
+    *sections, last = (*within, *(part.strip() for part in key.split(".")))
+    if not equals or not last or not all(sections):
+        return f"{option} {override}: wanted {_EXAMPLES[option]}"
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        parsed = {"value": text.strip()}
+    if len(parsed) > 1:
+        return f"{option} {override!r}: wanted one key=value; give {option} again for another"
+    arms = table.get("arms")
+    if sections[:1] == ["arms"] and isinstance(arms, dict):
+        arm = [*sections, last][1]
+        if arm not in arms:
+            close = difflib.get_close_matches(arm, arms, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"wanted one of {', '.join(arms)}"
+            return f"{option} {override}: no such arm, {hint}"
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            return f"{option} {override}: {section} is a value, not a section"
+    table[last] = parsed["value"]
+    return None
+
+
+def _merged(shared: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The shared sections with an arm's changes, key by key."""
+    merged = copy.deepcopy(dict(shared))
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged

@@ -1,0 +1,193 @@
+"""The axes of a sweep: their values, and the points that these make."""
+
+import itertools
+import math
+import operator
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from jbn.config.errors import UserError
+from jbn.config.explain import explain, paths, shown, suggestion
+from jbn.config.schema import ArmConfig, SharedConfig, SweepConfig
+
+MOST_RUNS = 100_000
+_WANTED = (
+    'wanted a list, "range(start, stop, step)", "linspace(first, last, number)" or, for powers of '
+    '10, "logspace(first exponent, last exponent, number)"'
+)
+_OPTIONS = tuple(name for name in SweepConfig.model_fields if name != "axes")
+_PATHS = tuple(paths(ArmConfig))
+_SECTIONS = {path.rpartition(".")[0] for path in _PATHS}
+
+
+def parse_sweep(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The `[sweep]` of a TOML file, with its keys as they are in a resolved config: `axes` apart.
+
+    Every value is as it is in a resolved config, too, and fits its key.
+
+    Raises:
+        UserError: a line for each axis that isn't one.
+    """
+    options = {key: table[key] for key in _OPTIONS if key in table}
+    given = {key: value for key, value in table.items() if key not in (*_OPTIONS, "axes")}
+    resolved = table.get("axes", {})
+    if not isinstance(resolved, Mapping):
+        raise UserError(f"sweep.axes: found {shown(resolved)}, wanted a section, [sweep.axes]")
+    axes: dict[str, list[Any]] = {}
+    mistakes = []
+    for key, value in itertools.chain(_flattened(given), _flattened(resolved)):
+        try:
+            if key in axes:
+                raise UserError(f"sweep.{key}: found twice; leave one of them out")
+            axes[key] = _axis(key, value)
+        except UserError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+    return {**options, "axes": axes}
+
+
+def count_points(sweep: SweepConfig) -> int:
+    """How many points there are, without making them.
+
+    Raises:
+        UserError: axes to be taken one by one are of different lengths.
+    """
+    lengths = {key: len(values) for key, values in sweep.axes.items()}
+    if sweep.mode == "grid":
+        return math.prod(lengths.values())
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{length} of {key}" for key, length in lengths.items())
+        raise UserError(
+            f"sweep.mode: 'zip' takes one value of each key at a time; found {found}, wanted as "
+            "many of each, or mode 'grid'"
+        )
+    return max(lengths.values(), default=1)
+
+
+def sweep_points(sweep: SweepConfig) -> list[dict[str, Any]]:
+    """The points: dotted key -> value. The last key changes fastest.
+
+    Where nothing is swept there is one point, without keys.
+
+    Raises:
+        UserError: axes to be taken one by one are of different lengths.
+    """
+    count_points(sweep)
+    if not sweep.axes:
+        return [{}]
+    combined: Iterable[tuple[Any, ...]]
+    if sweep.mode == "grid":
+        combined = itertools.product(*sweep.axes.values())
+    else:
+        combined = zip(*sweep.axes.values(), strict=True)
+    return [dict(zip(sweep.axes, values, strict=True)) for values in combined]
+
+
+def with_values(table: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with a value at each dotted key ("norm.momentum")."""
+    changed = dict(table)
+    for key, value in values.items():
+        section, _, rest = key.partition(".")
+        changed[section] = with_values(changed.get(section, {}), {rest: value}) if rest else value
+    return changed
+
+
+def value_at(config: Any, key: str) -> Any:
+    """The value at a dotted key of a config."""
+    return operator.attrgetter(key)(config)
+
+
+def arm_at(arm: SharedConfig, point: Mapping[str, Any]) -> ArmConfig:
+    """The arm with the values of a point of the sweep."""
+    return ArmConfig.model_validate(with_values(arm.model_dump(), point))
+
+
+def _flattened(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Dotted keys and their values."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _axis(key: str, given: Any) -> list[Any]:
+    """The values of an axis, each as a resolved config has it.
+
+    Raises:
+        UserError: there is no such key, or these are no values for it.
+    """
+    _check_key(key)
+    if isinstance(given, str):
+        given = _from_text(key, given)
+    if not isinstance(given, Sequence):
+        raise UserError(f"sweep.{key}: found {shown(given)}, {_WANTED}")
+    if not 1 <= len(given) <= MOST_RUNS:
+        raise UserError(f"sweep.{key}: found {len(given)} values, wanted from 1 to {MOST_RUNS}")
+    values = []
+    for value in given:
+        try:
+            config = SharedConfig.model_validate(with_values({}, {key: value}))
+        except ValidationError as error:
+            line = explain(SharedConfig, error.errors()[0], "sweep.")
+            raise UserError(line) from None
+        resolved = config.model_dump(mode="json")
+        for part in key.split("."):
+            resolved = resolved[part]
+        values.append("none" if resolved is None else resolved)
+    return values
+
+
+def _check_key(key: str) -> None:
+    """Raises UserError unless it is a key of an arm that has a value."""
+    if key in _PATHS and key not in _SECTIONS:
+        return
+    path = f"sweep.{key}"
+    if key in ("seed", "num_seeds"):
+        raise UserError(f"{path}: every point has the seeds that seed and num_seeds say; set those")
+    if key.startswith("arms."):
+        raise UserError(f"{path}: a sweep sets every arm; leave {'.'.join(key.split('.')[:2])} out")
+    if key in _SECTIONS:
+        example = next(p for p in _PATHS if p.startswith(f"{key}.") and p not in _SECTIONS)
+        raise UserError(f"{path}: a section can't be swept; wanted its keys, e.g. sweep.{example}")
+    near = suggestion([*_PATHS, *_OPTIONS], key.split("."))
+    raise UserError(f"{path}: unknown key, {near}")
+
+
+def _from_text(key: str, text: str) -> Sequence[Any]:
+    """The values of "logspace(-4, 1, 16)"."""
+    if text.startswith("["):
+        raise UserError(
+            f"sweep.{key}: found {shown(text)}, wanted a list with text in double quotes, and "
+            f'single ones around all of it: --sweep \'{key}=["a", "b"]\''
+        )
+    call = re.fullmatch(r"\s*(range|linspace|logspace)\s*\(([^()]*)\)\s*", text)
+    try:
+        name, arguments = call.groups() if call else ("", "")
+        numbers: list[Any] = [_number(argument) for argument in arguments.split(",")]
+        if name == "range":
+            values = range(*numbers)
+            len(values)  # more than an index can count is an OverflowError
+            return values
+        first, last, number = numbers
+        if not 1 <= operator.index(number) <= MOST_RUNS:
+            raise UserError(f"sweep.{key}: found {number} values, wanted from 1 to {MOST_RUNS}")
+        with np.errstate(all="ignore"):  # what is infinite then fits no key
+            function = np.linspace if name == "linspace" else np.logspace
+            return [float(value) for value in function(first, last, number)]
+    except UserError:
+        raise
+    except (OverflowError, TypeError, ValueError):
+        raise UserError(f"sweep.{key}: found {shown(text)}, {_WANTED}") from None
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)

@@ -1,0 +1,41 @@
+"""Data sets fetched into the user's cache folder."""
+
+from pathlib import Path
+
+from jbn.config import UserError
+from jbn.data.find import cache_dir
+from jbn.data.registry import REGISTRY
+
+
+def download(name: str) -> Path:
+    """Fetches a set's files into the download cache and returns their folder.
+
+    A file that is there, and undamaged, isn't fetched again. Each is verified by its SHA-256 before
+    it gets its name, so a broken download leaves nothing behind that could be taken for the file.
+
+    Raises:
+        UserError: the set is unknown, pooch isn't installed, or a file can't be fetched or kept.
+    """
+    if name not in REGISTRY:
+        raise UserError(f"download: found {name!r}, wanted one of {', '.join(REGISTRY)}")
+    try:
+        from pooch.core import create
+    except ModuleNotFoundError:
+        raise UserError(
+            f"download: {name} is fetched by pooch, which isn't installed; pip install "
+            "'jbn[download]'"
+        ) from None
+    file_set = REGISTRY[name]
+    folder = cache_dir() / name
+    sums = {file: f"sha256:{file_set.sha256[file]}" for file in file_set.files}
+    cache = create(path=folder, base_url=file_set.url, registry=sums)
+    for file in file_set.files:
+        try:
+            cache.fetch(file)
+        # Of the network and of the folder are both OSError; of a checksum is ValueError.
+        except (OSError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(
+                f"{file_set.url}{file}: can't be fetched into {folder}: {reason}"
+            ) from None
+    return folder

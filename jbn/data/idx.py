@@ -1,0 +1,76 @@
+"""MNIST and Fashion-MNIST, from their four IDX files."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from jbn.config import UserError
+from jbn.data.content import read_content
+from jbn.data.find import find_files
+from jbn.data.source import Source
+
+_NUM_CLASSES = 10
+_IMAGE = (28, 28)
+_MAX_BYTES = 16 + 60_000 * 28 * 28  # the largest file of a set, gunzipped
+
+
+def read_idx(path: Path, *, max_bytes: int) -> np.ndarray:
+    """The uint8 array in an IDX file, gzipped or not; of no more than `max_bytes`, unpacked.
+
+    The format, all big-endian: two bytes 0, one byte 8 (uint8), one byte d; then d sizes of four
+    bytes; then the values, the last axis fastest.
+
+    Raises:
+        UserError: the file is longer or damaged, or isn't IDX.
+    """
+    content = read_content(path, max_bytes=max_bytes)
+    if len(content) < 4 or content[:3] != b"\0\0\x08" or content[3] == 0:
+        raise UserError(
+            f"{path}: found first bytes {content[:4].hex(' ') or '(none)'}, wanted 00 00 08 and "
+            "the number of axes, an IDX file of uint8; fetch it again"
+        )
+    start = 4 + 4 * content[3]
+    header = content[4:start]
+    shape = tuple(int.from_bytes(header[at : at + 4], "big") for at in range(0, len(header), 4))
+    # A header cut short fails here too: the content ends before `start`.
+    if len(content) - start != math.prod(shape):
+        raise UserError(
+            f"{path}: found {max(len(content) - start, 0)} values after the header, wanted "
+            f"{' × '.join(map(str, shape))} as it says; fetch it again"
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def load_mnist(name: Literal["mnist", "fashion_mnist"], data_dir: str | None) -> Source:
+    """70000 images of 28 × 28 × 1 bytes in 10 classes; the last 10000 are the test split.
+
+    Raises:
+        UserError: the files aren't found, or one of them is damaged (see `find_files`).
+    """
+    folder, paths = find_files(name, data_dir)
+    x_train, y_train = _read_split(paths, "train")
+    x_test, y_test = _read_split(paths, "t10k")
+    x = np.concatenate([x_train, x_test])[..., None]  # one channel
+    y = np.concatenate([y_train, y_test]).astype(np.int32)
+    return Source(x, y, len(y_test), str(folder))
+
+
+def _read_split(paths: Mapping[str, Sequence[Path]], split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images (examples, 28, 28) and labels (examples,) of one split, uint8."""
+    (x_path,) = paths[f"{split}-images-idx3-ubyte.gz"]
+    (y_path,) = paths[f"{split}-labels-idx1-ubyte.gz"]
+    x, y = (read_idx(path, max_bytes=_MAX_BYTES) for path in (x_path, y_path))
+    if y.ndim != 1 or (y >= _NUM_CLASSES).any():
+        raise UserError(
+            f"{y_path}: found labels of shape {y.shape} up to {y.max(initial=0)}, wanted "
+            f"(examples,) up to {_NUM_CLASSES - 1}; fetch it again"
+        )
+    if x.shape != (len(y), *_IMAGE):
+        raise UserError(
+            f"{x_path}: found images of shape {x.shape}, wanted {(len(y), *_IMAGE)} for the "
+            f"{len(y)} labels in {y_path.name}; fetch both again"
+        )
+    return x, y

@@ -1,0 +1,23 @@
+"""Small tables of measurements (UCI, in scikit-learn's wheel)."""
+
+import numpy as np
+
+from jbn.data.source import Source
+
+
+def load_breast_cancer() -> Source:
+    """569 tumours, 30 numbers each; 0 is malignant, 1 benign."""
+    from sklearn import datasets
+
+    return _as_source(*datasets.load_breast_cancer(return_X_y=True))
+
+
+def load_wine() -> Source:
+    """178 wines, 13 numbers each; the label is one of three growers."""
+    from sklearn import datasets
+
+    return _as_source(*datasets.load_wine(return_X_y=True))
+
+
+def _as_source(x: np.ndarray, y: np.ndarray) -> Source:
+    return Source(x.astype(np.float32), y.astype(np.int32), num_test=0, where="scikit-learn")

@@ -1,0 +1,184 @@
+"""Trials and programs: what changes only numbers is a lane, everything else another program."""
+
+import functools
+import math
+
+import pytest
+
+from jbn.config import NUMBERS, ArmConfig, config_from_dict, describe_plan, plan
+from jbn.config.explain import paths
+from jbn.train import Hypers
+
+KEYS = [
+    key for key in paths(ArmConfig) if not any(p.startswith(f"{key}.") for p in paths(ArmConfig))
+]
+# Two values of every key, and the sections of a config where these make a difference.
+MNIST, CSV, MIXTURE = ({"data": {"name": name}} for name in ("mnist", "csv", "mixture"))
+CNN, RESNET = ({"model": {"kind": kind}} for kind in ("cnn", "resnet18"))
+VALUES = {
+    "data.name": (["digits", "wine"], {}),
+    "data.dir": (["none", "a"], MNIST),
+    "data.path": (["a", "b"], CSV),
+    "data.split_seed": ([0, 1], {}),
+    "data.input_scale": ([1.0, 2.0], {"data": {"normalize": "none"}}),
+    "data.normalize": (["standardize", "none"], {}),
+    "data.normalize_per": (["feature", "channel"], {}),
+    "data.label_noise": ([0.0, 1.0], {}),
+    "data.mixture.seed": ([0, 1], MIXTURE),
+    "data.mixture.num_examples": ([2000, 3000], MIXTURE),
+    "data.mixture.num_features": ([16, 17], MIXTURE),
+    "data.mixture.num_classes": ([4, 5], MIXTURE),
+    "data.mixture.separation": ([3.0, 0.0], MIXTURE),
+    "data.mixture.offset": ([0.0, -1.0], MIXTURE),
+    "data.mixture.scale": ([1.0, 2.0], MIXTURE),
+    "data.mixture.condition": ([1.0, 2.0], MIXTURE),
+    "data.mixture.drift": ([0.0, 1.0], MIXTURE),
+    "data.augment.shift": ([0, 1], {}),
+    "data.augment.flip": ([False, True], {}),
+    "data.augment.cutout": ([0, 1], {}),
+    "model.kind": (["mlp", "cnn"], {}),
+    "model.hidden_sizes": ([[128, 64], []], {}),
+    "model.activation": (["relu", "none"], {}),
+    "model.norm_position": (["after_activation", "before_activation"], {}),
+    "model.channels": ([[16, 32], [16]], CNN),
+    "model.stem": (["cifar", "imagenet"], RESNET),
+    "model.num_filters": ([64, 32], RESNET),
+    "model.zero_last_scale": ([False, True], RESNET),
+    "model.kernel_init": (["lecun_normal", "he_normal"], {}),
+    "model.init_gain": ([1.0, 0.0], {}),
+    "model.dtype": (["float32", "bfloat16"], {}),
+    "model.factory": (["none", "a:b"], {}),
+    "norm.kind": (["batch", "none"], {}),
+    "norm.momentum": ([0.99, 0.0], {}),
+    "norm.epsilon": ([1e-3, 0.0], {}),
+    "norm.use_bias": ([True, False], {}),
+    "norm.use_scale": ([True, False], {}),
+    "norm.num_groups": ([8, 4], {"norm": {"kind": "group"}}),
+    "optimizer.kind": (["adam", "sgd"], {}),
+    "optimizer.learning_rate": ([1e-3, 1.0], {}),
+    "optimizer.momentum": ([0.9, 0.0], {"optimizer": {"kind": "momentum"}}),
+    "optimizer.weight_decay": ([0.0, 0.1], {"optimizer": {"kind": "sgd"}}),
+    "optimizer.schedule": (["constant", "cosine"], {}),
+    "optimizer.warmup_steps": ([0, 1], {}),
+    "optimizer.clip_norm": (["none", 1.0], {}),
+    "optimizer.accumulate": ([1, 2], {}),
+    "train.num_epochs": ([10, 1], {}),
+    "train.batch_size": ([32, 2], {}),
+    "train.order": (["shuffled", "fixed"], {}),
+    "train.label_smoothing": ([0.0, 0.1], {}),
+    "train.ema_decay": (["none", 0.0], {}),
+    "train.recompute_stats": ([False, True], {}),
+}
+
+
+def nested(key, value):
+    return functools.reduce(lambda value, part: {part: value}, key.split(".")[::-1], value)
+
+
+def sweep(**table):
+    return plan(config_from_dict({"name": "x", **table}))
+
+
+def test_every_key_of_an_arm_is_in_the_table():
+    assert list(VALUES) == KEYS
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_numbers_are_lanes_and_everything_else_is_another_program(key):
+    values, sections = VALUES[key]
+    programs = sweep(num_seeds=3, sweep=nested(key, values), **sections)
+    if key in NUMBERS.values():
+        assert [len(program.trials) for program in programs] == [6]
+    else:
+        assert [len(program.trials) for program in programs] == [3, 3]
+    for program in programs:
+        for trial in program.trials:
+            changed = trial.config.model_dump()
+            shared = program.config.model_dump()
+            for number in NUMBERS.values():
+                section, name = number.split(".")
+                del changed[section][name], shared[section][name]
+            assert changed == shared
+    points = [trial.point[key] for program in programs for trial in program.trials]
+    assert points == [values[0]] * 3 + [values[1]] * 3
+
+
+def test_numbers_are_the_hypers_of_training():
+    assert tuple(NUMBERS) == Hypers._fields
+    for name, key in NUMBERS.items():
+        (program,) = sweep(
+            num_seeds=1,
+            data={"normalize": "none"},
+            optimizer={"kind": "sgd"},
+            sweep=nested(key, VALUES[key][0]),
+        )
+        found = [float(getattr(Hypers.of(trial.config), name)) for trial in program.trials]
+        assert found == pytest.approx(VALUES[key][0])
+
+
+def test_trials_are_numbered_arm_by_arm_point_by_point_seed_by_seed():
+    programs = sweep(
+        seed=5,
+        num_seeds=2,
+        arms={"a": {}, "b": {"norm": {"kind": "none"}}},
+        sweep={"norm": {"momentum": [0.5, 0.9]}, "train": {"batch_size": [16, 32]}},
+    )
+    assert [(p.arm, p.config.train.batch_size) for p in programs] == [
+        *(("a", 16), ("a", 32), ("b", 16), ("b", 32))
+    ]
+    trials = sorted((t for program in programs for t in program.trials), key=lambda t: t.number)
+    assert [trial.number for trial in trials] == list(range(16))
+    assert [(t.arm, *t.point.values(), t.seed) for t in trials] == [
+        (arm, momentum, size, seed)
+        for arm in ("a", "b")
+        for momentum in (0.5, 0.9)
+        for size in (16, 32)
+        for seed in (5, 6)
+    ]
+    for trial in trials:
+        assert trial.config.norm.momentum == trial.point["norm.momentum"]
+        assert trial.config.train.batch_size == trial.point["train.batch_size"]
+        assert trial.config.norm.kind == {"a": "batch", "b": "none"}[trial.arm]
+    assert [trial.number for trial in programs[0].trials] == [0, 1, 4, 5]
+
+
+def test_a_programs_config_does_not_depend_on_its_numbers():
+    rates = {"optimizer": {"learning_rate": [0.1, 0.2]}}
+    (swept,), (alone,) = sweep(sweep=rates), sweep(optimizer={"learning_rate": 0.3})
+    assert swept.config == alone.config == ArmConfig()
+    assert alone.trials[0].config.optimizer.learning_rate == 0.3
+    assert hash(swept.config) == hash(alone.config)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"num_seeds": 1}, "1 run = 1 program × 1 lane"),
+        ({}, "8 runs = 1 program × 8 lanes"),
+        (
+            {
+                "num_seeds": 4,
+                "sweep": {
+                    "optimizer": {"learning_rate": "logspace(-4, 1, 16)"},
+                    "norm": {"kind": ["batch", "layer", "none"]},
+                    "train": {"batch_size": [16, 32]},
+                },
+            },
+            "384 runs = 6 programs × 64 lanes",
+        ),
+        (
+            {
+                "num_seeds": 2,
+                "sweep": {
+                    "mode": "zip",
+                    "norm": {"kind": ["batch", "layer", "layer"], "epsilon": [1, 1, 2]},
+                },
+            },
+            "6 runs = 2 programs of 2 to 4 lanes",
+        ),
+    ],
+)
+def test_the_plan_in_words(table, words):
+    programs = sweep(**table)
+    assert describe_plan(programs) == words
+    assert math.isclose(sum(len(p.trials) for p in programs), int(words.split()[0]))
