@@ -8,6 +8,7 @@ file `# numbers: NAME` and `# end`) is this script's.
 
 import json
 import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ TEXTS = (
     ROOT / "docs" / "numerics.md",
     ROOT / "docs" / "inputs.md",
     ROOT / "docs" / "folding.md",
+    ROOT / "docs" / "sweeps.md",
     ROOT / "experiments" / "digits" / "README.md",
+    ROOT / "experiments" / "mnist" / "README.md",
     ROOT / "experiments" / "bench" / "README.md",
     ROOT / "experiments" / "resnet18" / "README.md",
     *sorted((ROOT / "configs").rglob("*.toml")),
@@ -40,25 +43,66 @@ def render(path: Path) -> str:
     return _MARKDOWN.sub(lambda m: f"{m[1]}\n{BLOCKS[m[2]]()}\n\n{m[3]}", text)
 
 
-def expected(stem: str) -> list[str]:
+def expected(name: str) -> list[str]:
     """What a config's run is expected to print, in lines for its header."""
-    result = _digits(stem)
+    result = _run(name)
     headings, rows = summary_table(result["summary"])
-    environment = result["environment"]
-    lines = [f"{row[0]}: {headings[1]} {row[1]}, {row[4]} + {row[5]}" for row in rows]
+    lines = []
+    for arm, *cells in rows:
+        names = [heading.replace("\n", " ") for heading in headings[1:]]
+        said = [f"{name} {cell}" for name, cell in zip(names, cells, strict=True) if cell]
+        lines += textwrap.wrap(f"{arm}: {', '.join(said)}", 94, subsequent_indent="  ")
     seeds = result["summary"]["num_seeds"]
-    return [*lines, f"mean ± std, {seeds} seeds; seconds to compile + train; {_where(environment)}"]
+    return [*lines, *textwrap.wrap(f"{seeds} seeds; {_where(result['environment'])}", 94)]
 
 
-def digits_table(stem: str) -> str:
-    """The table that a run on digits printed."""
-    result = _digits(stem)
+def run_table(name: str) -> str:
+    """The table that a config's run printed."""
+    result = _run(name)
     environment = result["environment"]
     return f"{_markdown_table(*summary_table(result['summary']))}\n\n" + _wrapped(
         f"Mean ± standard deviation over {result['summary']['num_seeds']} seeds; epochs: the "
         "median over the seeds, and how many reached it where not all did; the times are for all "
         "of them together, and an arm whose program was compiled before only loads it. "
         f"`{environment['command']}`, {_where(environment)}."
+    )
+
+
+def sweep_table(name: str) -> str:
+    """The table that a config's sweep printed."""
+    result = _run(name)
+    environment = result["environment"]
+    return f"{_markdown_table(*summary_table(result['summary']))}\n\n" + _wrapped(
+        "Each arm at the point with the highest validation accuracy, "
+        f"{result['summary']['num_seeds']} seeds; the times are for all its runs together. "
+        f"`{environment['command']}`, {_where(environment)}."
+    )
+
+
+def sweep_bench() -> str:
+    """What a sweep costs, and a lane of it against a run alone."""
+    result = _results("bench/sweep")
+    sweep, lanes = result["sweep"], result["lanes"]
+
+    def milliseconds(side: str) -> str:
+        low, median, high = (lanes[side][q] * 1e3 for q in ("q1", "median", "q3"))
+        return f"{median:.1f} ({low:.1f} to {high:.1f})"
+
+    ratio = lanes["alone_over_lane"]
+    rows = [
+        [
+            f"{sweep['num_runs']} runs, the whole command, first time",
+            f"{sweep['first_seconds']:.1f} s",
+        ],
+        ["the same, programs compiled before", f"{sweep['compiled_before_seconds']:.1f} s"],
+        ["of that, training and test", f"{sweep['training_seconds']:.1f} s"],
+        [f"a run as one of {lanes['num_lanes']} lanes", f"{milliseconds('lane_seconds')} ms"],
+        ["a run alone", f"{milliseconds('alone_seconds')} ms"],
+    ]
+    return f"{_markdown_table(['', 'time'], rows)}\n\n" + _wrapped(
+        f"A run alone takes {ratio['median']:.2f} times a lane's time (quartiles "
+        f"{ratio['q1']:.2f} to {ratio['q3']:.2f}, n = {lanes['num_rounds']} rounds). "
+        f"`{result['command']}`, {_where(result['environment'])}."
     )
 
 
@@ -230,7 +274,7 @@ def dead_units_table() -> str:
             f"{found['running_variance']:.1e}",
             f"{found['loss_share_of_two_images']:.0%}",
         ]
-        for found in _digits("article_custom")["largest_normalized_values"]
+        for found in _run("digits/article_custom")["largest_normalized_values"]
     ]
     headings = [
         *("seed", "largest normalized value", "running variance there"),
@@ -240,9 +284,13 @@ def dead_units_table() -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
-    "digits-article": lambda: digits_table("article"),
-    "digits-article_custom": lambda: digits_table("article_custom"),
-    "digits-norms": lambda: digits_table("norms"),
+    "digits/article": lambda: run_table("digits/article"),
+    "digits/article_custom": lambda: run_table("digits/article_custom"),
+    "digits/norms": lambda: run_table("digits/norms"),
+    "digits/learning_rates": lambda: sweep_table("digits/learning_rates"),
+    "mnist/article": lambda: run_table("mnist/article"),
+    "mnist/cnn": lambda: run_table("mnist/cnn"),
+    "bench-sweep": sweep_bench,
     "digits-dead-units": dead_units_table,
     "accuracy-float32": lambda: accuracy_table("batch_norm", "y"),
     "accuracy-y": lambda: accuracy_table("batch_norm", "y", DTYPES),
@@ -267,8 +315,10 @@ def _results(name: str) -> dict[str, Any]:
     return found
 
 
-def _digits(stem: str) -> dict[str, Any]:
-    found: dict[str, Any] = _results("digits/results")[stem]
+def _run(name: str) -> dict[str, Any]:
+    """What a config ("digits/article") came to."""
+    dataset, _, stem = name.partition("/")
+    found: dict[str, Any] = _results(f"{dataset}/results")[stem]
     return found
 
 
@@ -281,6 +331,7 @@ def _where(environment: dict[str, Any]) -> str:
 
 
 def _markdown_table(headings: list[str], rows: list[list[str]]) -> str:
+    headings = [heading.replace("\n", " ") for heading in headings]  # broken for terminals
     align = ["---", *["---:"] * (len(headings) - 1)]
     return "\n".join("| " + " | ".join(row) + " |" for row in [headings, align, *rows])
 

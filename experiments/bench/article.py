@@ -20,13 +20,13 @@ os.environ["KERAS_BACKEND"] = "jax"
 import jax
 import keras
 import numpy as np
-from in_turn import environment
+from in_turn import environment, quartiles
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jbn.config import load_config
-from jbn.data import Dataset, load
+from jbn.config import DataConfig, load_config
+from jbn.data import Dataset, Examples, load, normalize_inputs
 from jbn.train import Hypers, make_train_run
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +89,7 @@ def seconds(function: Callable[[int], float], seed: int) -> tuple[float, float]:
 def main() -> None:
     """Measures, prints a table and writes the JSON."""
     config = load_config(ROOT / "configs" / "digits" / "article.toml").arms["batch_norm"]
-    dataset = load(config.data)
+    dataset = normalized(config.data, load(config.data))
     trainers = {
         "jbn": jbn_trainer(config, dataset),
         "keras": keras_trainer(config, dataset),
@@ -118,10 +118,19 @@ def main() -> None:
     print_table(result)
 
 
-def quartiles(values: np.ndarray) -> dict[str, float]:
-    """Median and quartiles."""
-    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return {"median": median, "q1": low, "q3": high}
+def normalized(config: DataConfig, dataset: Dataset) -> Dataset:
+    """The data set with its inputs as the network takes them, for both sides."""
+    splits = {
+        name: Examples(
+            np.asarray(normalize_inputs(config, dataset.input_stats, split.x)).reshape(
+                len(split.y), -1
+            ),
+            split.y,
+        )
+        for name, split in dataset._asdict().items()
+        if isinstance(split, Examples)
+    }
+    return dataset._replace(**splits)
 
 
 def print_table(result: dict) -> None:

@@ -35,6 +35,12 @@ def compared(seconds: dict[str, np.ndarray], *, steps: int = 1) -> dict[str, Any
     }
 
 
+def quartiles(values: np.ndarray) -> dict[str, float]:
+    """Median and quartiles."""
+    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return {"median": median, "q1": low, "q3": high}
+
+
 def environment(**versions: str) -> dict[str, Any]:
     """Where this process runs; versions of peers beside jbn's."""
     return describe_environment(jax.devices()[0]) | versions

@@ -14,8 +14,8 @@ import jax
 import numpy as np
 
 from jbn.checkpoint import load_run, read_config
-from jbn.data import load
-from jbn.report.figures import draw_learning_curves, to_svg
+from jbn.data import load, normalize_inputs
+from jbn.report import draw_learning_curves, load_curves, to_svg
 
 HERE = Path(__file__).parent
 CONFIGS = HERE.parents[1] / "configs" / "digits"
@@ -32,7 +32,7 @@ def largest_normalized_values(run_dir: Path, arm: str) -> list[dict[str, float]]
         run = load_run(run_dir, arm=arm, seed=seed)
         logits, captured = run.model.apply(
             run.variables,
-            dataset.test.x,
+            normalize_inputs(run.config.data, run.input_stats, dataset.test.x),
             train=False,
             capture_intermediates=True,
             mutable=["intermediates"],
@@ -59,7 +59,8 @@ def main() -> None:
         for path in sorted(CONFIGS.glob("*.toml")):
             out = Path(folder) / path.stem
             # A compilation cache that is empty at first: compile times are those of a first run.
-            cache = {**os.environ, "XDG_CACHE_HOME": str(Path(folder) / f"{path.stem}-cache")}
+            folder_of_cache = str(Path(folder) / f"{path.stem}-cache")
+            cache = {**os.environ, "JAX_COMPILATION_CACHE_DIR": folder_of_cache}
             command = [sys.executable, "-m", "jbn", "run", path, "--out", out]
             subprocess.run(command, check=True, env=cache)
             environment = json.loads((out / "environment.json").read_text())
@@ -72,8 +73,7 @@ def main() -> None:
                 found = largest_normalized_values(out, "batch_norm_hard")
                 results[path.stem]["largest_normalized_values"] = found
             if path.stem == SHOWN:
-                lines = (out / "metrics.jsonl").read_text().splitlines()
-                figure = draw_learning_curves([json.loads(line) for line in lines], ink="black")
+                figure = draw_learning_curves(load_curves(out), ink="black")
                 figure.patch.set(visible=True, facecolor="white")
                 (HERE / "learning_curves.svg").write_text(to_svg(figure))
     (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n")

@@ -26,7 +26,7 @@ from nnx_resnet import ResNet18
 import jbn.linen
 import jbn.nnx
 from jbn.config import DataConfig
-from jbn.data import load
+from jbn.data import load, normalize_inputs
 from jbn.environment import describe_environment
 from jbn.models.resnet import BasicBlock, resnet18
 
@@ -138,11 +138,16 @@ def nnx_curve(arm, zero_last_scale, seed, batches):
 
 def load_batches(dtype):
     """(images, labels) of each step."""
-    train = load(DataConfig()).train
-    images, labels = (np.asarray(v[: NUM_STEPS * BATCH_SIZE]) for v in (train.x, train.y))
+    dataset = load(DataConfig())
+    # In the order in which the split was drawn; the examples have the data set's, half sorted.
+    num_train = len(dataset.train.y)
+    num_all = num_train + len(dataset.val.y) + len(dataset.test.y)
+    drawn = np.random.default_rng(DataConfig().split_seed).permutation(num_all)[:num_train]
+    rows = drawn.argsort().argsort()[: NUM_STEPS * BATCH_SIZE]
+    images = normalize_inputs(DataConfig(), dataset.input_stats, dataset.train.x[rows])
     shape = NUM_STEPS, BATCH_SIZE
-    x = jnp.asarray(images.reshape(*shape, 8, 8, 1), dtype)
-    return list(zip(x, jnp.asarray(labels.reshape(shape)), strict=True))
+    x = jnp.asarray(np.asarray(images).reshape(*shape, 8, 8, 1), dtype)
+    return list(zip(x, jnp.asarray(dataset.train.y[rows].reshape(shape)), strict=True))
 
 
 def curves(api, dtype, zero_last_scale, seed, arms):
