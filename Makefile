@@ -7,13 +7,17 @@ VENV := .venv/$(VERSION)
 BIN := $(VENV)/bin
 CONFIG ?= configs/digits/article.toml
 
-.PHONY: run test lint clean
+.PHONY: run test experiments lint clean
 
 run: $(VENV)/.run
 	$(BIN)/jbn run $(CONFIG)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
+
+experiments: $(VENV)/.run
+	$(BIN)/python experiments/claims.py
+	$(BIN)/python experiments/write_numbers.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -78,6 +78,7 @@ def make(name: str) -> None:
         "num_seeds": grid.val.shape[-1],
         "seconds": seconds,
         "verdict": finding.verdict,
+        "summary": finding.summary,
         "headings": finding.headings,
         "rows": finding.rows,
     }

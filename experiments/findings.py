@@ -13,6 +13,7 @@ class Finding(NamedTuple):
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     verdict: str
+    summary: str  # the main numbers, in a line
     x: str  # what the picture is over
     lines: Mapping[str, tuple[Sequence[Any], np.ndarray]]  # x values, accuracies (values, seeds)
 

@@ -6,12 +6,15 @@ A text marks the place: what stands between `<!-- numbers: NAME -->` and `<!-- e
 file `# numbers: NAME` and `# end`) is this script's.
 """
 
+import functools
 import json
 import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from claims import CLAIMS
 
 from jbn.report import summary_table
 
@@ -26,6 +29,8 @@ TEXTS = (
     ROOT / "experiments" / "mnist" / "README.md",
     ROOT / "experiments" / "bench" / "README.md",
     ROOT / "experiments" / "resnet18" / "README.md",
+    ROOT / "experiments" / "RESULTS.md",
+    *(ROOT / "experiments" / name / "README.md" for name in CLAIMS),
     *sorted((ROOT / "configs").rglob("*.toml")),
 )
 DTYPES = ("float32", "bfloat16", "float16")
@@ -104,6 +109,36 @@ def sweep_bench() -> str:
         f"{ratio['q1']:.2f} to {ratio['q3']:.2f}, n = {lanes['num_rounds']} rounds). "
         f"`{result['command']}`, {_where(result['environment'])}."
     )
+
+
+def claim(name: str) -> str:
+    """What was measured of a claim, and the verdict."""
+    result = _results(f"{name}/results")
+    return f"{_markdown_table(result['headings'], result['rows'])}\n\n" + _wrapped(
+        f"**It {result['verdict']}.** In brackets: 95% bootstrap intervals over "
+        f"{result['num_seeds']} seeds. {result['num_runs']} runs in {result['seconds']:.0f} s. "
+        f"`{result['environment']['command']}`, {_where(result['environment'])}."
+    )
+
+
+def claims_short() -> str:
+    """The claims and their verdicts."""
+    results = {name: _results(f"{name}/results") for name in CLAIMS}
+    rows = [
+        [f"[{result['claim']}](experiments/{name}/README.md)", result["verdict"]]
+        for name, result in results.items()
+    ]
+    return _markdown_table(["the article's claim", "verdict"], rows)
+
+
+def claims() -> str:
+    """Every claim that was measured, in a row."""
+    rows = []
+    for name in CLAIMS:
+        result = _results(f"{name}/results")
+        link = f"[{result['claim']}]({name}/README.md)"
+        rows.append([link, result["summary"], result["verdict"], str(result["num_runs"])])
+    return _markdown_table(["the article's claim", "found", "verdict", "runs"], rows)
 
 
 def article_bench() -> str:
@@ -299,6 +334,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "accuracy-layer-dx": lambda: accuracy_table("layer_norm", "dx"),
     "accuracy-group": lambda: accuracy_table("group_norm", "y"),
     "accuracy-inputs": accuracy_of_inputs,
+    "claims": claims,
+    "claims-short": claims_short,
+    **{f"claim-{name}": functools.partial(claim, name) for name in CLAIMS},
     "bench-article": article_bench,
     "bench-layer": layer_bench,
     "bench-layer-norm": layer_norm_bench,

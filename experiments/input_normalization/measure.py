@@ -14,15 +14,19 @@ def measure(grid: Grid) -> Finding:
         for k, kind in enumerate(kinds)
     ]
     batch = test[grid.arms.index("batch_norm")]
-    worse = []
-    for found in batch:
+    worse, summaries = [], []
+    for name, found in zip(names, batch, strict=True):
         raw, standardized = (found[kinds.index(kind)] for kind in ("none", "standardize"))
-        worse.append(estimate(lambda a, b: (a - b).mean(), raw, standardized).low > 0)
+        more = estimate(lambda a, b: (a - b).mean(), standardized, raw)
+        worse.append(more.high < 0)
+        summaries.append(f"{name} {in_percent(more)}")
     verdict = "holds" if all(worse) else "holds partly" if any(worse) else "does not hold here"
     return Finding(
         headings=["data, inputs", *(f"{arm}, %" for arm in grid.arms)],
         rows=rows,
         verdict=verdict,
+        summary="standardized less raw inputs, both with batch norm, in percentage points: "
+        + "; ".join(summaries),
         x="inputs",
         lines={
             f"{name}, {arm}": (kinds, test[a, n])

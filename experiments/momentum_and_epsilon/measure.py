@@ -24,9 +24,13 @@ def measure(grid: Grid) -> Finding:
         headings=["run", "range over momenta, points", "range over epsilons, points"],
         rows=rows,
         verdict="holds" if matters[10] else verdict,
+        summary="; ".join(
+            f"{run}: momenta move {momentum} points, epsilons {epsilon}"
+            for run, momentum, epsilon in rows
+        ),
         x="momentum",
         lines={
-            f"{epochs} epochs, {'recomputed' if recomputed else 'running'}": (
+            f"{epochs} epoch{'s' * (epochs > 1)}, {'recomputed' if recomputed else 'running'}": (
                 list(map(str, momenta)),
                 of_momenta[e, r],
             )
