@@ -16,11 +16,11 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-
-matplotlib.use("agg")
 from findings import Finding
 from grids import load_grid
 from matplotlib.figure import Figure
+
+from jbn.report.style import color_of
 
 HERE = Path(__file__).parent
 CLAIMS = {
@@ -30,7 +30,6 @@ CLAIMS = {
     "input_normalization": "standardized inputs are not suited for deep learning",
     "momentum_and_epsilon": "momentum and epsilon matter",
 }
-_COLORS = ("#3182ce", "#dd6b20", "#2f9e6e", "#b8529f", "#97801c", "#718096")
 
 
 def draw(finding: Finding) -> Figure:
@@ -41,7 +40,7 @@ def draw(finding: Finding) -> Figure:
         mean, std = accuracy.mean(-1), accuracy.std(-1, ddof=1)
         is_number = not isinstance(values[0], str)
         x = np.asarray(values) if is_number else np.arange(len(values))
-        style = {"color": _COLORS[number // 2 % 6], "linestyle": ("-", "--")[number % 2]}
+        style = {"color": color_of(number // 2), "linestyle": ("-", "--")[number % 2]}
         axes.plot(x, 100 * mean, marker="o", markersize=3, label=name, **style)
         axes.fill_between(
             x, 100 * (mean - std), 100 * (mean + std), color=style["color"], alpha=0.12, linewidth=0

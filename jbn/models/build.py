@@ -13,8 +13,9 @@ from jaxtyping import Array, Float
 from jbn.config import ModelConfig, NormConfig, UserError
 from jbn.linen import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from jbn.models.cnn import CNN
-from jbn.models.convolution import convolve, default_platform
+from jbn.models.convolution import convolve
 from jbn.models.mlp import MLP
+from jbn.models.platform import default_platform
 from jbn.models.resnet import resnet18, resnet50
 
 _ACTIVATIONS: dict[str, Callable[[Array], Array] | None] = {

@@ -13,15 +13,6 @@ _Pads = tuple[tuple[int, int], ...]
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
-def default_platform() -> str:
-    """The platform that JAX computes on where nobody says otherwise, e.g. "cpu"."""
-    config: Any = jax.config
-    device = config.jax_default_device
-    if device is None:
-        return jax.default_backend()
-    return str(getattr(device, "platform", device))
-
-
 def convolve(
     x: Images,
     kernel: Kernel,

@@ -81,8 +81,11 @@ def _identity(config: Config) -> str:
 
 def _check_lock(out: Path) -> None:
     """Raises UserError where a run is going on; removes what a killed one has left."""
-    if (out / LOCK).exists() and not _is_left_over(out / LOCK):
-        raise UserError(_LOCKED.format(out=out, lock=LOCK))
+    lock = out / LOCK
+    if lock.exists():
+        if not _is_left_over(lock):
+            raise UserError(_LOCKED.format(out=out, lock=LOCK))
+        lock.unlink()
 
 
 def _lock(out: Path) -> None:
@@ -95,18 +98,15 @@ def _lock(out: Path) -> None:
 
 
 def _is_left_over(lock: Path) -> bool:
-    """Whether the lock is that of a process of this machine which is no more; if so, removes it."""
+    """Whether the lock is that of a process of this machine which is no more."""
     host, process, start = (*lock.read_text(encoding="utf-8").split(), "", "", "")[:3]
     if host != socket.gethostname() or not process.isdigit():
         return False
     if int(process) == os.getpid():  # this one, or one before the machine began anew
-        if start != _START:
-            lock.unlink()
         return start != _START
     try:
         os.kill(int(process), 0)  # asks, and sends nothing
     except ProcessLookupError:
-        lock.unlink()
         return True
     except PermissionError:
         pass  # it is somebody else's, and there

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from jbn.config import ArmConfig, Program, Trial, UserError
 from jbn.data import Dataset, Examples
-from jbn.models.convolution import default_platform
+from jbn.models.platform import default_platform
 from jbn.train.loop import EpochMetrics, RunKeys, make_prepare, make_train_chunk, make_train_run
 from jbn.train.metrics import Metrics
 from jbn.train.state import Hypers, TrainState
@@ -100,7 +100,8 @@ def compile_sweep(program: Program, dataset: Dataset, num_lanes: int) -> Sweep:
 
     # A single lane costs less without an axis for it.
     over_lanes = _one_by_one if is_slow_together or num_lanes == 1 else jax.vmap
-    axes: Any = Lanes(0, _axes(program))  # type: ignore[arg-type]
+    axis_of_keys: Any = 0
+    axes = Lanes(axis_of_keys, _axes(program))
 
     def placed(lanes: Lanes) -> Lanes:
         def put(leaf: Array) -> Array:
@@ -178,23 +179,16 @@ def _one_by_one(function: Callable[..., Any], in_axes: Sequence[Any]) -> Callabl
 
     def mapped(*arguments: Any) -> Any:
         leaves, tree = jax.tree.flatten(arguments)
-        axes = jax.tree.leaves(
-            jax.tree.map(
-                lambda axis, argument: jax.tree.map(lambda _: axis is not None, argument),
-                tuple(in_axes),
-                arguments,
-                is_leaf=lambda axis: axis is None,
-            )
+        # Not the axes themselves: to a tree None is nothing, and the state may have one, too.
+        is_mapped = jax.tree.map(
+            lambda axis: axis is not None, tuple(in_axes), is_leaf=lambda axis: axis is None
         )
+        has_axis = jax.tree.leaves(jax.tree.broadcast(is_mapped, arguments))
 
-        def lane(mine: Sequence[Any]) -> Any:
-            rest = iter(mine)
-            own = [
-                next(rest) if has_axis else leaf
-                for leaf, has_axis in zip(leaves, axes, strict=True)
-            ]
+        def lane(mine: dict[int, Any]) -> Any:
+            own = [mine.get(number, leaf) for number, leaf in enumerate(leaves)]
             return function(*jax.tree.unflatten(tree, own))
 
-        return jax.lax.map(lane, [v for v, has_axis in zip(leaves, axes, strict=True) if has_axis])
+        return jax.lax.map(lane, {n: leaf for n, leaf in enumerate(leaves) if has_axis[n]})
 
     return mapped
