@@ -1,95 +1,108 @@
-"""The article's claims, measured: each has a folder here, with its prediction and its config.
+"""The article's claims, measured: each has a folder here, with its prediction and its measure.
 
-    python experiments/claims.py [NAME ...] && python experiments/write_numbers.py
+    python experiments/claims.py [--full [DATA]] [NAME ...]
+    python experiments/report.py && python experiments/write_numbers.py
 
-Without names it makes all of them. What comes of a claim is `results.json` and `figure.svg` in its
-folder; `write_numbers.py` writes the tables, and RESULTS.md.
+Without names it makes all of them. What a claim is judged by is the sweep of its `config.toml`, or
+what its `collect.py` collects; its `measure.py` makes a table, a verdict and pictures of that. What
+comes of it is `results.json` in its folder, from which `report.py` draws, and `write_numbers.py`
+writes tables into texts.
+
+`--full` is for accelerators: it trains on Fashion-MNIST, or the set that is named (mnist, cifar10),
+in the place of the small ones, and leaves what comes of it in `full.json`.
 """
 
+import argparse
 import importlib
 import json
+import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-import matplotlib
-import numpy as np
-from findings import Finding
-from grids import load_grid
-from matplotlib.figure import Figure
+import jax
+from findings import Finding, as_json
+from grids import run_sweep
 
-from jbn.report.style import color_of
+from jbn.config import UserError
+from jbn.environment import describe_environment, enable_compilation_cache, use_all_cores
 
 HERE = Path(__file__).parent
 CLAIMS = {
+    "convergence": "fewer epochs to converge; faster training",
     "learning_rate": "no careful tuning of the learning rate",
+    "vanishing_gradients": "mitigates vanishing gradients",
+    "exploding_gradients": "solves exploding gradients",
     "initialization": "less dependence on initialization",
     "sample_order": "less dependence on the order of samples",
+    "layer_inputs": "stabilises the distribution of layer inputs",
+    "scale_and_bias": "gamma and beta matter, and learn non-linear transformations",
     "input_normalization": "standardized inputs are not suited for deep learning",
+    "cost": "input normalization is computationally heavy, batch norm mitigates it",
+    "accuracy": "better accuracy",
     "momentum_and_epsilon": "momentum and epsilon matter",
+    "batch_size": "essential in any architecture",
+    "weight_updates": "weight updates equally distributed over the input nodes",
 }
 
 
-def draw(finding: Finding) -> Figure:
-    """Mean accuracy over the values of each line, and its standard deviation over the seeds."""
-    figure = Figure(figsize=(8, 4.2), layout="constrained")
-    axes = figure.subplots()
-    for number, (name, (values, accuracy)) in enumerate(finding.lines.items()):
-        mean, std = accuracy.mean(-1), accuracy.std(-1, ddof=1)
-        is_number = not isinstance(values[0], str)
-        x = np.asarray(values) if is_number else np.arange(len(values))
-        style = {"color": color_of(number // 2), "linestyle": ("-", "--")[number % 2]}
-        axes.plot(x, 100 * mean, marker="o", markersize=3, label=name, **style)
-        axes.fill_between(
-            x, 100 * (mean - std), 100 * (mean + std), color=style["color"], alpha=0.12, linewidth=0
-        )
-        if is_number:
-            axes.set_xscale("log")
-        else:
-            axes.set_xticks(x, [value.replace("_", " ") for value in values])
-    axes.set_xlabel(finding.x)
-    axes.set_ylabel("accuracy, %")
-    axes.grid(alpha=0.2)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
-    return figure
+def collect(name: str, data: str | None) -> Any:
+    """What a claim is judged by: of its sweep, or of its own program."""
+    if (HERE / name / "collect.py").exists():
+        return importlib.import_module(f"{name}.collect").collect(data)
+    return run_sweep(HERE / name / "config.toml", data)
 
 
-def make(name: str) -> None:
-    """Runs a claim's config and leaves what comes of it in its folder."""
-    folder = HERE / name
-    with tempfile.TemporaryDirectory() as scratch:
-        out = Path(scratch, "run")
-        command = [sys.executable, "-m", "jbn", "run", folder / "config.toml", "--out", out]
-        clock = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        seconds = time.perf_counter() - clock
-        grid = load_grid(out)
-        environment = json.loads((out / "environment.json").read_text())
-    finding = importlib.import_module(f"{name}.measure").measure(grid)
-    environment["command"] = f"python experiments/claims.py {name}"
-    results = {
-        "environment": environment,
-        "claim": CLAIMS[name],
-        "num_runs": grid.val.size,
-        "num_seeds": grid.val.shape[-1],
-        "seconds": seconds,
-        "verdict": finding.verdict,
-        "summary": finding.summary,
-        "headings": finding.headings,
-        "rows": finding.rows,
-    }
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    with matplotlib.rc_context({"svg.hashsalt": "jbn"}):
-        draw(finding).savefig(folder / "figure.svg", metadata={"Date": None})
-    print(f"{name}: {finding.verdict}, {grid.val.size} runs in {seconds:.0f} s")
+def results_of(name: str, finding: Finding, seconds: float, data: str | None) -> dict[str, Any]:
+    """A claim's results file: what was found, and where."""
+    environment = describe_environment(jax.devices()[0])
+    full = "" if data is None else f"--full {data} "
+    environment["command"] = f"python experiments/claims.py {full}{name}"
+    panels = [as_json(panel) for panel in finding.panels]
+    found = finding._asdict() | {"panels": panels}
+    return {"environment": environment, "claim": CLAIMS[name], "seconds": seconds, **found}
+
+
+def make(name: str, data: str | None) -> None:
+    """Measures a claim, and leaves its results file in its folder."""
+    clock = time.perf_counter()
+    finding = importlib.import_module(f"{name}.measure").measure(collect(name, data))
+    seconds = time.perf_counter() - clock
+    results = results_of(name, finding, seconds, data)
+    file = "results.json" if data is None else "full.json"
+    (HERE / name / file).write_text(json.dumps(results, indent=1) + "\n")
+    print(f"{name}: {finding.verdict}, {finding.num_runs} runs in {seconds:.0f} s", flush=True)
+
+
+def main() -> None:
+    """Makes the claims that the command line names."""
+    parser = argparse.ArgumentParser(description="Measures the article's claims.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CLAIMS)}")
+    parser.add_argument(
+        "--full",
+        choices=("fashion_mnist", "mnist", "cifar10"),
+        nargs="?",
+        const="fashion_mnist",
+        metavar="DATA",
+        help="on a large set, for accelerators: fashion_mnist (the default), mnist or cifar10",
+    )
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(CLAIMS):
+        sys.exit(f"claims: found {', '.join(unknown)}, wanted some of {', '.join(CLAIMS)}")
+    # Sweeps run in processes of their own, which need their part of an accelerator's memory.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    use_all_cores()
+    enable_compilation_cache()
+    try:
+        for name in arguments.names or CLAIMS:
+            make(name, arguments.full)
+    except UserError as error:
+        sys.exit(f"claims: {error}")
+    except subprocess.CalledProcessError as error:  # jbn has said what it was
+        sys.exit(error.returncode)
 
 
 if __name__ == "__main__":
-    wanted = sys.argv[1:] or list(CLAIMS)
-    if unknown := set(wanted) - set(CLAIMS):
-        sys.exit(f"claims: found {', '.join(unknown)}, wanted some of {', '.join(CLAIMS)}")
-    for name in wanted:
-        make(name)
+    main()

@@ -1,10 +1,25 @@
-"""What comes of a claim: a table, a verdict, and what its picture shows."""
+"""What comes of a claim: a table, a verdict, and what its pictures show."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from grids import Estimate, decades_near_the_best, estimate
+
+HOLDS, PARTLY, NOT_HERE = "holds", "holds partly", "does not hold here"
+
+
+class Panel(NamedTuple):
+    """A picture: lines over values, with their spread over the seeds."""
+
+    title: str
+    x: str  # what it is over, with its unit
+    y: str
+    lines: Mapping[
+        str, tuple[Sequence[Any], np.ndarray]
+    ]  # x values, y of the shape (values, seeds)
+    log_x: bool = False
+    log_y: bool = False
 
 
 class Finding(NamedTuple):
@@ -14,8 +29,32 @@ class Finding(NamedTuple):
     rows: Sequence[Sequence[str]]
     verdict: str
     summary: str  # the main numbers, in a line
-    x: str  # what the picture is over
-    lines: Mapping[str, tuple[Sequence[Any], np.ndarray]]  # x values, accuracies (values, seeds)
+    panels: Sequence[Panel]
+    headline: tuple[str, str]  # lines of the first panel: with batch norm, and without
+    num_runs: int  # trained, or timed
+    num_seeds: int
+
+
+def as_json(panel: Panel) -> dict[str, Any]:
+    """A panel with the mean of each line, and one standard deviation below and above it.
+
+    Where y is logarithmic, these are of its logarithm.
+    """
+    lines = []
+    for name, (x, values) in panel.lines.items():
+        values = np.log10(values) if panel.log_y else np.asarray(values, float)
+        mean, std = values.mean(-1), values.std(-1, ddof=1)
+        low, mean, high = (10**v if panel.log_y else v for v in (mean - std, mean, mean + std))
+        lines.append(
+            {"name": name, "x": list(x), "mean": mean.tolist()}
+            | {"low": low.tolist(), "high": high.tolist()}
+        )
+    return panel._asdict() | {"lines": lines}
+
+
+def verdict_of(everywhere: bool, somewhere: bool) -> str:
+    """The verdict on a claim that is true in all cases, in some, or in none."""
+    return HOLDS if everywhere else PARTLY if somewhere else NOT_HERE
 
 
 def compare_widths(
@@ -27,14 +66,15 @@ def compare_widths(
     }
     batch, none = widths["batch_norm"], widths["no_norm"]
     wider = "no" if batch.value <= none.value else "clearly" if batch.low > none.high else "barely"
-    return {arm: _in_words(width, 1) for arm, width in widths.items()}, wider
+    return {arm: in_words(width) for arm, width in widths.items()}, wider
 
 
 def in_percent(found: Estimate) -> str:
     """An accuracy, or a difference of two, in percent or percentage points."""
-    return _in_words(found, 100)
+    return in_words(Estimate(*(100 * number for number in found)))
 
 
-def _in_words(found: Estimate, factor: float) -> str:
-    value, low, high = (f"{number * factor:.1f}" for number in found)
+def in_words(found: Estimate, spec: str = ".1f") -> str:
+    """A number, and its interval in brackets."""
+    value, low, high = (f"{number:{spec}}" for number in found)
     return f"{value} [{low}, {high}]"

@@ -1,6 +1,9 @@
 """A sweep's accuracies as arrays with an axis for each swept key, and intervals of them."""
 
 import csv
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,15 +12,17 @@ import numpy as np
 from scipy import stats
 
 from jbn.checkpoint import read_config
+from jbn.config import load_config
 
 
 class Grid(NamedTuple):
-    """Accuracies of the shape (arms, values of the first axis, of the next, ..., seeds)."""
+    """Arrays of the shape (arms, values of the first axis, of the next, ..., seeds)."""
 
     arms: Sequence[str]
     axes: Mapping[str, Sequence[Any]]  # swept key -> its values
-    val: np.ndarray
+    val: np.ndarray  # accuracies at the end
     test: np.ndarray
+    diverged: np.ndarray
 
 
 class Estimate(NamedTuple):
@@ -28,18 +33,34 @@ class Estimate(NamedTuple):
     high: float
 
 
+def run_sweep(config: Path, data: str | None = None) -> Grid:
+    """Runs a config's sweep by the `jbn` command; on another data set, if one is named."""
+    options = []
+    if data is not None:
+        is_swept = "data.name" in load_config(config).sweep.axes
+        options = (
+            ["--sweep", f'data.name=["{data}"]'] if is_swept else ["--set", f"data.name={data}"]
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch, "run")
+        command = [sys.executable, "-m", "jbn", "run", config, "--out", out, *options]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return load_grid(out)
+
+
 def load_grid(run_dir: Path) -> Grid:
-    """The accuracies, at the end of the trials, of a finished sweep."""
+    """The trials of a finished sweep."""
     config = read_config(run_dir)
     with (run_dir / "trials.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     sizes = [len(values) for values in config.sweep.axes.values()]
     shape = (len(config.arms), *sizes, config.num_seeds)  # in which trials are numbered
-    val, test = (
-        np.array([float(row[f"{split}_accuracy"]) for row in rows]).reshape(shape)
-        for split in ("val", "test")
-    )
-    return Grid(list(config.arms), config.sweep.axes, val, test)
+
+    def column(name: str) -> np.ndarray:
+        return np.array([float(row[name] or -1) for row in rows]).reshape(shape)
+
+    val, test = column("val_accuracy"), column("test_accuracy")
+    return Grid(list(config.arms), config.sweep.axes, val, test, column("diverged_step") >= 0)
 
 
 def tuned(grid: Grid, key: str = "optimizer.learning_rate") -> np.ndarray:

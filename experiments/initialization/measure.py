@@ -1,24 +1,46 @@
 """The width of the range of good gains of the initial weights."""
 
 import numpy as np
-from findings import Finding, compare_widths
+from findings import HOLDS, NOT_HERE, PARTLY, Finding, Panel, compare_widths
 from grids import Grid
+
+NUM_RATES = 4  # that the prediction is about
 
 
 def measure(grid: Grid) -> Finding:
     """Each arm's width, and the verdict that the README announces."""
     gains = grid.axes["model.init_gain"]
-    best = grid.val.mean(-1, keepdims=True).argmax(2, keepdims=True)
-    val = np.take_along_axis(grid.val, best, 2).squeeze(2)  # at each gain's own best rate
-    arms = dict(zip(grid.arms, val, strict=True))
-    widths, wider = compare_widths(arms, gains)
-    verdicts = {"clearly": "holds", "barely": "holds partly", "no": "does not hold here"}
+    announced, more = (_at_best(grid, num_rates) for num_rates in (NUM_RATES, None))
+    widths, wider = compare_widths(announced, gains)
+    of_more, _ = compare_widths(more, gains)
+    verdicts = {"clearly": HOLDS, "barely": PARTLY, "no": NOT_HERE}
+    highest = f"{max(grid.axes['optimizer.learning_rate']):g}"
+    titles = {"Each gain at the best of four rates": announced, f"Rates up to {highest}": more}
     return Finding(
-        headings=["arm", "width, decades of the gain"],
-        rows=[[arm, width] for arm, width in widths.items()],
+        headings=["arm", "width, decades of the gain", f"with rates up to {highest}"],
+        rows=[[arm, width, of_more[arm]] for arm, width in widths.items()],
         verdict=verdicts[wider],
         summary=f"{widths['batch_norm']} decades of the gain near the best with batch norm, "
-        f"{widths['no_norm']} without",
-        x="gain of the initial kernels",
-        lines={arm: (gains, values) for arm, values in arms.items()},
+        f"{widths['no_norm']} without; with rates up to {highest}, {of_more['batch_norm']} and "
+        f"{of_more['no_norm']}",
+        panels=[
+            Panel(
+                title=title,
+                x="gain of the initial kernels",
+                y="validation accuracy, %",
+                lines={arm: (gains, 100 * values) for arm, values in arms.items()},
+                log_x=True,
+            )
+            for title, arms in titles.items()
+        ],
+        headline=("batch_norm", "no_norm"),
+        num_runs=grid.val.size,
+        num_seeds=grid.val.shape[-1],
     )
+
+
+def _at_best(grid: Grid, num_rates: int | None) -> dict[str, np.ndarray]:
+    """Each arm's validation accuracies (gains, seeds), at each gain's best of the first rates."""
+    val = grid.val[:, :, :num_rates]
+    best = val.mean(-1, keepdims=True).argmax(2, keepdims=True)
+    return dict(zip(grid.arms, np.take_along_axis(val, best, 2).squeeze(2), strict=True))

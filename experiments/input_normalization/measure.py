@@ -1,6 +1,6 @@
 """Raw, standardized and rescaled inputs, with batch normalization and without."""
 
-from findings import Finding, in_percent
+from findings import Finding, Panel, in_percent, verdict_of
 from grids import Grid, estimate, tuned
 
 
@@ -20,17 +20,25 @@ def measure(grid: Grid) -> Finding:
         more = estimate(lambda a, b: (a - b).mean(), standardized, raw)
         worse.append(more.high < 0)
         summaries.append(f"{name} {in_percent(more)}")
-    verdict = "holds" if all(worse) else "holds partly" if any(worse) else "does not hold here"
     return Finding(
         headings=["data, inputs", *(f"{arm}, %" for arm in grid.arms)],
         rows=rows,
-        verdict=verdict,
+        verdict=verdict_of(all(worse), any(worse)),
         summary="standardized less raw inputs, both with batch norm, in percentage points: "
         + "; ".join(summaries),
-        x="inputs",
-        lines={
-            f"{name}, {arm}": (kinds, test[a, n])
-            for n, name in enumerate(names)
-            for a, arm in enumerate(grid.arms)
-        },
+        panels=[
+            Panel(
+                title=name.replace("_", " "),
+                x="inputs",
+                y="test accuracy, %",
+                lines={
+                    arm: ([kind.replace("_", " ") for kind in kinds], 100 * test[a, n])
+                    for a, arm in enumerate(grid.arms)
+                },
+            )
+            for n, name in reversed(list(enumerate(names)))
+        ],
+        headline=("batch_norm", "no_norm"),
+        num_runs=grid.val.size,
+        num_seeds=grid.val.shape[-1],
     )

@@ -1,6 +1,6 @@
 """The width of the range of good learning rates, by depth."""
 
-from findings import Finding, compare_widths
+from findings import Finding, Panel, compare_widths, verdict_of
 from grids import Grid
 
 
@@ -23,17 +23,22 @@ def measure(grid: Grid) -> Finding:
             f"{widths['no_norm']} without; largest rate {largest['batch_norm']} against "
             f"{largest['no_norm']}"
         )
-    verdict = "holds" if all(wider) else "holds partly" if any(wider) else "does not hold here"
     return Finding(
         headings=["network", "width, decades", "largest rate that learns"],
         rows=rows,
-        verdict=verdict,
+        verdict=verdict_of(all(wider), any(wider)),
         summary=summaries[-1],
-        x="learning rate",
-        lines={
-            f"{depth} layers, {arm}": (rates, grid.val[a, d])
-            for d, depth in enumerate(depths)
-            for a, arm in enumerate(grid.arms)
-            if arm != "batch_norm_recomputed"
-        },
+        panels=[
+            Panel(
+                title=f"{depth} hidden layers",
+                x="learning rate",
+                y="validation accuracy, %",
+                lines={arm: (rates, 100 * grid.val[a, d]) for a, arm in enumerate(grid.arms)},
+                log_x=True,
+            )
+            for d, depth in reversed(list(enumerate(depths)))
+        ],
+        headline=("batch_norm", "no_norm"),
+        num_runs=grid.val.size,
+        num_seeds=grid.val.shape[-1],
     )

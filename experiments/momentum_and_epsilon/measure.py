@@ -1,42 +1,48 @@
 """What momentum and epsilon move, in short and in long runs."""
 
 import numpy as np
-from findings import Finding, in_percent
+from findings import HOLDS, NOT_HERE, PARTLY, Finding, Panel, in_percent
 from grids import Grid, estimate
 
 
 def measure(grid: Grid) -> Finding:
     """The ranges over momenta and epsilons, and the verdict that the README announces."""
     momenta, epsilons = grid.axes["norm.momentum"], grid.axes["norm.epsilon"]
-    of_momenta = grid.test[0][..., epsilons.index(1e-3), :]  # (epochs, recomputed, momenta, seeds)
-    of_epsilons = grid.test[0][..., momenta.index(0.99), :, :]
-    rows, matters = [], {}
+    plain, warmed_up = (grid.arms.index(arm) for arm in ("batch_norm", "momentum_warmup"))
+    recomputed = grid.axes["train.recompute_stats"].index(True)
+    kinds = {
+        "running statistics": grid.test[plain, :, 1 - recomputed],
+        "running statistics, momentum warm-up": grid.test[warmed_up, :, 1 - recomputed],
+        "recomputed statistics": grid.test[plain, :, recomputed],
+    }  # each (epochs, momenta, epsilons, seeds)
+    rows, matters, lines = [], {}, {}
     for e, num_epochs in enumerate(grid.axes["train.num_epochs"]):
-        for r, recomputed in enumerate(grid.axes["train.recompute_stats"]):
-            found = [estimate(_range, values[e, r]) for values in (of_momenta, of_epsilons)]
-            kind = "recomputed" if recomputed else "running"
-            epochs = f"{num_epochs} epoch{'s' if num_epochs > 1 else ''}"
-            rows.append([f"{epochs}, {kind} statistics", *map(in_percent, found)])
-            if not recomputed:
-                matters[num_epochs] = any(estimate.low > 0.01 for estimate in found)
-    verdict = "holds partly" if matters[1] else "does not hold here"
+        epochs = f"{num_epochs} epoch{'s' if num_epochs > 1 else ''}"
+        lines[epochs] = {}
+        for kind, test in kinds.items():
+            of_momenta = test[e, :, epsilons.index(1e-3)]
+            of_epsilons = test[e, momenta.index(0.99)]
+            found = [estimate(_range, values) for values in (of_momenta, of_epsilons)]
+            rows.append([f"{epochs}, {kind}", *map(in_percent, found)])
+            lines[epochs][kind] = (list(map(str, momenta)), 100 * of_momenta)
+            if kind == "running statistics":
+                matters[num_epochs] = any(a_range.low > 0.01 for a_range in found)
+    verdict = PARTLY if matters[1] else NOT_HERE
     return Finding(
         headings=["run", "range over momenta, points", "range over epsilons, points"],
         rows=rows,
-        verdict="holds" if matters[10] else verdict,
+        verdict=HOLDS if matters[10] else verdict,
         summary="; ".join(
             f"{run}: momenta move {momentum} points, epsilons {epsilon}"
             for run, momentum, epsilon in rows
         ),
-        x="momentum",
-        lines={
-            f"{epochs} epoch{'s' * (epochs > 1)}, {'recomputed' if recomputed else 'running'}": (
-                list(map(str, momenta)),
-                of_momenta[e, r],
-            )
-            for e, epochs in enumerate(grid.axes["train.num_epochs"])
-            for r, recomputed in enumerate(grid.axes["train.recompute_stats"])
-        },
+        panels=[
+            Panel(title=epochs, x="momentum", y="test accuracy, %", lines=of_epochs)
+            for epochs, of_epochs in lines.items()
+        ],
+        headline=("running statistics", "recomputed statistics"),
+        num_runs=grid.val.size,
+        num_seeds=grid.val.shape[-1],
     )
 
 

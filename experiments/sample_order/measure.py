@@ -1,6 +1,6 @@
 """What other orders of the samples cost."""
 
-from findings import Finding, in_percent
+from findings import HOLDS, NOT_HERE, PARTLY, Finding, Panel, in_percent
 from grids import Grid, estimate, tuned
 
 
@@ -26,16 +26,27 @@ def measure(grid: Grid) -> Finding:
             matters = max(loss.value for loss in losses) > 0.01
             better.append(more.value < 0 and (more.high < 0 or not matters))
             worse.append(more.value > 0.01)
-    verdict = "holds" if all(better) else "holds partly"
     return Finding(
         headings=["order", *(f"loss, {arm}, percentage points" for arm in grid.arms)],
         rows=rows,
-        verdict="does not hold here" if any(worse) else verdict,
+        verdict=NOT_HERE if any(worse) else HOLDS if all(better) else PARTLY,
         summary="; ".join(
             f"{order}: {losses[batch]} points lost with batch norm, {losses[none]} without"
             for order, *losses in rows
             if order != "shuffled"
         ),
-        x="order of the samples",
-        lines={arm: (orders, test[number]) for number, arm in enumerate(grid.arms)},
+        panels=[
+            Panel(
+                title="Each order at its best rate",
+                x="order of the samples",
+                y="test accuracy, %",
+                lines={
+                    arm: ([order.replace("_", " ") for order in orders], 100 * test[number])
+                    for number, arm in enumerate(grid.arms)
+                },
+            )
+        ],
+        headline=("batch_norm", "no_norm"),
+        num_runs=grid.val.size,
+        num_seeds=grid.val.shape[-1],
     )

@@ -1,0 +1,52 @@
+"""Which runs diverge; and how gradients grow in a deep network that has not been trained."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from grids import Grid, run_sweep
+from probes import kernels, make_gradient
+
+from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig
+from jbn.data import Dataset, load
+from jbn.train import Examples, Hypers, make_init
+from jbn.train.loop import make_prepare
+
+DEPTH, WIDTH, NUM_SEEDS, NUM_EXAMPLES = 50, 256, 10, 256
+ARMS = {
+    "batch_norm": (NormConfig(), "lecun_normal"),
+    "no_norm": (NormConfig(kind="none"), "he_normal"),
+}
+
+
+class Explosions(NamedTuple):
+    """Of trained networks, and of untrained ones."""
+
+    grid: Grid
+    norms: np.ndarray  # of the gradients at the start: (arms, seeds, hidden layers)
+
+
+def collect(data: Any = None) -> Explosions:
+    """Runs the sweep, and looks at deep networks; on another data set, if one is named."""
+    grid = run_sweep(Path(__file__).parent / "config.toml", data)
+    dataset = load(DataConfig(name=data or "digits"))
+    return Explosions(grid, np.array([_norms(dataset, *arm) for arm in ARMS.values()]))
+
+
+def _norms(dataset: Dataset, norm: NormConfig, kernel_init: Any) -> np.ndarray:
+    """The norm of each hidden kernel's gradient, before the first step: (seeds, layers)."""
+    model = ModelConfig(hidden_sizes=(WIDTH,) * DEPTH, kernel_init=kernel_init)
+    config = ArmConfig(model=model, norm=norm)
+    hypers = Hypers.of(config)
+    prepare = make_prepare(config, dataset.input_stats)
+    first = Examples(prepare(dataset.train.x[:2], hypers), dataset.train.y[:2])
+    init = make_init(config, dataset.num_classes)
+    gradient = make_gradient(config, dataset, NUM_EXAMPLES)
+
+    def of(key: Any) -> Any:
+        found = gradient(init(key, first, hypers).variables, hypers)
+        return jnp.stack([jnp.linalg.norm(kernel) for kernel in kernels(found)[:-1]])
+
+    return np.asarray(jax.lax.map(of, jax.random.split(jax.random.key(0), NUM_SEEDS)))

@@ -1,0 +1,63 @@
+"""What accuracy is lost without gamma, beta or both."""
+
+import numpy as np
+from findings import Finding, Panel, in_percent, verdict_of
+from grids import estimate, tuned
+from scale_and_bias.collect import Layers
+
+
+def measure(found: Layers) -> Finding:
+    """The table, and the verdict that the README announces."""
+    grid, test = found.grid, tuned(found.grid)  # (arms, activations, positions, seeds)
+    both = grid.arms.index("both")
+    cases = [
+        (a, p, f"{activation}, norm {position.replace('_', ' the ')}")
+        for a, activation in enumerate(grid.axes["model.activation"])
+        for p, position in enumerate(grid.axes["model.norm_position"])
+    ]
+    rows, gains = [], []
+    for a, p, case in cases:
+        whole = estimate(lambda v: v.mean(), test[both, a, p])
+        more = {
+            arm: estimate(lambda x, y: (x - y).mean(), test[both, a, p], test[number, a, p])
+            for number, arm in enumerate(grid.arms)
+            if number != both
+        }
+        gains.append(more["neither"])
+        rows.append([case, in_percent(whole), *map(in_percent, more.values())])
+    for position in found.scale:
+        for name, symbol in (("scale", "gamma"), ("bias", "beta")):
+            values = getattr(found, name)[position]
+            low, middle, high = (
+                estimate(lambda v, q=q: float(np.quantile(v, q)), values.T).value
+                for q in (0.05, 0.5, 0.95)
+            )
+            cells = f"{middle:.2f}, 90% of them from {low:.2f} to {high:.2f}", "", "", ""
+            rows.append([f"{symbol}, relu, norm {position.replace('_', ' the ')}", *cells])
+    matters = [gain.low > 0 for gain in gains]
+    names = [case for _, _, case in cases]
+    return Finding(
+        headings=[
+            *("network", "accuracy with both, %; or median"),
+            *("lost without beta, points", "without gamma", "without both"),
+        ],
+        rows=rows,
+        verdict=verdict_of(all(matters), any(matters)),
+        summary="points lost without both: "
+        + "; ".join(f"{case} {in_percent(gain)}" for case, gain in zip(names, gains, strict=True))
+        + f". They are affine: in evaluation within {found.from_affine:.0e} in float64",
+        panels=[
+            Panel(
+                title="Accuracy with gamma, beta, both and neither",
+                x="activation and place of the norm",
+                y="test accuracy, %",
+                lines={
+                    arm: (names, 100 * np.array([test[number, a, p] for a, p, _ in cases]))
+                    for number, arm in enumerate(grid.arms)
+                },
+            )
+        ],
+        headline=("both", "neither"),
+        num_runs=grid.val.size,
+        num_seeds=grid.val.shape[-1],
+    )

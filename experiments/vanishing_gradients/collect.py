@@ -1,0 +1,72 @@
+"""The gradient's norm by layer, at the start and in training, of networks of several depths."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from probes import kernels, make_gradient, train_probed
+
+from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig
+from jbn.data import Dataset, load
+from jbn.train import Hypers, TrainState, make_evaluate
+from jbn.train.loop import make_prepare
+
+NUM_SEEDS, WIDTH, NUM_EPOCHS = 10, 64, 5
+DEPTHS = (5, 20, 50)
+ARMS = {"batch_norm": NormConfig(), "no_norm": NormConfig(kind="none")}
+# An activation, and how its kernels begin: as the article leaves it, and as textbooks have it.
+CASES = {
+    "sigmoid": ModelConfig(activation="sigmoid"),
+    "tanh": ModelConfig(activation="tanh"),
+    "ReLU": ModelConfig(activation="relu"),
+    "ReLU, He's initialization": ModelConfig(activation="relu", kernel_init="he_normal"),
+}
+
+
+class Gradients(NamedTuple):
+    """Of one case at one depth, in each arm."""
+
+    norms: np.ndarray  # (arms, seeds, probes, hidden layers): at the start, after 1 and 5 epochs
+    accuracy: np.ndarray  # (arms, seeds, probes), of the validation split
+
+
+def collect(data: Any = None) -> dict[tuple[str, int], Gradients]:
+    """Trains every case at every depth; on another data set, if one is named."""
+    dataset = load(DataConfig(name=data or "digits"))
+    return {
+        (case, depth): _gradients(
+            model.model_copy(update={"hidden_sizes": (WIDTH,) * depth}), dataset
+        )
+        for case, model in CASES.items()
+        for depth in DEPTHS
+    }
+
+
+def _gradients(model: ModelConfig, dataset: Dataset) -> Gradients:
+    found = []
+    for norm in ARMS.values():
+        config = ArmConfig(model=model, norm=norm)
+        num_batches = len(dataset.train.y) // config.train.batch_size
+        norms, accuracy = train_probed(
+            config,
+            dataset,
+            _make_probe(config, dataset),
+            rates=[config.optimizer.learning_rate],
+            num_seeds=NUM_SEEDS,
+            num_steps=NUM_EPOCHS * num_batches,
+            every=num_batches,
+        )
+        found.append((norms[0][:, [0, 1, -1]], accuracy[0][:, [0, 1, -1]]))
+    return Gradients(*(np.array(arrays) for arrays in zip(*found, strict=True)))
+
+
+def _make_probe(config: ArmConfig, dataset: Dataset) -> Any:
+    gradient = make_gradient(config, dataset, num_examples=256)
+    evaluate = make_evaluate(config, dataset.num_classes, make_prepare(config, dataset.input_stats))
+
+    def probe(state: TrainState, hypers: Hypers) -> Any:
+        hidden = kernels(gradient(state.variables, hypers))[:-1]
+        norms = jnp.stack([jnp.linalg.norm(kernel) for kernel in hidden])
+        return norms, evaluate(state.variables, dataset.val, hypers).accuracy
+
+    return probe
