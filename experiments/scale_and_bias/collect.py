@@ -27,7 +27,7 @@ class Layers(NamedTuple):
 
 
 def collect(data: Any = None) -> Layers:
-    """Runs the sweep, and trains to look at gamma and beta; on another data set, if one is named."""
+    """Runs the sweep, and trains to look at gamma and beta; on another set, if one is named."""
     grid = run_sweep(Path(__file__).parent / "config.toml", data)
     dataset = load(DataConfig(name=data or "digits"))
     norms = {position: _train(dataset, position) for position in POSITIONS}
