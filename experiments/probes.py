@@ -63,7 +63,8 @@ def make_probed_run(
     def run(key: Any, hypers: Hypers, train: Examples) -> Any:
         keys = RunKeys.of(key)
 
-        def epoch(key: Any) -> Any:
+        def epoch(first_step: Any) -> Any:
+            key = jax.random.fold_in(keys.order, first_step)  # as `make_train_chunk` has it
             return batch_indices(key, train.y, config.train.batch_size, config.train.order)
 
         def step(state: TrainState, rows: Any) -> tuple[TrainState, None]:
@@ -75,8 +76,8 @@ def make_probed_run(
             return jax.lax.scan(step, state, batches)[0], found
 
         state = init(keys.init, train._replace(x=prepare(train.x[:2], hypers)), hypers)
-        num_epochs = -(-num_steps // (len(train.y) // config.train.batch_size))
-        batches = jax.vmap(epoch)(jax.random.split(keys.order, num_epochs))
+        num_batches = len(train.y) // config.train.batch_size
+        batches = jax.vmap(epoch)(jnp.arange(0, num_steps, num_batches))
         batches = batches.reshape(-1, config.train.batch_size)[:num_steps]
         sections = batches.reshape(-1, every, *batches.shape[1:])
         # The last probe has steps after it, for nothing: less than compiling the probe twice costs.

@@ -1,0 +1,64 @@
+"""Probed runs are the engine's: same parameters, at the steps that are named."""
+
+import jax
+import numpy as np
+import pytest
+from probes import kernels, make_gradient, train_probed
+
+from jbn.config import ArmConfig, DataConfig, ModelConfig, TrainConfig
+from jbn.data import load
+from jbn.train import Hypers, make_train_run
+
+CONFIG = ArmConfig(
+    data=DataConfig(name="wine"),
+    model=ModelConfig(hidden_sizes=(5,)),
+    train=TrainConfig(num_epochs=2, batch_size=16),
+)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return load(CONFIG.data)
+
+
+def test_a_probed_run_is_the_engines_and_is_looked_at_where_it_says(dataset):
+    num_batches = len(dataset.train.y) // 16
+    found = train_probed(
+        CONFIG,
+        dataset,
+        lambda state, hypers: (state.step, kernels(state.params)[0]),
+        rates=[1e-3, 1e-2],
+        num_seeds=2,
+        num_steps=2 * num_batches,
+        every=num_batches,
+    )
+    steps, probed = found
+    assert steps.shape == (2, 2, 3)
+    np.testing.assert_array_equal(steps[1, 1], [0, num_batches, 2 * num_batches])
+    run = jax.jit(make_train_run(CONFIG, dataset.num_classes, dataset.input_stats))
+    hypers = Hypers.of(CONFIG)._replace(learning_rate=np.float32(1e-2))
+    state, _ = run(jax.random.key(1), dataset.train, dataset.val, hypers)
+    np.testing.assert_allclose(probed[1, 1, -1], kernels(state.params)[0], rtol=1e-4, atol=1e-6)
+    assert np.abs(probed[1, 1, -1] - probed[1, 0, -1]).max() > 1e-3
+
+
+def test_the_gradient_is_that_of_the_loss_of_the_first_examples(dataset):
+    config = CONFIG.model_copy(update={"train": TrainConfig(batch_size=16, order="fixed")})
+    states = train_probed(
+        config,
+        dataset,
+        lambda state, hypers: state,
+        rates=[0.1],
+        num_seeds=1,
+        num_steps=1,
+        every=1,
+    )
+    before, after = (jax.tree.map(lambda leaf, n=n: leaf[0, 0, n], states) for n in (0, 1))
+    found = kernels(make_gradient(config, dataset, 16)(before.variables, Hypers.of(config)))
+    # Adam's first step is the rate, against the sign of the gradient.
+    for gradient, old, new in zip(
+        found, kernels(before.params), kernels(after.params), strict=True
+    ):
+        large = np.abs(gradient) > 1e-4
+        assert large.mean() > 0.3
+        np.testing.assert_allclose((new - old)[large], -0.1 * np.sign(gradient[large]), rtol=1e-2)
