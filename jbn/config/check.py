@@ -13,7 +13,8 @@ from jbn.config.sweep import MOST_RUNS, arm_at, count_points, sweep_points, valu
 
 # Keys that matter where another has one of these values, and change nothing elsewhere.
 _RESNETS = ("resnet18", "resnet50")
-_NORMS = ("batch", "layer", "rms", "group", "instance")
+_BATCH_NORMS = ("batch", "ghost", "renorm")
+_NORMS = (*_BATCH_NORMS, "layer", "rms", "group", "instance")
 _DECAYING = ("sgd", "momentum", "adamw")
 MATTERS_FOR: dict[str, tuple[str, tuple[str, ...]]] = {
     "data.dir": ("data.name", ("mnist", "fashion_mnist", "cifar10")),
@@ -29,10 +30,13 @@ MATTERS_FOR: dict[str, tuple[str, tuple[str, ...]]] = {
     "model.num_filters": ("model.kind", _RESNETS),
     "model.zero_last_scale": ("model.kind", _RESNETS),
     "model.kernel_init": ("model.kind", ("mlp", "cnn")),
-    "norm.momentum": ("norm.kind", ("batch",)),
+    "norm.momentum": ("norm.kind", _BATCH_NORMS),
+    "norm.momentum_warmup": ("norm.kind", _BATCH_NORMS),
     "norm.epsilon": ("norm.kind", _NORMS),
     "norm.use_bias": ("norm.kind", tuple(kind for kind in _NORMS if kind != "rms")),
     "norm.use_scale": ("norm.kind", _NORMS),
+    "norm.virtual_batch_size": ("norm.kind", ("ghost",)),
+    "norm.num_plain_steps": ("norm.kind", ("renorm",)),
     "norm.num_groups": ("norm.kind", ("group",)),
     "optimizer.momentum": ("optimizer.kind", ("momentum",)),
     "optimizer.weight_decay": ("optimizer.kind", _DECAYING),

@@ -39,6 +39,7 @@ DataName = Literal[
 KernelInit = Literal[
     "lecun_normal", "lecun_uniform", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform"
 ]
+NormKind = Literal["batch", "ghost", "renorm", "layer", "rms", "group", "instance", "none"]
 # fmt: on
 
 
@@ -100,12 +101,17 @@ class ModelConfig(Section):
 class NormConfig(Section):
     """The normalization in each hidden layer."""
 
-    kind: Literal["batch", "layer", "rms", "group", "instance", "none"] = "batch"
-    momentum: float = Field(default=0.99, ge=0, le=1)  # batch alone
+    kind: NormKind = "batch"
+    momentum: float = Field(default=0.99, ge=0, le=1)  # of batch, ghost and renorm
+    momentum_warmup: bool = False  # of the same
     epsilon: float = Field(default=1e-3, ge=0, le=1e30)
     use_bias: bool = True  # rms has none
     use_scale: bool = True
-    num_groups: _Count = 8  # group alone
+    # Of ghost. In a group of one example a Dense layer has one value per channel.
+    virtual_batch_size: int = Field(default=32, ge=2, le=_MOST)
+    # Of renorm; its limits are there after 8 times as many.
+    num_plain_steps: int = Field(default=5000, ge=0, le=_MOST // 8)
+    num_groups: _Count = 8  # of group
 
 
 class OptimizerConfig(Section):
@@ -125,7 +131,7 @@ class TrainConfig(Section):
     """How long, in which batches and order, and what is evaluated."""
 
     num_epochs: _Count = 10
-    batch_size: int = Field(default=32, ge=2, le=_MOST)
+    batch_size: _Count = 32
     order: Literal["shuffled", "fixed", "sorted", "class_blocked"] = "shuffled"
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     ema_decay: _Decay = None  # of the weights that are evaluated
@@ -184,6 +190,12 @@ class ArmConfig(SharedConfig):
 
     def _norm(self) -> str | None:
         model, kind, num_groups = self.model, self.norm.kind, self.norm.num_groups
+        batch_size, virtual = self.train.batch_size, self.norm.virtual_batch_size
+        if kind == "ghost" and batch_size > virtual and batch_size % virtual:
+            return (
+                f"norm.virtual_batch_size: found {virtual}, wanted a divisor of train.batch_size, "
+                f"{batch_size}, or a larger number: all of the batch is one group then"
+            )
         if model.factory is not None:
             return None
         if kind == "instance" and model.kind == "mlp" and model.hidden_sizes:

@@ -8,3 +8,5 @@ from jbn.models.resnet import BottleneckBlock as BottleneckBlock
 from jbn.models.resnet import ResNet as ResNet
 from jbn.models.resnet import resnet18 as resnet18
 from jbn.models.resnet import resnet50 as resnet50
+from jbn.models.training import apply_in_training as apply_in_training
+from jbn.models.training import norm_of_batch as norm_of_batch

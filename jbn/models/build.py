@@ -4,14 +4,23 @@ import functools
 import importlib
 import inspect
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jbn.config import ModelConfig, NormConfig, UserError
-from jbn.linen import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from jbn.functional._renorm import RenormLimits, renorm_limits
+from jbn.linen import (
+    BatchNorm,
+    BatchRenorm,
+    GhostBatchNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    RMSNorm,
+)
 from jbn.models.cnn import CNN
 from jbn.models.convolution import convolve
 from jbn.models.mlp import MLP
@@ -91,12 +100,13 @@ def _make_norm(
     epsilon: float | Float[Array, ""],
     dtype: Any,
 ) -> Callable[..., nn.Module] | None:
-    """What makes a norm layer of `use_running_average`, which matters to batch norm alone.
+    """What makes a norm layer of `use_running_average`, which matters to batch norms alone.
 
     And of further arguments of the layer, such as `scale_init`.
     """
     scale: dict[str, Any] = {"epsilon": epsilon, "use_scale": norm.use_scale, "dtype": dtype}
     scale_and_bias: dict[str, Any] = {**scale, "use_bias": norm.use_bias}
+    running: dict[str, Any] = {**scale_and_bias, "momentum": momentum}
 
     def of_each_example(layer: type[nn.Module], **options: Any) -> Callable[..., nn.Module]:
         return lambda use_running_average, **more: layer(**options, **more)
@@ -105,7 +115,12 @@ def _make_norm(
         case "none":
             return None
         case "batch":
-            return functools.partial(BatchNorm, momentum=cast(float, momentum), **scale_and_bias)
+            return functools.partial(BatchNorm, **running)
+        case "ghost":
+            virtual = norm.virtual_batch_size
+            return functools.partial(GhostBatchNorm, virtual_batch_size=virtual, **running)
+        case "renorm":
+            return functools.partial(BatchRenorm, limits=_limits(norm.num_plain_steps), **running)
         case "layer":
             return of_each_example(LayerNorm, **scale_and_bias)
         case "rms":
@@ -114,6 +129,16 @@ def _make_norm(
             return of_each_example(GroupNorm, num_groups=norm.num_groups, **scale_and_bias)
         case "instance":
             return of_each_example(InstanceNorm, **scale_and_bias)
+
+
+def _limits(num_plain_steps: int) -> Callable[..., RenormLimits]:
+    """The paper's schedule, whose 5,000, 25,000 and 40,000 steps are as 1, 5 and 8."""
+    return functools.partial(
+        renorm_limits,
+        num_plain_steps=num_plain_steps,
+        num_d_steps=5 * num_plain_steps,
+        num_r_steps=8 * num_plain_steps,
+    )
 
 
 def _call_factory(path: str, **arguments: Any) -> nn.Module:

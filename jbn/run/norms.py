@@ -9,7 +9,7 @@ import numpy as np
 from jbn.config import ArmConfig
 from jbn.data import Dataset, normalize_inputs
 from jbn.diagnose import norm_metrics, norm_report, norm_table, norm_warnings
-from jbn.models import build_model
+from jbn.models import apply_in_training, build_model, norm_of_batch
 from jbn.run.results import finite
 
 
@@ -17,11 +17,14 @@ def describe_norms(
     config: ArmConfig, dataset: Dataset, variables: dict[str, Any]
 ) -> dict[str, Any]:
     """The norm report over the training examples: as numbers, as a table, and in words."""
-    model = build_model(config.model, config.norm, dataset.num_classes)
 
     def apply(variables: Any, x: Any, train: bool) -> Any:
         x = normalize_inputs(config.data, dataset.input_stats, x)
-        return model.apply(variables, x, train=train, mutable=["batch_stats"])
+        norm = norm_of_batch(config.norm, len(x))
+        model = build_model(config.model, norm, dataset.num_classes)
+        if train:
+            return apply_in_training(model, variables, x)
+        return model.apply(variables, x, train=False, mutable=["batch_stats"])
 
     describe = functools.partial(norm_report, apply, batch_size=config.train.batch_size)
     report = jax.device_get(jax.jit(describe)(variables, dataset.train.x))

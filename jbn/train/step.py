@@ -9,10 +9,10 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jbn.config import ArmConfig, UserError
+from jbn.config import ArmConfig, NormConfig, UserError
 from jbn.data import Examples
 from jbn.functional._stats import ema_momentum
-from jbn.models import build_model
+from jbn.models import apply_in_training, build_model, norm_of_batch
 from jbn.train.metrics import Metrics, cross_entropies, measure
 from jbn.train.optimizer import make_optimizer
 from jbn.train.state import Hypers, TrainState
@@ -27,7 +27,7 @@ def make_init(
     """Returns `init(key, examples, hypers)`, the state before the first step."""
 
     def init(key: PRNGKeyArray, examples: Examples, hypers: Hypers) -> TrainState:
-        model = _build(config, num_classes, hypers)
+        model = _build(config, config.norm, num_classes, hypers)
         variables = model.init(key, examples.x[:2], train=True)
         params = _scaled_kernels(variables["params"], hypers.init_gain)
         batch_stats = variables.get("batch_stats", {})
@@ -54,11 +54,15 @@ def make_train_step(
     def train_step(
         state: TrainState, batch: Examples, hypers: Hypers
     ) -> tuple[TrainState, tuple[Metrics, Float[Array, ""]]]:
-        model = _build(config, num_classes, hypers)
+        norm = norm_of_batch(config.norm, len(batch.x))
+        momentum = hypers.momentum
+        if norm.momentum_warmup:  # each batch is a step, and moves the running statistics
+            momentum = ema_momentum(state.step, momentum)
+        model = _build(config, norm, num_classes, hypers._replace(momentum=momentum))
 
         def loss(params: Any) -> tuple[Float[Array, ""], tuple[Any, Metrics]]:
             variables = {"params": to_tree(params), "batch_stats": state.batch_stats}
-            logits, updates = model.apply(variables, batch.x, train=True, mutable=["batch_stats"])
+            logits, updates = apply_in_training(model, variables, batch.x)
             logits = _checked(logits, batch, num_classes)
             smoothing = config.train.label_smoothing
             mean_loss = cross_entropies(logits, batch.y, smoothing).mean()
@@ -97,7 +101,6 @@ def make_settle(
     """
 
     def settle(state: TrainState, x: Any, hypers: Hypers) -> dict[str, Any]:
-        model = _build(config, num_classes, hypers)
         averaged = config.train.ema_decay is not None
         params = state.average if averaged else state.params
         variables = {"params": params, "batch_stats": state.batch_stats}
@@ -105,7 +108,10 @@ def make_settle(
             return variables
 
         def apply(variables: Any, x: Any) -> Any:
-            return model.apply(variables, prepare(x, hypers), train=True, mutable=["batch_stats"])
+            # Each batch is one group, and never renormalized: the old statistics have no part.
+            whole = {"virtual_batch_size": len(x), "num_plain_steps": 2**28 - 1}
+            model = _build(config, config.norm.model_copy(update=whole), num_classes, hypers)
+            return apply_in_training(model, variables, prepare(x, hypers))
 
         batch_size = config.train.batch_size
         stats = recompute_batch_stats(apply, variables, x, batch_size=batch_size)
@@ -123,7 +129,7 @@ def make_evaluate(
     """
 
     def evaluate(variables: dict[str, Any], examples: Examples, hypers: Hypers) -> Metrics:
-        model = _build(config, num_classes, hypers)
+        model = _build(config, config.norm, num_classes, hypers)
 
         def of(part: Examples) -> Metrics:
             logits: Any = model.apply(variables, prepare(part.x, hypers), train=False)
@@ -175,7 +181,7 @@ def _checked(
     return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
 
-def _build(config: ArmConfig, num_classes: int, hypers: Hypers) -> nn.Module:
+def _build(config: ArmConfig, norm: NormConfig, num_classes: int, hypers: Hypers) -> nn.Module:
     return build_model(
-        config.model, config.norm, num_classes, momentum=hypers.momentum, epsilon=hypers.epsilon
+        config.model, norm, num_classes, momentum=hypers.momentum, epsilon=hypers.epsilon
     )

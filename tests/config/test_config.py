@@ -116,7 +116,13 @@ def test_configs_are_hashable_and_frozen():
         ("optimizer.learning_rate=inf", "optimizer.learning_rate: found inf, wanted a finite"),
         ("optimizer.learning_rate=0", "optimizer.learning_rate: found 0, wanted greater than 0"),
         ("norm.use_bias=1", "norm.use_bias: found 1, wanted a valid boolean"),
-        ("norm.kind=batchh", "norm.kind: found 'batchh', wanted 'batch', 'layer', 'rms', 'group'"),
+        ("norm.kind=batchh", "norm.kind: found 'batchh', wanted 'batch', 'ghost', 'renorm', 'lay"),
+        (
+            "norm.virtual_batch_size=1",
+            "norm.virtual_batch_size: found 1, wanted greater than or eq",
+        ),
+        ("norm.num_plain_steps=-1", "norm.num_plain_steps: found -1, wanted greater than or equal"),
+        ("train.batch_size=0", "train.batch_size: found 0, wanted greater than or equal to 1"),
         ("data.normalize=max", "data.normalize: found 'max', wanted 'none', 'standardize' or 'mi"),
         ("train.num_epochs=1.5", "train.num_epochs: found 1.5, wanted a valid integer"),
         ("train.batch_size=true", "train.batch_size: found True, wanted a valid integer"),
@@ -204,6 +210,12 @@ def test_a_norm_that_does_not_fit_the_model_is_named():
         config_from_dict({**groups, "arms": arms})
     with pytest.raises(UserError, match=r"norm\.kind: found 'instance', which makes 0"):
         config_from_dict({"name": "x", "norm": {"kind": "instance"}})
+    ghost = {"name": "x", "norm": {"kind": "ghost"}, "train": {"batch_size": 48}}
+    wanted = "found 32, wanted a divisor of train.batch_size, 48, or a larger number"
+    with pytest.raises(UserError, match="^norm.virtual_batch_size: " + wanted):
+        config_from_dict(ghost)
+    for batch_size in (1, 31, 64):
+        config_from_dict({**ghost, "train": {"batch_size": batch_size}})
     own = {"norm": {"kind": "instance"}, "model": {"factory": "a:b"}}
     assert config_from_dict({"name": "x", **own}).arms["instance"].norm.kind == "instance"
 

@@ -1,6 +1,7 @@
 """From the norm section of a config to the layers of a network."""
 
 import functools
+import re
 
 import flax.linen as nn
 import jax
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 from problems import close
 
+import jbn
 from jbn.config import ModelConfig, NormConfig
-from jbn.models import MLP, build_model
+from jbn.models import MLP, apply_in_training, build_model, norm_of_batch
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(6, 5)), jnp.float32)
 
@@ -45,7 +47,7 @@ def test_each_kind_is_the_network_with_flaxs_layer(kind):
     close(logits, wanted, 4e-6)
 
 
-@pytest.mark.parametrize("kind", [*FLAX, "instance"])
+@pytest.mark.parametrize("kind", [*FLAX, "ghost", "renorm", "instance"])
 def test_scale_and_bias_are_there_when_wanted(kind):
     def parameters(**norm):
         model = ModelConfig(factory="test_build:make_pixels")
@@ -56,6 +58,61 @@ def test_scale_and_bias_are_there_when_wanted(kind):
     assert parameters() == both
     assert parameters(use_scale=False) == both - {"scale"}
     assert parameters(use_bias=False) == both - {"bias"}
+
+
+def as_batch_norms(variables):
+    """The variables of ghost norms, or renorms, by the names that plain batch norms have."""
+    return {
+        collection: {
+            re.sub("^.*Batch(Norm|Renorm)", "BatchNorm", layer): v for layer, v in of.items()
+        }
+        for collection, of in variables.items()
+    }
+
+
+def test_ghost_norm_is_flaxs_network_of_each_group():
+    model = built("ghost", virtual_batch_size=3)
+    variables = model.init(jax.random.key(0), X, train=True)
+    logits, _ = apply_in_training(model, variables, X)
+    network = MLP((8, 4), 3, FLAX["batch"])
+    apply = functools.partial(network.apply, as_batch_norms(variables), mutable="batch_stats")
+    groups = [apply(x, True)[0] for x in (X[:3], X[3:])]
+    close(logits, jnp.concatenate(groups), 4e-6)
+    assert not np.allclose(logits, apply(X, True)[0], atol=0.1)
+
+
+def test_renorm_is_flaxs_batch_norm_in_training_at_first_and_in_evaluation_later():
+    model = built("renorm", num_plain_steps=2)
+    variables = model.init(jax.random.key(0), X, train=True)
+    network = MLP((8, 4), 3, FLAX["batch"])
+    for layer in variables["batch_stats"].values():
+        layer["var"] *= 0.5  # within r's limits, for a unit that never fires, too
+
+    def at(step):
+        for layer in variables["batch_stats"].values():
+            layer["step"] = jnp.int32(step)
+        return apply_in_training(model, variables, X)[0]
+
+    plain = network.apply(as_batch_norms(variables), X, True, mutable="batch_stats")[0]
+    close(at(0), plain, 4e-6)
+    close(at(2), plain, 4e-6)
+    close(at(16), network.apply(as_batch_norms(variables), X, False), 4e-6)
+
+
+def test_renorms_limits_are_the_papers_in_other_steps():
+    limits = built("renorm", num_plain_steps=50).norm.keywords["limits"]
+    for step in (50, 51, 100, 250, 300, 400):
+        close(limits(step), jbn.renorm_limits(100 * step))
+    assert built("renorm", num_plain_steps=0).norm.keywords["limits"](1) == (3, 5)
+
+
+@pytest.mark.parametrize("kind", ["batch", "ghost", "renorm"])
+def test_where_there_are_pixels_one_example_is_a_batch_as_any_other(kind):
+    norm = norm_of_batch(NormConfig(kind=kind), 1)
+    model = build_model(ModelConfig(factory="test_build:make_pixels"), norm, 3)
+    variables = model.init(jax.random.key(0), X, train=True)
+    wanted = model.apply(variables, X[:1], True, mutable="batch_stats")
+    close(apply_in_training(model, variables, X[:1]), wanted, 0)
 
 
 class Pixels(nn.Module):

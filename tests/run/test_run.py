@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from recorded import Recorder, fake_compile
 
-from jbn.checkpoint import load_arrays, read_config, variables_path
-from jbn.config import UserError, config_from_dict
+from jbn.checkpoint import load_arrays, load_run, read_config, variables_path
+from jbn.config import DataConfig, UserError, config_from_dict
+from jbn.data import load
 from jbn.run import groups, run
 from jbn.run.folder import FINISHED, LOCK, prepare_folder
 
@@ -80,6 +81,40 @@ def test_every_seed_has_variables_of_its_own(small_run):
     assert not np.array_equal(
         five["params"]["Dense_0"]["kernel"], six["params"]["Dense_0"]["kernel"]
     )
+
+
+def test_a_run_of_ghost_norm_renorm_and_batches_of_one_comes_back_from_disk(tmp_path):
+    """Each seed has the variables that it was tested with, be they statistics or steps."""
+    config = config_from_dict(
+        {
+            "name": "x",
+            "num_seeds": 2,
+            "model": {"hidden_sizes": [4]},
+            "train": {"num_epochs": 1, "batch_size": 30},
+            "arms": {
+                "ghost": {"norm": {"kind": "ghost", "virtual_batch_size": 10}},
+                "renorm": {
+                    "norm": {"kind": "renorm", "num_plain_steps": 5, "momentum_warmup": True},
+                    "train": {"recompute_stats": True},
+                },
+                "one": {"train": {"batch_size": 1}},
+            },
+        }
+    )
+    summary = run(config, tmp_path / "x", jax.devices()[0], Recorder())
+    dataset = load(DataConfig())
+    (x, y), num_steps = dataset.test, len(dataset.train.y) // 30
+    for arm, of_arm in summary["arms"].items():
+        for seed, tested in enumerate(of_arm["test_loss"]["per_seed"]):
+            loaded = load_run(tmp_path / "x", arm=arm, seed=seed)
+            loss = -np.log(loaded.predict(x)[np.arange(len(y)), y]).mean()
+            np.testing.assert_allclose(loss, tested, rtol=1e-4)
+            for stats in loaded.variables["batch_stats"].values():
+                assert stats.get("step") == (num_steps if arm == "renorm" else None)
+    norms = json.loads((tmp_path / "x" / "norms.json").read_text())
+    assert [list(norms[arm]["layers"]) for arm in norms] == [
+        *(["GhostBatchNorm_0"], ["BatchRenorm_0"], ["BatchNorm_0"])
+    ]
 
 
 SWEPT = {
