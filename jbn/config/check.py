@@ -8,13 +8,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from jbn.config.errors import UserError
-from jbn.config.schema import ArmConfig, SharedConfig, SweepConfig
+from jbn.config.schema import BATCH_NORMS, ArmConfig, SharedConfig, SweepConfig
 from jbn.config.sweep import MOST_RUNS, arm_at, count_points, sweep_points, value_at
 
 # Keys that matter where another has one of these values, and change nothing elsewhere.
 _RESNETS = ("resnet18", "resnet50")
-_BATCH_NORMS = ("batch", "ghost", "renorm")
-_NORMS = (*_BATCH_NORMS, "layer", "rms", "group", "instance")
+_NORMS = (*BATCH_NORMS, "layer", "rms", "group", "instance")
 _DECAYING = ("sgd", "momentum", "adamw")
 MATTERS_FOR: dict[str, tuple[str, tuple[str, ...]]] = {
     "data.dir": ("data.name", ("mnist", "fashion_mnist", "cifar10")),
@@ -30,8 +29,8 @@ MATTERS_FOR: dict[str, tuple[str, tuple[str, ...]]] = {
     "model.num_filters": ("model.kind", _RESNETS),
     "model.zero_last_scale": ("model.kind", _RESNETS),
     "model.kernel_init": ("model.kind", ("mlp", "cnn")),
-    "norm.momentum": ("norm.kind", _BATCH_NORMS),
-    "norm.momentum_warmup": ("norm.kind", _BATCH_NORMS),
+    "norm.momentum": ("norm.kind", BATCH_NORMS),
+    "norm.momentum_warmup": ("norm.kind", BATCH_NORMS),
     "norm.epsilon": ("norm.kind", _NORMS),
     "norm.use_bias": ("norm.kind", tuple(kind for kind in _NORMS if kind != "rms")),
     "norm.use_scale": ("norm.kind", _NORMS),

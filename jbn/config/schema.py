@@ -40,6 +40,7 @@ KernelInit = Literal[
     "lecun_normal", "lecun_uniform", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform"
 ]
 NormKind = Literal["batch", "ghost", "renorm", "layer", "rms", "group", "instance", "none"]
+BATCH_NORMS = ("batch", "ghost", "renorm")
 # fmt: on
 
 
@@ -198,7 +199,13 @@ class ArmConfig(SharedConfig):
             )
         if model.factory is not None:
             return None
-        if kind == "instance" and model.kind == "mlp" and model.hidden_sizes:
+        is_dense = model.kind == "mlp" and bool(model.hidden_sizes)
+        if kind in BATCH_NORMS and batch_size == 1 and is_dense:
+            return (
+                "train.batch_size: found 1, in which each value of a Dense layer is its own mean "
+                f"and norm.kind {kind!r} makes its bias of all; wanted at least 2, or another norm"
+            )
+        if kind == "instance" and is_dense:
             return (
                 "norm.kind: found 'instance', which makes 0 of the one value per channel that a "
                 "Dense layer has; wanted 'layer', or a model with images inside"

@@ -1,6 +1,7 @@
 """Architectures: a name from the config to a Flax module."""
 
 from jbn.models.build import build_model as build_model
+from jbn.models.build import norm_of_batch as norm_of_batch
 from jbn.models.cnn import CNN as CNN
 from jbn.models.mlp import MLP as MLP
 from jbn.models.resnet import BasicBlock as BasicBlock
@@ -8,5 +9,3 @@ from jbn.models.resnet import BottleneckBlock as BottleneckBlock
 from jbn.models.resnet import ResNet as ResNet
 from jbn.models.resnet import resnet18 as resnet18
 from jbn.models.resnet import resnet50 as resnet50
-from jbn.models.training import apply_in_training as apply_in_training
-from jbn.models.training import norm_of_batch as norm_of_batch

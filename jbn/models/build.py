@@ -94,6 +94,13 @@ def build_model(
             return resnet50(**options)
 
 
+def norm_of_batch(norm: NormConfig, batch_size: int) -> NormConfig:
+    """The section for a batch of so many examples: one that can't be split into groups is one."""
+    if batch_size % norm.virtual_batch_size == 0:
+        return norm
+    return norm.model_copy(update={"virtual_batch_size": batch_size})
+
+
 def _make_norm(
     norm: NormConfig,
     momentum: float | Float[Array, ""],

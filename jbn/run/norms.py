@@ -9,7 +9,7 @@ import numpy as np
 from jbn.config import ArmConfig
 from jbn.data import Dataset, normalize_inputs
 from jbn.diagnose import norm_metrics, norm_report, norm_table, norm_warnings
-from jbn.models import apply_in_training, build_model, norm_of_batch
+from jbn.models import build_model, norm_of_batch
 from jbn.run.results import finite
 
 
@@ -22,9 +22,7 @@ def describe_norms(
         x = normalize_inputs(config.data, dataset.input_stats, x)
         norm = norm_of_batch(config.norm, len(x))
         model = build_model(config.model, norm, dataset.num_classes)
-        if train:
-            return apply_in_training(model, variables, x)
-        return model.apply(variables, x, train=False, mutable=["batch_stats"])
+        return model.apply(variables, x, train=train, mutable=["batch_stats"])
 
     describe = functools.partial(norm_report, apply, batch_size=config.train.batch_size)
     report = jax.device_get(jax.jit(describe)(variables, dataset.train.x))

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jbn.config import ArmConfig, NormConfig, UserError
 from jbn.data import Examples
 from jbn.functional._stats import ema_momentum
-from jbn.models import apply_in_training, build_model, norm_of_batch
+from jbn.models import build_model, norm_of_batch
 from jbn.train.metrics import Metrics, cross_entropies, measure
 from jbn.train.optimizer import make_optimizer
 from jbn.train.state import Hypers, TrainState
@@ -62,7 +62,7 @@ def make_train_step(
 
         def loss(params: Any) -> tuple[Float[Array, ""], tuple[Any, Metrics]]:
             variables = {"params": to_tree(params), "batch_stats": state.batch_stats}
-            logits, updates = apply_in_training(model, variables, batch.x)
+            logits, updates = model.apply(variables, batch.x, train=True, mutable=["batch_stats"])
             logits = _checked(logits, batch, num_classes)
             smoothing = config.train.label_smoothing
             mean_loss = cross_entropies(logits, batch.y, smoothing).mean()
@@ -111,7 +111,7 @@ def make_settle(
             # Each batch is one group, and never renormalized: the old statistics have no part.
             whole = {"virtual_batch_size": len(x), "num_plain_steps": 2**28 - 1}
             model = _build(config, config.norm.model_copy(update=whole), num_classes, hypers)
-            return apply_in_training(model, variables, prepare(x, hypers))
+            return model.apply(variables, prepare(x, hypers), train=True, mutable=["batch_stats"])
 
         batch_size = config.train.batch_size
         stats = recompute_batch_stats(apply, variables, x, batch_size=batch_size)

@@ -214,8 +214,12 @@ def test_a_norm_that_does_not_fit_the_model_is_named():
     wanted = "found 32, wanted a divisor of train.batch_size, 48, or a larger number"
     with pytest.raises(UserError, match="^norm.virtual_batch_size: " + wanted):
         config_from_dict(ghost)
-    for batch_size in (1, 31, 64):
+    for batch_size in (2, 31, 64):
         config_from_dict({**ghost, "train": {"batch_size": batch_size}})
+    with pytest.raises(UserError, match="^train.batch_size: found 1, in which each value of a D"):
+        config_from_dict({**ghost, "train": {"batch_size": 1}})
+    for other in ({"norm": {"kind": "layer"}}, {"model": {"kind": "cnn"}}):
+        config_from_dict({**ghost, "train": {"batch_size": 1}, **other})
     own = {"norm": {"kind": "instance"}, "model": {"factory": "a:b"}}
     assert config_from_dict({"name": "x", **own}).arms["instance"].norm.kind == "instance"
 

@@ -66,7 +66,7 @@ VALUES = {
     "optimizer.clip_norm": (["none", 1.0], {}),
     "optimizer.accumulate": ([1, 2], {}),
     "train.num_epochs": ([10, 1], {}),
-    "train.batch_size": ([32, 1], {}),
+    "train.batch_size": ([32, 2], {}),
     "train.order": (["shuffled", "fixed"], {}),
     "train.label_smoothing": ([0.0, 0.1], {}),
     "train.ema_decay": (["none", 0.0], {}),

@@ -12,7 +12,7 @@ from problems import close
 
 import jbn
 from jbn.config import ModelConfig, NormConfig
-from jbn.models import MLP, apply_in_training, build_model, norm_of_batch
+from jbn.models import MLP, build_model
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(6, 5)), jnp.float32)
 
@@ -73,7 +73,7 @@ def as_batch_norms(variables):
 def test_ghost_norm_is_flaxs_network_of_each_group():
     model = built("ghost", virtual_batch_size=3)
     variables = model.init(jax.random.key(0), X, train=True)
-    logits, _ = apply_in_training(model, variables, X)
+    logits, _ = model.apply(variables, X, True, mutable="batch_stats")
     network = MLP((8, 4), 3, FLAX["batch"])
     apply = functools.partial(network.apply, as_batch_norms(variables), mutable="batch_stats")
     groups = [apply(x, True)[0] for x in (X[:3], X[3:])]
@@ -91,7 +91,7 @@ def test_renorm_is_flaxs_batch_norm_in_training_at_first_and_in_evaluation_later
     def at(step):
         for layer in variables["batch_stats"].values():
             layer["step"] = jnp.int32(step)
-        return apply_in_training(model, variables, X)[0]
+        return model.apply(variables, X, True, mutable="batch_stats")[0]
 
     plain = network.apply(as_batch_norms(variables), X, True, mutable="batch_stats")[0]
     close(at(0), plain, 4e-6)
@@ -104,15 +104,6 @@ def test_renorms_limits_are_the_papers_in_other_steps():
     for step in (50, 51, 100, 250, 300, 400):
         close(limits(step), jbn.renorm_limits(100 * step))
     assert built("renorm", num_plain_steps=0).norm.keywords["limits"](1) == (3, 5)
-
-
-@pytest.mark.parametrize("kind", ["batch", "ghost", "renorm"])
-def test_where_there_are_pixels_one_example_is_a_batch_as_any_other(kind):
-    norm = norm_of_batch(NormConfig(kind=kind), 1)
-    model = build_model(ModelConfig(factory="test_build:make_pixels"), norm, 3)
-    variables = model.init(jax.random.key(0), X, train=True)
-    wanted = model.apply(variables, X[:1], True, mutable="batch_stats")
-    close(apply_in_training(model, variables, X[:1]), wanted, 0)
 
 
 class Pixels(nn.Module):
