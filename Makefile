@@ -17,6 +17,7 @@ test: $(VENV)/.test
 
 experiments: $(VENV)/.run
 	$(BIN)/python experiments/claims.py
+	$(BIN)/python experiments/report.py
 	$(BIN)/python experiments/write_numbers.py
 
 lint: $(VENV)/.dev

@@ -38,17 +38,19 @@ class Finding(NamedTuple):
 def as_json(panel: Panel) -> dict[str, Any]:
     """A panel with the mean of each line, and one standard deviation below and above it.
 
-    Where y is logarithmic, these are of its logarithm.
+    Where y is logarithmic, these are of its logarithm. None is what isn't finite.
     """
     lines = []
     for name, (x, values) in panel.lines.items():
         values = np.log10(values) if panel.log_y else np.asarray(values, float)
-        mean, std = values.mean(-1), values.std(-1, ddof=1)
-        low, mean, high = (10**v if panel.log_y else v for v in (mean - std, mean, mean + std))
-        lines.append(
-            {"name": name, "x": list(x), "mean": mean.tolist()}
-            | {"low": low.tolist(), "high": high.tolist()}
-        )
+        with np.errstate(invalid="ignore"):  # infinities
+            mean, std = values.mean(-1), values.std(-1, ddof=1)
+        numbers = {"mean": mean, "low": mean - std, "high": mean + std}
+        line = {"name": name, "x": np.asarray(x).tolist()}
+        for key, number in numbers.items():
+            found = 10**number if panel.log_y else number
+            line[key] = [float(f"{v:.6g}") if np.isfinite(v) else None for v in found]
+        lines.append(line)
     return panel._asdict() | {"lines": lines}
 
 

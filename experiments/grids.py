@@ -57,7 +57,7 @@ def load_grid(run_dir: Path) -> Grid:
     shape = (len(config.arms), *sizes, config.num_seeds)  # in which trials are numbered
 
     def column(name: str) -> np.ndarray:
-        return np.array([float(row[name] or -1) for row in rows]).reshape(shape)
+        return np.array([float(row[name]) for row in rows]).reshape(shape)
 
     val, test = column("val_accuracy"), column("test_accuracy")
     return Grid(list(config.arms), config.sweep.axes, val, test, column("diverged_step") >= 0)

@@ -1,14 +1,23 @@
-"""What the article's claims are judged by: grids of accuracies, tuning, widths, intervals."""
+"""What the article's claims are judged by: grids, tuning, widths, intervals, verdicts."""
 
 import csv
 import importlib
+import itertools
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
-from claims import CLAIMS, draw
+from accuracy.measure import at_best
+from claims import CLAIMS, results_of
+from convergence.collect import NETWORKS, Curves
+from exploding_gradients.collect import Explosions
+from findings import Finding, Panel, as_json
 from grids import Grid, decades_near_the_best, estimate, load_grid, tuned
+from layer_inputs.collect import ARMS, RATES, Traces, add_noise
+from scale_and_bias.collect import Layers
+from vanishing_gradients.collect import Gradients
 
 from jbn.config import load_config, plan
 
@@ -26,13 +35,27 @@ def test_a_grid_holds_each_trial_at_its_arm_point_and_seed(small_sweep):
         index = (grid.arms.index(row["arm"]), *place, int(row["seed"]) - first)
         assert grid.test[index] == float(row["test_accuracy"])
         assert grid.val[index] == float(row["val_accuracy"])
+        assert grid.diverged[index] == (row["diverged_step"] != "-1")
+
+
+def grid_of(axes, arms, mean, num_seeds=10):
+    """A grid whose accuracies are `mean(arm, point)`, give or take less than a thousandth."""
+    points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    means = np.array([[mean(arm, point) for point in points] for arm in arms])
+    noise = 0.0005 * np.random.default_rng(0).random((*means.shape, num_seeds))
+    values = (means[..., None] + noise).reshape(len(arms), *map(len, axes.values()), num_seeds)
+    return Grid(list(arms), axes, values, values, np.zeros(values.shape, bool))
 
 
 def test_tuning_looks_at_validation_alone_and_at_the_mean_over_seeds():
     axes = {"model.init_gain": [1, 2], "optimizer.learning_rate": [0.1, 0.2, 0.3]}
     val, test = np.random.default_rng(0).random((2, 4, 2, 3, 5))
-    found = tuned(Grid(list("abcd"), axes, val, test))
+    grid = Grid(list("abcd"), axes, val, test, np.zeros(val.shape, bool))
+    found, best_of_all = tuned(grid), at_best(grid)
     for arm in range(4):
+        points = list(itertools.product(range(2), range(3)))
+        best = max(points, key=lambda point: val[arm][point].mean())
+        np.testing.assert_array_equal(best_of_all[arm], test[arm][best])
         for gain in range(2):
             best = max(range(3), key=lambda rate: val[arm, gain, rate].mean())
             np.testing.assert_array_equal(found[arm, gain], test[arm, gain, best])
@@ -56,13 +79,26 @@ def test_an_interval_is_that_of_the_mean_and_seeds_are_drawn_together():
     assert pairs == pytest.approx((1, 1, 1))
 
 
+def test_a_logarithmic_panel_has_the_spread_of_logarithms_and_what_is_not_finite_is_none():
+    values = np.array([[1.0, 100.0], [np.inf, 1.0]])
+    panel = Panel("t", "x", "y", {"a": (np.arange(2), values)}, log_y=True)
+    (line,) = json.loads(json.dumps(as_json(panel)))["lines"]
+    assert line["x"] == [0, 1]
+    assert line["mean"] == [10, None]
+    half = np.std([0, 2], ddof=1)
+    assert line["low"][0] == pytest.approx(10 ** (1 - half), rel=1e-5)
+    assert line["high"][0] == pytest.approx(10 ** (1 + half), rel=1e-5)
+
+
 RATE, ORDER, NORMALIZE = "optimizer.learning_rate", "train.order", "data.normalize"
-# Accuracies, of an arm at a point, and the verdict that the claim's README has for them.
-VERDICTS = [
+# Whether an arm is good at a point, and the verdict that the claim's README has for that.
+OF_SWEEPS = [
     ("learning_rate", lambda arm, p: arm != "no_norm" or p[RATE] < 1e-3, "holds"),
     ("learning_rate", lambda arm, p: arm == "no_norm" or p[RATE] < 1e-3, "does not hold here"),
     ("initialization", lambda arm, p: arm != "no_norm" or p["model.init_gain"] < 1, "holds"),
     ("initialization", lambda arm, p: True, "does not hold here"),
+    # The rates that were added later have no part in it.
+    ("initialization", lambda arm, p: arm == "batch_norm" or p[RATE] < 0.02, "does not hold here"),
     ("sample_order", lambda arm, p: arm == "batch_norm" or p[ORDER] == "shuffled", "holds"),
     (
         "sample_order",
@@ -81,29 +117,193 @@ VERDICTS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "is_good", "verdict"), VERDICTS)
-def test_verdicts_are_those_that_were_announced(name, is_good, verdict):
-    config = load_config(EXPERIMENTS / name / "config.toml")
-    mean = [
-        0.95 if is_good(trial.arm, trial.point) else 0.6
-        for program in plan(config)
-        for trial in sorted(program.trials, key=lambda trial: trial.number)
-    ]
-    numbers = [trial.number for program in plan(config) for trial in program.trials]
-    shape = (len(config.arms), *map(len, config.sweep.axes.values()), config.num_seeds)
-    accuracy = np.empty(len(mean))
-    accuracy[numbers] = mean + 0.0001 * np.random.default_rng(0).random(len(mean))
-    grid = Grid(list(config.arms), config.sweep.axes, *[accuracy.reshape(shape)] * 2)
-    finding = importlib.import_module(f"{name}.measure").measure(grid)
+def sweep_of(name, is_good, file="config.toml"):
+    config = load_config(EXPERIMENTS / name / file)
+    return grid_of(config.sweep.axes, config.arms, lambda arm, p: 0.95 if is_good(arm, p) else 0.6)
+
+
+def curves(steps_of, seconds_of):
+    """Curves that reach the target at `steps_of(title, arm)`, at every rate."""
+    found = {}
+    for title, network in NETWORKS.items():
+        num_probes = network.num_steps // network.every + 1
+        at = network.every * np.arange(num_probes)
+        arms = [np.where(at >= steps_of(title, arm), 0.99, 0.1) for arm in network.arms]
+        shape = (len(arms), len(network.rates), 10, num_probes)
+        accuracy = np.broadcast_to(np.array(arms)[:, None, None], shape)
+        seconds = np.array([[seconds_of(arm)] * 15 for arm in network.arms])
+        found[title] = Curves(network, 0.95, accuracy, seconds)
+    return found
+
+
+def norms_of(growth, num_layers=50):
+    """Norms (10 seeds, layers), `growth` times as large in each layer as in the next."""
+    noise = 1 + 0.001 * np.random.default_rng(0).random((10, num_layers))
+    return noise * growth ** -np.arange(num_layers, dtype=float)
+
+
+def gradients(batch, none):
+    norms = np.stack([norms_of(batch), norms_of(none)])[:, :, None]
+    found = Gradients(np.repeat(norms, 3, axis=2), np.full((2, 10, 3), 0.9))
+    return {("ReLU", 50): found, ("tanh", 50): found}
+
+
+def explosions(diverging, growth):
+    axes = {"model.init_gain": [0.1, 1.0, 10.0], RATE: [1e-3, 1e-2, 1e-1]}
+    grid = grid_of(axes, ["batch_norm", "no_norm"], lambda arm, p: 0.9)
+    grid.diverged[grid.arms.index(diverging), -1] = True
+    return Explosions(grid, np.stack([norms_of(growth), norms_of(1.0)]))
+
+
+def traces(drifts, accuracies):
+    """Of arms whose quantiles move by `drifts` from probe to probe, at all rates alike."""
+    shape = (len(ARMS), len(RATES), 10, 6)
+    moved = np.multiply.outer(np.array(drifts), np.arange(6) % 2)[:, None, None, :, None, None]
+    around = np.array([-0.5, 0.0, 0.5])[:, None] + np.zeros((1, 4))
+    quantiles = np.broadcast_to(moved + around, (*shape, 3, 4))
+    accuracy = np.broadcast_to(np.array(accuracies)[:, None, None, None], shape)
+    return Traces(quantiles, accuracy, np.ones(shape), np.ones(shape))
+
+
+def layers(mean):
+    axes = {
+        "model.activation": ["relu", "sigmoid"],
+        "model.norm_position": ["after_activation", "before_activation"],
+        RATE: [1e-3],
+    }
+    grid = grid_of(axes, ["both", "gamma_alone", "beta_alone", "neither"], mean)
+    units = {position: np.ones((10, 5)) for position in axes["model.norm_position"]}
+    splits = grid_of({"data.split_seed": [1, 2], RATE: [1e-3]}, grid.arms, mean=lambda arm, p: 0.9)
+    return Layers(grid, splits, units, units, 1e-16)
+
+
+def costs(of_inputs, of_batch):
+    from cost.collect import Seconds
+
+    plain = np.linspace(1, 1.01, 15)
+    epochs = {"plain": plain, "standardized": plain + of_inputs, "batch norm": plain + of_batch}
+    return Seconds(np.full(15, 0.01), epochs, {"plain": plain, "batch norm": 2 * plain})
+
+
+def accuracies(gains):
+    def grid(gain):
+        gains = {"batch_norm": gain, "batch_norm_recomputed": gain, "no_norm": 0.0}
+        return grid_of({RATE: [1e-3]}, gains, lambda arm, p: 0.9 + gains[arm])
+
+    return {name: grid(gain) for name, gain in zip("abcde", gains, strict=True)}
+
+
+def batch_sizes(is_good):
+    return tuple(sweep_of("batch_size", is_good, file) for file in ("config.toml", "one.toml"))
+
+
+def updates(spreads):
+    """Distances of 100 inputs, of a spread for each layer, with batch norm; of 1 without it."""
+
+    def distances(spread):
+        return 1 + spread * np.tile([-1.0, 1.0], (10, 4, 50))
+
+    found = {}
+    for case in itertools.product(("sgd", "adam"), ("standardize", "min_max")):
+        found[*case, "batch_norm"] = [distances(spread) for spread in spreads]
+        found[*case, "layer_norm"] = found[*case, "no_norm"] = [distances(0.9)] * 3
+    return found
+
+
+# What was collected, and the verdict that the claim's README has for that.
+OF_PROGRAMS = [
+    (
+        "convergence",
+        lambda: curves(lambda t, a: 100 * (1 + (a == "no_norm")), lambda a: 1),
+        "holds",
+    ),
+    # Half of the steps, which take twice as long.
+    (
+        "convergence",
+        lambda: curves(lambda t, a: 100 * (1 + (a == "no_norm")), lambda a: 2 - (a == "no_norm")),
+        "holds partly",
+    ),
+    ("convergence", lambda: curves(lambda t, a: np.inf, lambda a: 1), "does not hold here"),
+    ("vanishing_gradients", lambda: gradients(1.0, 0.8), "holds"),
+    ("vanishing_gradients", lambda: gradients(1.2, 0.8), "does not hold here"),
+    ("vanishing_gradients", lambda: gradients(1.0, 1.0), "does not hold here"),
+    ("exploding_gradients", lambda: explosions("no_norm", 1.0), "holds"),
+    ("exploding_gradients", lambda: explosions("no_norm", 1.2), "holds partly"),
+    ("exploding_gradients", lambda: explosions("batch_norm", 1.0), "does not hold here"),
+    ("layer_inputs", lambda: traces([0.1, 0.9, 0.5], [0.9, 0.8, 0.9]), "holds"),
+    ("layer_inputs", lambda: traces([0.1, 0.9, 0.5], [0.9, 0.9, 0.9]), "holds partly"),
+    ("layer_inputs", lambda: traces([0.5, 0.9, 0.1], [0.9, 0.8, 0.9]), "does not hold here"),
+    ("scale_and_bias", lambda: layers(lambda arm, p: 0.9 - 0.1 * (arm == "neither")), "holds"),
+    (
+        "scale_and_bias",
+        lambda: layers(
+            lambda arm, p: 0.9 - 0.1 * (arm == "neither" and p["model.activation"] == "relu")
+        ),
+        "holds partly",
+    ),
+    ("scale_and_bias", lambda: layers(lambda arm, p: 0.9), "does not hold here"),
+    ("cost", lambda: costs(of_inputs=0.3, of_batch=0.1), "holds"),
+    ("cost", lambda: costs(of_inputs=0.03, of_batch=0.01), "holds partly"),
+    ("cost", lambda: costs(of_inputs=0.1, of_batch=0.3), "does not hold here"),
+    ("accuracy", lambda: accuracies([0.01] * 5), "holds"),
+    ("accuracy", lambda: accuracies([0.01, 0, 0, 0, 0]), "holds partly"),
+    ("accuracy", lambda: accuracies([-0.01] * 5), "does not hold here"),
+    ("batch_size", lambda: batch_sizes(lambda arm, p: arm == "batch_norm"), "holds partly"),
+    ("batch_size", lambda: batch_sizes(lambda arm, p: True), "does not hold here"),
+    ("weight_updates", lambda: updates([0.1, 0.1, 0.1]), "holds"),
+    ("weight_updates", lambda: updates([0.9, 0.1, 0.1]), "holds partly"),
+    ("weight_updates", lambda: updates([0.9, 0.9, 0.9]), "does not hold here"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "verdict"),
+    [(name, lambda n=name, g=good: sweep_of(n, g), v) for name, good, v in OF_SWEEPS] + OF_PROGRAMS,
+)
+def test_verdicts_are_those_that_were_announced(name, found, verdict):
+    finding = importlib.import_module(f"{name}.measure").measure(found())
     assert finding.verdict == verdict
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
-    assert len(draw(finding).axes[0].lines) == len(finding.lines)
+    assert set(finding.headline) <= set(finding.panels[0].lines)
+    result = json.loads(json.dumps(results_of(name, finding, 1.0, None)))
+    for panel in result["panels"]:
+        for line in panel["lines"]:
+            assert {len(line[key]) for key in ("x", "mean", "low", "high")} == {len(line["x"])}
 
 
-@pytest.mark.parametrize("name", CLAIMS)
-def test_a_result_is_that_of_the_config_beside_it(name):
-    config = load_config(EXPERIMENTS / name / "config.toml")
+def test_every_claim_has_its_verdicts_tested():
+    assert {case[0] for case in OF_SWEEPS + OF_PROGRAMS} == set(CLAIMS)
+
+
+def test_noise_has_another_mean_and_scale_of_each_unit_in_each_step():
+    x = np.random.default_rng(0).normal(size=(20_000, 3)).astype(np.float32)
+    first, second = (np.asarray(add_noise(jax.random.key(n), x)) for n in (0, 1))
+    for noisy in (first, second):
+        means, scales = noisy.mean(0), noisy.std(0)
+        assert (np.abs(means) < 0.55).all()
+        assert (scales > 0.45).all()
+        assert (scales < 1.6).all()
+        assert np.ptp(means) > 0.01
+    assert np.abs(first.mean(0) - second.mean(0)).max() > 0.1
+
+
+SWEEPS = [name for name in CLAIMS if (EXPERIMENTS / name / "config.toml").exists()]
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_result_has_the_runs_of_the_configs_beside_it(name):
+    files = sorted((EXPERIMENTS / name).glob("*.toml"))
+    configs = [load_config(file) for file in files]
     results = json.loads((EXPERIMENTS / name / "results.json").read_text())
-    assert results["num_runs"] == sum(len(program.trials) for program in plan(config))
-    assert results["num_seeds"] == config.num_seeds
-    assert (EXPERIMENTS / name / "figure.svg").is_file()
+    programs = [program for config in configs for program in plan(config)]
+    assert results["num_runs"] == sum(len(program.trials) for program in programs)
+    assert {config.num_seeds for config in configs} == {results["num_seeds"]}
+
+
+def test_a_results_file_keeps_all_of_a_finding():
+    finding = Finding(["a"], [["1"]], "holds", "s", [], ("b", "c"), 3, 2)
+    found = results_of("cost", finding, 1.5, None)
+    assert {key: found[key] for key in finding._asdict()} == finding._asdict()
+    assert found["environment"]["command"] == "python experiments/claims.py cost"
+    full = results_of("cost", finding, 1.5, "mnist")
+    assert full["environment"]["command"] == "python experiments/claims.py --full mnist cost"

@@ -19,15 +19,15 @@ def measure(grid: Grid) -> Finding:
             largest[arm] = f"{max(learns, default=0):.2g}"
             rows.append([f"{depth} hidden layers, {arm}", width, largest[arm]])
         summaries.append(
-            f"{depth} layers: {widths['batch_norm']} decades near the best with batch norm, "
-            f"{widths['no_norm']} without; largest rate {largest['batch_norm']} against "
-            f"{largest['no_norm']}"
+            f"{depth} layers {widths['batch_norm']} and {widths['no_norm']}, largest "
+            f"{largest['batch_norm']} and {largest['no_norm']}"
         )
     return Finding(
         headings=["network", "width, decades", "largest rate that learns"],
         rows=rows,
         verdict=verdict_of(all(wider), any(wider)),
-        summary=summaries[-1],
+        summary="decades of rates near the best, and the largest that learns, with batch norm and "
+        "without: " + "; ".join(summaries),
         panels=[
             Panel(
                 title=f"{depth} hidden layers",

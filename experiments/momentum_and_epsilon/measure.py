@@ -32,10 +32,8 @@ def measure(grid: Grid) -> Finding:
         headings=["run", "range over momenta, points", "range over epsilons, points"],
         rows=rows,
         verdict=HOLDS if matters[10] else verdict,
-        summary="; ".join(
-            f"{run}: momenta move {momentum} points, epsilons {epsilon}"
-            for run, momentum, epsilon in rows
-        ),
+        summary="points that momenta, and epsilons, move: "
+        + "; ".join(f"{run} {momentum}, {epsilon}" for run, momentum, epsilon in rows),
         panels=[
             Panel(title=epochs, x="momentum", y="test accuracy, %", lines=of_epochs)
             for epochs, of_epochs in lines.items()

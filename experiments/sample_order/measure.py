@@ -30,8 +30,9 @@ def measure(grid: Grid) -> Finding:
         headings=["order", *(f"loss, {arm}, percentage points" for arm in grid.arms)],
         rows=rows,
         verdict=NOT_HERE if any(worse) else HOLDS if all(better) else PARTLY,
-        summary="; ".join(
-            f"{order}: {losses[batch]} points lost with batch norm, {losses[none]} without"
+        summary="points lost with batch norm and without: "
+        + "; ".join(
+            f"{order} {losses[batch]} and {losses[none]}"
             for order, *losses in rows
             if order != "shuffled"
         ),

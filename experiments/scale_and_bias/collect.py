@@ -13,6 +13,7 @@ from jbn.config import ArmConfig, DataConfig, ModelConfig
 from jbn.data import Dataset, load
 from jbn.train import Hypers, make_train_run
 
+HERE = Path(__file__).parent
 NUM_SEEDS = 10
 POSITIONS = ("after_activation", "before_activation")
 
@@ -21,6 +22,7 @@ class Layers(NamedTuple):
     """Of the article's network, trained at its default rate."""
 
     grid: Grid
+    splits: Grid  # of ReLU after the norm, on other splits of the data
     scale: dict[str, np.ndarray]  # position -> (seeds, units of both layers)
     bias: dict[str, np.ndarray]
     from_affine: float  # the largest deviation in evaluation, relative to the largest value
@@ -28,11 +30,12 @@ class Layers(NamedTuple):
 
 def collect(data: Any = None) -> Layers:
     """Runs the sweep, and trains to look at gamma and beta; on another set, if one is named."""
-    grid = run_sweep(Path(__file__).parent / "config.toml", data)
+    grid, splits = (run_sweep(HERE / f"{name}.toml", data) for name in ("config", "splits"))
     dataset = load(DataConfig(name=data or "digits"))
     norms = {position: _train(dataset, position) for position in POSITIONS}
     return Layers(
         grid,
+        splits,
         scale={position: _all_units(found, "scale") for position, found in norms.items()},
         bias={position: _all_units(found, "bias") for position, found in norms.items()},
         from_affine=_from_affine(norms[POSITIONS[0]]["BatchNorm_0"]),

@@ -2,7 +2,7 @@
 
 import numpy as np
 from findings import Finding, Panel, in_percent, verdict_of
-from grids import estimate, tuned
+from grids import Estimate, Grid, estimate, tuned
 from scale_and_bias.collect import Layers
 
 
@@ -25,6 +25,11 @@ def measure(found: Layers) -> Finding:
         }
         gains.append(more["neither"])
         rows.append([case, in_percent(whole), *map(in_percent, more.values())])
+    for split, gain in zip(
+        found.splits.axes["data.split_seed"], _of_splits(found.splits), strict=True
+    ):
+        name = f"relu, norm before the activation, split {split} of the data"
+        rows.append([name, "", "", "", in_percent(gain)])
     for position in found.scale:
         for name, symbol in (("scale", "gamma"), ("bias", "beta")):
             values = getattr(found, name)[position]
@@ -58,6 +63,14 @@ def measure(found: Layers) -> Finding:
             )
         ],
         headline=("both", "neither"),
-        num_runs=grid.val.size,
+        num_runs=grid.val.size + found.splits.val.size,
         num_seeds=grid.val.shape[-1],
     )
+
+
+def _of_splits(splits: Grid) -> list[Estimate]:
+    """What is lost without both, on each split."""
+    both, neither = (tuned(splits)[splits.arms.index(arm)] for arm in ("both", "neither"))
+    return [
+        estimate(lambda x, y: (x - y).mean(), *pair) for pair in zip(both, neither, strict=True)
+    ]

@@ -11,7 +11,11 @@ from jbn.data import load
 from jbn.train import Hypers, TrainState
 
 NUM_SEEDS, NUM_EPOCHS = 10, 10
-ARMS = {"batch_norm": NormConfig(), "no_norm": NormConfig(kind="none")}
+ARMS = {
+    "batch_norm": NormConfig(),
+    "layer_norm": NormConfig(kind="layer"),  # added when the first result was there
+    "no_norm": NormConfig(kind="none"),
+}
 OPTIMIZERS = {
     "sgd": OptimizerConfig(kind="sgd", learning_rate=0.1),
     "adam": OptimizerConfig(kind="adam"),

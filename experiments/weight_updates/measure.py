@@ -16,11 +16,10 @@ def measure(found: Mapping[tuple[str, str, str], Sequence[np.ndarray]]) -> Findi
         spreads = {arm: [spread(d) for d in found[optimizer, inputs, arm]] for arm in ARMS}
         case = f"{optimizer}, {'standardized' if inputs == 'standardize' else 'from 0 to 1'}"
         for layer in range(len(spreads["no_norm"])):
-            by_arm = [estimate(lambda v: v.mean(), spreads[arm][layer].mean(-1)) for arm in ARMS]
-            evener.append(by_arm[0].high < by_arm[1].low)
-            rows.append(
-                [f"{case}, layer {layer + 1}", *(in_words(found, ".2f") for found in by_arm)]
-            )
+            of = {arm: estimate(lambda v: v.mean(), spreads[arm][layer].mean(-1)) for arm in ARMS}
+            evener.append(of["batch_norm"].high < of["no_norm"].low)
+            cells = (in_words(found, ".2f") for found in of.values())
+            rows.append([f"{case}, layer {layer + 1}", *cells])
         summaries.append(f"{case}: {_all_layers(spreads)}")
         panels.append(
             Panel(
@@ -59,6 +58,6 @@ def spread(distances: np.ndarray) -> np.ndarray:
 def _all_layers(spreads: Mapping[str, Sequence[np.ndarray]]) -> str:
     means = [
         estimate(lambda v: v.mean(), np.mean([s.mean(-1) for s in spreads[arm]], axis=0))
-        for arm in ARMS
+        for arm in ("batch_norm", "no_norm")
     ]
     return " and ".join(in_words(mean, ".2f") for mean in means)
