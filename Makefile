@@ -15,7 +15,7 @@ run: $(VENV)/.run
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
-experiments: $(VENV)/.run
+experiments: $(VENV)/.run $(VENV)/.download
 	$(BIN)/python experiments/claims.py
 	$(BIN)/python experiments/report.py
 	$(BIN)/python experiments/write_numbers.py

@@ -26,7 +26,8 @@ import jax
 from findings import Finding, as_json
 from grids import run_sweep
 
-from jbn.config import UserError
+from jbn.config import DataConfig, UserError
+from jbn.data import load
 from jbn.environment import describe_environment, enable_compilation_cache, use_all_cores
 
 HERE = Path(__file__).parent
@@ -95,8 +96,11 @@ def main() -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     use_all_cores()
     enable_compilation_cache()
+    names = arguments.names or list(CLAIMS)
     try:
-        for name in arguments.names or CLAIMS:
+        if arguments.full is None and not {"accuracy", "convergence"}.isdisjoint(names):
+            load(DataConfig(name="mnist"))  # if it isn't there, say so now rather than later
+        for name in names:
             make(name, arguments.full)
     except UserError as error:
         sys.exit(f"claims: {error}")

@@ -33,6 +33,7 @@ class Finding(NamedTuple):
     headline: tuple[str, str]  # lines of the first panel: with batch norm, and without
     num_runs: int  # trained, or timed
     num_seeds: int
+    repeats: str = "seeds"  # what there are `num_seeds` of
 
 
 def as_json(panel: Panel) -> dict[str, Any]:

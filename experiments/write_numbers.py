@@ -116,29 +116,26 @@ def claim(name: str) -> str:
     result = _results(f"{name}/results")
     return f"{_markdown_table(result['headings'], result['rows'])}\n\n" + _wrapped(
         f"**It {result['verdict']}.** In brackets: 95% bootstrap intervals over "
-        f"{result['num_seeds']} seeds. {result['num_runs']} runs in {result['seconds']:.0f} s. "
+        f"{result['num_seeds']} {result['repeats']}. {result['num_runs']} runs in "
+        f"{result['seconds']:.0f} s. "
         f"`{result['environment']['command']}`, {_where(result['environment'])}."
     )
 
 
-def claims_short() -> str:
-    """The claims and their verdicts."""
-    results = {name: _results(f"{name}/results") for name in CLAIMS}
-    rows = [
-        [f"[{result['claim']}](experiments/{name}/README.md)", result["verdict"]]
-        for name, result in results.items()
-    ]
-    return _markdown_table(["the article's claim", "verdict"], rows)
-
-
-def claims() -> str:
-    """Every claim that was measured, in a row."""
+def claims(folder: str) -> str:
+    """Every claim in a row; `folder` is where the claims' folders are, seen from the text."""
     rows = []
     for name in CLAIMS:
         result = _results(f"{name}/results")
-        link = f"[{result['claim']}]({name}/README.md)"
-        rows.append([link, result["summary"], result["verdict"], str(result["num_runs"])])
-    return _markdown_table(["the article's claim", "found", "verdict", "runs"], rows)
+        link = f"[{result['claim']}]({folder}{name}/README.md)"
+        num_runs, n = str(result["num_runs"]), f"{result['num_seeds']} {result['repeats']}"
+        rows.append([link, result["verdict"], result["summary"], num_runs, n])
+    total = sum(_results(f"{name}/results")["seconds"] for name in CLAIMS)
+    headings = ["the article's claim", "verdict", "measured [95% interval]", "runs", "n"]
+    return f"{_markdown_table(headings, rows)}\n\n" + _wrapped(
+        f"`make experiments` takes {total / 60:.0f} minutes in all, "
+        f"{_where(_results('accuracy/results')['environment'])}."
+    )
 
 
 def article_bench() -> str:
@@ -334,8 +331,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "accuracy-layer-dx": lambda: accuracy_table("layer_norm", "dx"),
     "accuracy-group": lambda: accuracy_table("group_norm", "y"),
     "accuracy-inputs": accuracy_of_inputs,
-    "claims": claims,
-    "claims-short": claims_short,
+    "claims": lambda: claims(""),
+    "claims-in-readme": lambda: claims("experiments/"),
     **{f"claim-{name}": functools.partial(claim, name) for name in CLAIMS},
     "bench-article": article_bench,
     "bench-layer": layer_bench,

@@ -65,6 +65,7 @@ def measure(found: Seconds) -> Finding:
         headline=("batch_norm", "input normalization"),
         num_runs=len(plain) * 6,
         num_seeds=len(plain),
+        repeats="rounds",
     )
 
 

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from probes import kernels, make_gradient, train_probed
 
-from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig
+from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig, TrainConfig
 from jbn.data import Dataset, load
-from jbn.train import Hypers, TrainState, make_evaluate
+from jbn.train import Hypers, TrainState, make_evaluate, make_settle
 from jbn.train.loop import make_prepare
 
 NUM_SEEDS, WIDTH, NUM_EPOCHS = 10, 64, 5
@@ -45,7 +45,7 @@ def collect(data: Any = None) -> dict[tuple[str, int], Gradients]:
 def _gradients(model: ModelConfig, dataset: Dataset) -> Gradients:
     found = []
     for norm in ARMS.values():
-        config = ArmConfig(model=model, norm=norm)
+        config = ArmConfig(model=model, norm=norm, train=TrainConfig(recompute_stats=True))
         num_batches = len(dataset.train.y) // config.train.batch_size
         norms, accuracy = train_probed(
             config,
@@ -62,11 +62,14 @@ def _gradients(model: ModelConfig, dataset: Dataset) -> Gradients:
 
 def _make_probe(config: ArmConfig, dataset: Dataset) -> Any:
     gradient = make_gradient(config, dataset, num_examples=256)
-    evaluate = make_evaluate(config, dataset.num_classes, make_prepare(config, dataset.input_stats))
+    prepare = make_prepare(config, dataset.input_stats)
+    settle = make_settle(config, dataset.num_classes, prepare)
+    evaluate = make_evaluate(config, dataset.num_classes, prepare)
 
     def probe(state: TrainState, hypers: Hypers) -> Any:
         hidden = kernels(gradient(state.variables, hypers))[:-1]
         norms = jnp.stack([jnp.linalg.norm(kernel) for kernel in hidden])
-        return norms, evaluate(state.variables, dataset.val, hypers).accuracy
+        variables = settle(state, dataset.train.x, hypers)
+        return norms, evaluate(variables, dataset.val, hypers).accuracy
 
     return probe
