@@ -1,8 +1,8 @@
 """The width of the range of good gains of the initial weights."""
 
 import numpy as np
-from findings import HOLDS, NOT_HERE, PARTLY, Finding, Panel, compare_widths
-from grids import Grid
+from findings import HOLDS, NOT_HERE, PARTLY, Finding, Panel, compare_widths, in_percent
+from grids import Grid, estimate
 
 NUM_RATES = 4  # that the prediction is about
 
@@ -17,8 +17,19 @@ def measure(grid: Grid) -> Finding:
     highest = f"{max(grid.axes['optimizer.learning_rate']):g}"
     titles = {"Each gain at the best of four rates": announced, f"Rates up to {highest}": more}
     return Finding(
-        headings=["arm", "width, decades of the gain", f"with rates up to {highest}"],
-        rows=[[arm, width, of_more[arm]] for arm, width in widths.items()],
+        headings=[
+            *("arm", "width, decades of the gain", f"with rates up to {highest}"),
+            *(f"accuracy at a gain of {max(gains):g}, %", f"with rates up to {highest}"),
+        ],
+        rows=[
+            [
+                arm,
+                width,
+                of_more[arm],
+                *(_at_the_largest(found[arm]) for found in (announced, more)),
+            ]
+            for arm, width in widths.items()
+        ],
         verdict=verdicts[wider],
         summary=f"{widths['batch_norm']} decades of the gain near the best with batch norm, "
         f"{widths['no_norm']} without; with rates up to {highest}, {of_more['batch_norm']} and "
@@ -37,6 +48,11 @@ def measure(grid: Grid) -> Finding:
         num_runs=grid.val.size,
         num_seeds=grid.val.shape[-1],
     )
+
+
+def _at_the_largest(values: np.ndarray) -> str:
+    """The accuracy, of the shape (gains, seeds), at the last gain."""
+    return in_percent(estimate(lambda v: v.mean(), values[-1]))
 
 
 def _at_best(grid: Grid, num_rates: int | None) -> dict[str, np.ndarray]:
