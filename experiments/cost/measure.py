@@ -1,5 +1,7 @@
 """What input normalization and batch norm add to ten epochs of training."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from cost.collect import Seconds
 from findings import HOLDS, NOT_HERE, PARTLY, Finding, Panel, in_words
@@ -8,65 +10,80 @@ from grids import Estimate, estimate
 NUM_EPOCHS = 10
 
 
-def measure(found: Seconds) -> Finding:
+def measure(found: Mapping[int, Seconds]) -> Finding:
     """The table, and the verdict that the README announces."""
-    plain = found.epochs["plain"]
-    added = {name: found.epochs[name] - plain for name in ("standardized", "batch norm")}
-    inputs = found.fit + NUM_EPOCHS * added["standardized"]
-    batch = NUM_EPOCHS * added["batch norm"]
-    share = NUM_EPOCHS * plain / 100  # so many percent of the plain training
-    of_inputs, of_batch = (estimate(_median, seconds / share) for seconds in (inputs, batch))
-    predictions = found.predictions
-    more = predictions["batch norm"] - predictions["plain"]
-    rows = [
-        ["an epoch's training steps, plain", _in_ms(plain), ""],
-        ["statistics of all inputs, once", _in_ms(found.fit), _in_percent(found.fit / share)],
-        [
-            "standardized inputs, an epoch",
-            _in_ms(added["standardized"]),
-            _in_percent(100 * added["standardized"] / plain),
-        ],
-        [
-            "batch norm in both hidden layers, an epoch",
-            _in_ms(added["batch norm"]),
-            _in_percent(100 * added["batch norm"] / plain),
-        ],
-        [f"input normalization, {NUM_EPOCHS} epochs", _in_ms(inputs), in_words(of_inputs)],
-        [f"batch norm, {NUM_EPOCHS} epochs", _in_ms(batch), in_words(of_batch)],
-        ["classes of all inputs, plain", _in_ms(predictions["plain"]), ""],
-        [
-            "batch norm there, not folded",
-            _in_ms(more),
-            _in_percent(100 * more / predictions["plain"]),
-        ],
-    ]
+    rows, panels, shares = [], [], {}
+    for num_pixels, seconds in found.items():
+        plain = seconds.epochs["plain"]
+        added = {name: seconds.epochs[name] - plain for name in ("standardized", "batch norm")}
+        whole = {
+            "input normalization": seconds.fit + NUM_EPOCHS * added["standardized"],
+            "batch norm": NUM_EPOCHS * added["batch norm"],
+        }
+        shares[num_pixels] = {
+            name: _share(time, NUM_EPOCHS * plain) for name, time in whole.items()
+        }
+        prediction = seconds.predictions["plain"]
+        more = seconds.predictions["batch norm"] - prediction
+        cells = {
+            "an epoch's steps, plain": (plain, None),
+            "statistics of all inputs, once": (seconds.fit, plain),
+            "standardized inputs, an epoch": (added["standardized"], plain),
+            "batch norm of both hidden layers, an epoch": (added["batch norm"], plain),
+            **{
+                f"{name}, {NUM_EPOCHS} epochs": (time, NUM_EPOCHS * plain)
+                for name, time in whole.items()
+            },
+            "classes of all inputs, plain": (prediction, None),
+            "batch norm there, not folded": (more, prediction),
+        }
+        for name, (time, of) in cells.items():
+            share = "" if of is None else in_words(_share(time, of))
+            rows.append([f"{num_pixels} pixels: {name}", _in_ms(time), share])
+        epochs = list(range(1, NUM_EPOCHS + 1))
+        panels.append(
+            Panel(
+                title=f"{num_pixels} pixels",
+                x="epochs of training",
+                y="added time, % of the plain epochs'",
+                lines={
+                    "batch_norm": (
+                        epochs,
+                        np.outer(np.ones(NUM_EPOCHS), 100 * added["batch norm"] / plain),
+                    ),
+                    "input normalization": (
+                        epochs,
+                        100
+                        * (np.outer(1 / np.array(epochs), seconds.fit) + added["standardized"])
+                        / plain,
+                    ),
+                },
+            )
+        )
+    announced = shares[next(iter(found))]
+    of_inputs, of_batch = announced["input normalization"], announced["batch norm"]
     cheaper = of_batch.high < of_inputs.low
-    epochs = list(range(1, NUM_EPOCHS + 1))
     return Finding(
         headings=["", "ms", "% of the same without"],
         rows=rows,
         verdict=NOT_HERE if not cheaper else HOLDS if of_inputs.low > 10 else PARTLY,
-        summary=f"of ten plain epochs' time, input normalization adds {in_words(of_inputs)}%, "
-        f"batch norm {in_words(of_batch)}%",
-        panels=[
-            Panel(
-                title="Added time",
-                x="epochs of training",
-                y="added time, s",
-                lines={
-                    "batch_norm": (epochs, np.outer(epochs, added["batch norm"])),
-                    "input normalization": (
-                        epochs,
-                        found.fit + np.outer(epochs, added["standardized"]),
-                    ),
-                },
-            )
-        ],
+        summary="percent that batch norm, and input normalization, add to ten epochs: "
+        + "; ".join(
+            f"{num_pixels} pixels {in_words(share['batch norm'])} and "
+            f"{in_words(share['input normalization'])}"
+            for num_pixels, share in shares.items()
+        ),
+        panels=panels,
         headline=("batch_norm", "input normalization"),
-        num_runs=len(plain) * 6,
+        num_runs=len(plain) * 6 * len(found),
         num_seeds=len(plain),
         repeats="rounds",
     )
+
+
+def _share(time: np.ndarray, of: np.ndarray) -> Estimate:
+    """A time as percent of another, of the same round: the median."""
+    return estimate(_median, 100 * time / of)
 
 
 def _median(values: np.ndarray) -> float:
@@ -74,9 +91,4 @@ def _median(values: np.ndarray) -> float:
 
 
 def _in_ms(seconds: np.ndarray) -> str:
-    found = estimate(_median, seconds)
-    return in_words(Estimate(*(1e3 * number for number in found)), ".0f")
-
-
-def _in_percent(share: np.ndarray) -> str:
-    return in_words(estimate(_median, share))
+    return in_words(estimate(_median, 1e3 * seconds), ".0f")
