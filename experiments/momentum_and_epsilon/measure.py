@@ -32,8 +32,7 @@ def measure(grid: Grid) -> Finding:
         headings=["run", "range over momenta, points", "range over epsilons, points"],
         rows=rows,
         verdict=HOLDS if matters[10] else verdict,
-        summary="points that momenta, and epsilons, move: "
-        + "; ".join(f"{run} {momentum}, {epsilon}" for run, momentum, epsilon in rows),
+        summary="points that momenta move: " + "; ".join(f"{row[0]} {row[1]}" for row in rows),
         panels=[
             Panel(title=epochs, x="momentum", y="test accuracy, %", lines=of_epochs)
             for epochs, of_epochs in lines.items()

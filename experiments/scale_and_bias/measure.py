@@ -11,7 +11,7 @@ def measure(found: Layers) -> Finding:
     grid, test = found.grid, tuned(found.grid)  # (arms, activations, positions, seeds)
     both = grid.arms.index("both")
     cases = [
-        (a, p, f"{activation}, norm {position.replace('_', ' the ')}")
+        (a, p, f"{activation}, {position.removesuffix('_activation')}")
         for a, activation in enumerate(grid.axes["model.activation"])
         for p, position in enumerate(grid.axes["model.norm_position"])
     ]
@@ -28,7 +28,7 @@ def measure(found: Layers) -> Finding:
     for split, gain in zip(
         found.splits.axes["data.split_seed"], _of_splits(found.splits), strict=True
     ):
-        name = f"relu, norm before the activation, split {split} of the data"
+        name = f"relu, before, split {split} of the data"
         rows.append([name, "", "", "", in_percent(gain)])
     for position in found.scale:
         for name, symbol in (("scale", "gamma"), ("bias", "beta")):
@@ -38,12 +38,12 @@ def measure(found: Layers) -> Finding:
                 for q in (0.05, 0.5, 0.95)
             )
             cells = f"{middle:.2f}, 90% of them from {low:.2f} to {high:.2f}", "", "", ""
-            rows.append([f"{symbol}, relu, norm {position.replace('_', ' the ')}", *cells])
+            rows.append([f"{symbol}, relu, {position.removesuffix('_activation')}", *cells])
     matters = [gain.low > 0 for gain in gains]
     names = [case for _, _, case in cases]
     return Finding(
         headings=[
-            *("network", "accuracy with both, %; or median"),
+            *("activation, norm after or before it", "accuracy with both, %; or median"),
             *("lost without beta, points", "without gamma", "without both"),
         ],
         rows=rows,
@@ -54,7 +54,7 @@ def measure(found: Layers) -> Finding:
         panels=[
             Panel(
                 title="Accuracy with gamma, beta, both and neither",
-                x="activation and place of the norm",
+                x="activation, and the norm after or before it",
                 y="test accuracy, %",
                 lines={
                     arm: (names, 100 * np.array([test[number, a, p] for a, p, _ in cases]))
