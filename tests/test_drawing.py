@@ -48,6 +48,7 @@ def result_of(*panels, headline=("batch_norm", "no_norm"), verdict="holds", clai
         "claim": claim,
         "num_runs": 1440,
         "num_seeds": 10,
+        "repeats": "seeds",
         "seconds": 64.2,
         "verdict": verdict,
         "summary": "2.5 [2, 3] & more",

@@ -54,7 +54,9 @@ def test_the_gradient_is_that_of_the_loss_of_the_first_examples(dataset):
         num_steps=1,
         every=1,
     )
-    before, after = (jax.tree.map(lambda leaf, n=n: jnp.asarray(leaf[0, 0, n]), states) for n in (0, 1))
+    before, after = (
+        jax.tree.map(lambda leaf, n=n: jnp.asarray(leaf[0, 0, n]), states) for n in (0, 1)
+    )
     found = kernels(make_gradient(config, dataset, 16)(before.variables, Hypers.of(config)))
     # Adam's first step is the rate, against the sign of the gradient.
     for gradient, old, new in zip(
