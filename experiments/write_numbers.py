@@ -133,8 +133,8 @@ def claims(folder: str) -> str:
     total = sum(_results(f"{name}/results")["seconds"] for name in CLAIMS)
     headings = ["the article's claim", "verdict", "measured [95% interval]", "runs", "n"]
     return f"{_markdown_table(headings, rows)}\n\n" + _wrapped(
-        f"`make experiments`: {total / 60:.0f} minutes, where programs compiled before were at hand; "
-        f"{_where(_results('accuracy/results')['environment'])}."
+        f"`make experiments`: {total / 60:.0f} minutes, where programs compiled before were at "
+        f"hand; {_where(_results('accuracy/results')['environment'])}."
     )
 
 
