@@ -68,9 +68,13 @@ def tuned(grid: Grid, key: str = "optimizer.learning_rate") -> np.ndarray:
 
     Chosen for each arm and each value of the other axes by itself.
     """
-    axis = 1 + list(grid.axes).index(key)
-    best = grid.val.mean(-1, keepdims=True).argmax(axis, keepdims=True)
-    return np.take_along_axis(grid.test, best, axis).squeeze(axis)
+    return at_best(grid.val, grid.test, 1 + list(grid.axes).index(key))
+
+
+def at_best(val: np.ndarray, values: np.ndarray, axis: int) -> np.ndarray:
+    """The values where the mean of `val` over seeds, the last axis, is highest along an axis."""
+    best = val.mean(-1, keepdims=True).argmax(axis, keepdims=True)
+    return np.take_along_axis(values, best, axis).squeeze(axis)
 
 
 def estimate(statistic: Callable[[np.ndarray], float], *values: np.ndarray) -> Estimate:
@@ -90,6 +94,16 @@ def estimate(statistic: Callable[[np.ndarray], float], *values: np.ndarray) -> E
     )
     low, high = found.confidence_interval
     return Estimate(float(of(everything)), float(low), float(high))
+
+
+def mean_of(values: np.ndarray) -> Estimate:
+    """The mean of an array (..., seeds); of pairs, that of their difference."""
+    return estimate(lambda v: v.mean(), values)
+
+
+def median_of(values: np.ndarray) -> Estimate:
+    """The median of an array (seeds)."""
+    return estimate(lambda v: float(np.median(v)), values)
 
 
 def decades_near_the_best(val: np.ndarray, values: Sequence[float]) -> float:

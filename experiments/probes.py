@@ -10,7 +10,15 @@ import numpy as np
 from jbn.config import ArmConfig
 from jbn.data import Dataset, Examples, batch_indices
 from jbn.models import build_model
-from jbn.train import Hypers, RunKeys, TrainState, make_init, make_train_step
+from jbn.train import (
+    Hypers,
+    RunKeys,
+    TrainState,
+    make_evaluate,
+    make_init,
+    make_settle,
+    make_train_step,
+)
 from jbn.train.loop import make_prepare
 from jbn.train.metrics import cross_entropies
 
@@ -113,6 +121,32 @@ def make_gradient(
         return jax.grad(loss)(variables["params"])
 
     return gradient
+
+
+def make_accuracy(config: ArmConfig, dataset: Dataset) -> Probe:
+    """Returns `accuracy(state, hypers)`, of the validation split, as the config evaluates."""
+    prepare = make_prepare(config, dataset.input_stats)
+    settle = make_settle(config, dataset.num_classes, prepare)
+    evaluate = make_evaluate(config, dataset.num_classes, prepare)
+    val = jax.tree.map(jnp.asarray, dataset.val)
+
+    def accuracy(state: TrainState, hypers: Hypers) -> Any:
+        return evaluate(settle(state, dataset.train.x, hypers), val, hypers).accuracy
+
+    return accuracy
+
+
+def make_gradient_norms(
+    config: ArmConfig, dataset: Dataset, num_examples: int
+) -> Callable[[dict[str, Any], Hypers], Any]:
+    """Returns `gradient_norms(variables, hypers)`, of each hidden layer's kernel."""
+    gradient = make_gradient(config, dataset, num_examples)
+
+    def gradient_norms(variables: dict[str, Any], hypers: Hypers) -> Any:
+        hidden = kernels(gradient(variables, hypers))[:-1]
+        return jnp.stack([jnp.linalg.norm(kernel) for kernel in hidden])
+
+    return gradient_norms
 
 
 def kernels(tree: dict[str, Any]) -> list[Any]:

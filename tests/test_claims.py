@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from accuracy.measure import at_best
+from accuracy.measure import at_best_point
 from claims import CLAIMS, results_of
 from convergence.collect import NETWORKS, Curves
 from cost.collect import Seconds
@@ -52,7 +52,7 @@ def test_tuning_looks_at_validation_alone_and_at_the_mean_over_seeds():
     axes = {"model.init_gain": [1, 2], "optimizer.learning_rate": [0.1, 0.2, 0.3]}
     val, test = np.random.default_rng(0).random((2, 4, 2, 3, 5))
     grid = Grid(list("abcd"), axes, val, test, np.zeros(val.shape, bool))
-    found, best_of_all = tuned(grid), at_best(grid)
+    found, best_of_all = tuned(grid), at_best_point(grid)
     for arm in range(4):
         points = list(itertools.product(range(2), range(3)))
         best = max(points, key=lambda point: val[arm][point].mean())
@@ -145,7 +145,7 @@ def norms_of(growth, num_layers=50):
 
 def gradients(batch, none):
     norms = np.stack([norms_of(batch), norms_of(none)])[:, :, None]
-    found = Gradients(np.repeat(norms, 3, axis=2), np.full((2, 10, 3), 0.9))
+    found = Gradients(np.repeat(norms, 2, axis=2), np.full((2, 10), 0.9))
     return {("ReLU", 50): found, ("tanh", 50): found}
 
 

@@ -4,17 +4,17 @@ from collections.abc import Mapping
 
 import numpy as np
 from findings import Finding, Panel, in_percent, verdict_of
-from grids import Grid, estimate
+from grids import Grid, at_best, mean_of
 
 
 def measure(found: Mapping[str, Grid]) -> Finding:
     """The table, and the verdict that the README announces."""
     rows, gains, tests = [], {}, {}
     for name, grid in found.items():
-        tests[name] = dict(zip(grid.arms, at_best(grid), strict=True))
+        tests[name] = dict(zip(grid.arms, at_best_point(grid), strict=True))
         batch, none = tests[name]["batch_norm"], tests[name]["no_norm"]
-        gains[name] = estimate(lambda a, b: (a - b).mean(), batch, none)
-        cells = [in_percent(estimate(lambda v: v.mean(), test)) for test in tests[name].values()]
+        gains[name] = mean_of(batch - none)
+        cells = [in_percent(mean_of(test)) for test in tests[name].values()]
         rows.append([f"{name}, {len(batch)} seeds", *cells, in_percent(gains[name])])
     better = [gain.low > 0 for gain in gains.values()]
     arms = list(next(iter(tests.values())))
@@ -36,12 +36,11 @@ def measure(found: Mapping[str, Grid]) -> Finding:
         ],
         headline=("batch_norm", "no_norm"),
         num_runs=sum(grid.val.size for grid in found.values()),
-        num_seeds=10,
+        num_seeds=len(batch),
     )
 
 
-def at_best(grid: Grid) -> np.ndarray:
+def at_best_point(grid: Grid) -> np.ndarray:
     """Test accuracies (arms, seeds), each arm's at its point of the highest mean validation one."""
     val, test = (v.reshape(len(grid.arms), -1, v.shape[-1]) for v in (grid.val, grid.test))
-    best = val.mean(-1).argmax(-1)
-    return np.stack([arm[point] for arm, point in zip(test, best, strict=True)])
+    return at_best(val, test, 1)

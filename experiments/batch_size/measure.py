@@ -2,7 +2,7 @@
 
 import numpy as np
 from findings import Finding, Panel, in_percent, verdict_of
-from grids import Grid, estimate, tuned
+from grids import Grid, mean_of, tuned
 
 
 def measure(found: tuple[Grid, Grid]) -> Finding:
@@ -11,7 +11,7 @@ def measure(found: tuple[Grid, Grid]) -> Finding:
     sizes, test = grid.axes["train.batch_size"], tuned(grid)  # (arms, sizes, seeds)
     single = dict(zip(of_one.arms, tuned(of_one), strict=True))
     batch, none = (grid.arms.index(arm) for arm in ("batch_norm", "no_norm"))
-    can = [in_percent(estimate(lambda v: v.mean(), v)) for v in single.values()]
+    can = [in_percent(mean_of(v)) for v in single.values()]
     cells = dict(zip(single, can, strict=True))
     rows = [["1", *(cells.get(arm, "impossible") for arm in grid.arms)]]
     essential, ahead = [], []
@@ -19,8 +19,8 @@ def measure(found: tuple[Grid, Grid]) -> Finding:
         rows.append([str(size)])
         gains = []
         for arm in test:
-            rows[-1].append(in_percent(estimate(lambda v: v.mean(), arm[s])))
-            gains.append(estimate(lambda a, b: (a - b).mean(), test[batch, s], arm[s]))
+            rows[-1].append(in_percent(mean_of(arm[s])))
+            gains.append(mean_of(test[batch, s] - arm[s]))
         essential.append(all(gain.low > 0.01 for a, gain in enumerate(gains) if a != batch))
         ahead.append(gains[none])
     # Where batch norm is impossible it can't be essential.

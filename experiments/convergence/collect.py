@@ -4,15 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from bench.in_turn import seconds_in_turn
-from probes import Probe, make_probed_run, train_probed
+from probes import make_accuracy, make_probed_run, train_probed
 
 from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig, OptimizerConfig, TrainConfig
 from jbn.data import Dataset, load
-from jbn.train import Hypers, TrainState, make_evaluate, make_settle
-from jbn.train.loop import make_prepare
+from jbn.train import Hypers
 
 NUM_SEEDS, NUM_ROUNDS, NUM_TIMED_STEPS = 10, 15, 90
 TARGETS = {"digits": 0.95, "mnist": 0.9, "fashion_mnist": 0.8, "cifar10": 0.4}
@@ -86,7 +84,7 @@ def _curves(network: Network, data: Any) -> Curves:
         train_probed(
             config,
             dataset,
-            _make_probe(config, dataset),
+            make_accuracy(config, dataset),
             rates=network.rates,
             num_seeds=NUM_SEEDS,
             num_steps=network.num_steps,
@@ -99,19 +97,6 @@ def _curves(network: Network, data: Any) -> Curves:
     )
     by_arm = np.array([seconds[arm] for arm in configs]) / NUM_TIMED_STEPS
     return Curves(network, TARGETS[name], np.array(accuracies), by_arm)
-
-
-def _make_probe(config: ArmConfig, dataset: Dataset) -> Probe:
-    """The validation accuracy, as the arm evaluates."""
-    prepare = make_prepare(config, dataset.input_stats)
-    settle = make_settle(config, dataset.num_classes, prepare)
-    evaluate = make_evaluate(config, dataset.num_classes, prepare)
-    val = jax.tree.map(jnp.asarray, dataset.val)
-
-    def probe(state: TrainState, hypers: Hypers) -> Any:
-        return evaluate(settle(state, dataset.train.x, hypers), val, hypers).accuracy
-
-    return probe
 
 
 def _make_timed(config: ArmConfig, dataset: Dataset) -> Any:

@@ -3,7 +3,7 @@
 import numpy as np
 from convergence.collect import Curves
 from findings import Finding, Panel, verdict_of
-from grids import Estimate, estimate
+from grids import Estimate, median_of
 
 
 def measure(found: dict[str, Curves]) -> Finding:
@@ -18,7 +18,7 @@ def measure(found: dict[str, Curves]) -> Finding:
         own, said = {}, {}
         for a, arm in enumerate(arms):
             cost = float(np.median(curves.seconds[a]))
-            needed = [estimate(_median, steps[a, rate]) for rate in (best[arm], common)]
+            needed = [median_of(steps[a, rate]) for rate in (best[arm], common)]
             own[arm] = needed[0], Estimate(*(1e3 * cost * number for number in needed[0]))
             said[arm] = [
                 f"{network.rates[best[arm]]:.2g}",
@@ -71,10 +71,6 @@ def steps_to(accuracy: np.ndarray, target: float, every: int) -> np.ndarray:
     """
     reached = accuracy >= target
     return every * np.where(reached.any(-1), reached.argmax(-1), accuracy.shape[-1])
-
-
-def _median(steps: np.ndarray) -> float:
-    return float(np.median(steps))
 
 
 def _in_words(found: Estimate, most: float) -> str:

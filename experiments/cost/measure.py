@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from cost.collect import Seconds
 from findings import HOLDS, NOT_HERE, PARTLY, Finding, Panel, in_words
-from grids import Estimate, estimate
+from grids import Estimate, median_of
 
 NUM_EPOCHS = 10
 
@@ -75,7 +75,7 @@ def measure(found: Mapping[int, Seconds]) -> Finding:
         ),
         panels=panels,
         headline=("batch_norm", "input normalization"),
-        num_runs=len(plain) * 6 * len(found),
+        num_runs=len(plain) * sum(1 + len(s.epochs) + len(s.predictions) for s in found.values()),
         num_seeds=len(plain),
         repeats="rounds",
     )
@@ -83,12 +83,8 @@ def measure(found: Mapping[int, Seconds]) -> Finding:
 
 def _share(time: np.ndarray, of: np.ndarray) -> Estimate:
     """A time as percent of another, of the same round: the median."""
-    return estimate(_median, 100 * time / of)
-
-
-def _median(values: np.ndarray) -> float:
-    return float(np.median(values))
+    return median_of(100 * time / of)
 
 
 def _in_ms(seconds: np.ndarray) -> str:
-    return in_words(estimate(_median, 1e3 * seconds), ".0f")
+    return in_words(median_of(1e3 * seconds), ".0f")

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from grids import Grid, run_sweep
-from probes import kernels, make_gradient
+from probes import make_gradient_norms
 
 from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig
 from jbn.data import Dataset, load
@@ -43,10 +42,9 @@ def _norms(dataset: Dataset, norm: NormConfig, kernel_init: Any) -> np.ndarray:
     prepare = make_prepare(config, dataset.input_stats)
     first = Examples(prepare(dataset.train.x[:2], hypers), dataset.train.y[:2])
     init = make_init(config, dataset.num_classes)
-    gradient = make_gradient(config, dataset, NUM_EXAMPLES)
+    gradient_norms = make_gradient_norms(config, dataset, NUM_EXAMPLES)
 
     def of(key: Any) -> Any:
-        found = gradient(init(key, first, hypers).variables, hypers)
-        return jnp.stack([jnp.linalg.norm(kernel) for kernel in kernels(found)[:-1]])
+        return gradient_norms(init(key, first, hypers).variables, hypers)
 
     return np.asarray(jax.lax.map(of, jax.random.split(jax.random.key(0), NUM_SEEDS)))

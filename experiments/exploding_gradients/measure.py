@@ -3,7 +3,7 @@
 import numpy as np
 from exploding_gradients.collect import ARMS, Explosions
 from findings import HOLDS, NOT_HERE, PARTLY, Finding, Panel, in_percent, in_words
-from grids import estimate
+from grids import mean_of
 from vanishing_gradients.measure import decades_lost
 
 # Yang et al., 2019: what the squared gradient of a ReLU network grows by in each layer, towards the
@@ -16,15 +16,14 @@ def measure(found: Explosions) -> Finding:
     grid, (batch, none) = found.grid, (found.grid.arms.index(arm) for arm in ARMS)
     rates = grid.axes["optimizer.learning_rate"]
     shares = [
-        [estimate(lambda v: v.mean(), grid.diverged[arm, :, r]) for arm in (batch, none)]
-        for r in range(len(rates))
+        [mean_of(grid.diverged[arm, :, r]) for arm in (batch, none)] for r in range(len(rates))
     ]
     rows = [
         [f"10 layers trained at rate {rate:g}: runs that diverge, %", *map(in_percent, row)]
         for rate, row in zip(rates, shares, strict=True)
     ]
-    growths = [estimate(lambda v: v.mean(), growth_of_squares(norms)) for norms in found.norms]
-    lost = [estimate(lambda v: v.mean(), decades_lost(norms)) for norms in found.norms]
+    growths = [mean_of(growth_of_squares(norms)) for norms in found.norms]
+    lost = [mean_of(decades_lost(norms)) for norms in found.norms]
     rows.append(
         [
             "50 untrained layers: factor of the squared gradient, a layer",

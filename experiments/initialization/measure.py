@@ -2,7 +2,7 @@
 
 import numpy as np
 from findings import HOLDS, NOT_HERE, PARTLY, Finding, Panel, compare_widths, in_percent
-from grids import Grid, estimate
+from grids import Grid, at_best, mean_of
 
 NUM_RATES = 4  # that the prediction is about
 
@@ -52,11 +52,10 @@ def measure(grid: Grid) -> Finding:
 
 def _at_the_largest(values: np.ndarray) -> str:
     """The accuracy, of the shape (gains, seeds), at the last gain."""
-    return in_percent(estimate(lambda v: v.mean(), values[-1]))
+    return in_percent(mean_of(values[-1]))
 
 
 def _at_best(grid: Grid, num_rates: int | None) -> dict[str, np.ndarray]:
     """Each arm's validation accuracies (gains, seeds), at each gain's best of the first rates."""
     val = grid.val[:, :, :num_rates]
-    best = val.mean(-1, keepdims=True).argmax(2, keepdims=True)
-    return dict(zip(grid.arms, np.take_along_axis(val, best, 2).squeeze(2), strict=True))
+    return dict(zip(grid.arms, at_best(val, val, 2), strict=True))

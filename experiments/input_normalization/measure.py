@@ -1,7 +1,7 @@
 """Raw, standardized and rescaled inputs, with batch normalization and without."""
 
 from findings import Finding, Panel, in_percent, verdict_of
-from grids import Grid, estimate, tuned
+from grids import Grid, mean_of, tuned
 
 
 def measure(grid: Grid) -> Finding:
@@ -9,7 +9,7 @@ def measure(grid: Grid) -> Finding:
     names, kinds = grid.axes["data.name"], grid.axes["data.normalize"]
     test = tuned(grid)  # (arms, sets, kinds, seeds)
     rows = [
-        [f"{name}, {kind}", *(in_percent(estimate(lambda v: v.mean(), arm[n, k])) for arm in test)]
+        [f"{name}, {kind}", *(in_percent(mean_of(arm[n, k])) for arm in test)]
         for n, name in enumerate(names)
         for k, kind in enumerate(kinds)
     ]
@@ -17,7 +17,7 @@ def measure(grid: Grid) -> Finding:
     worse, summaries = [], []
     for name, found in zip(names, batch, strict=True):
         raw, standardized = (found[kinds.index(kind)] for kind in ("none", "standardize"))
-        more = estimate(lambda a, b: (a - b).mean(), standardized, raw)
+        more = mean_of(standardized - raw)
         worse.append(more.high < 0)
         summaries.append(f"{name} {in_percent(more)}")
     return Finding(

@@ -2,7 +2,7 @@
 
 import numpy as np
 from findings import Finding, Panel, in_percent, in_words, verdict_of
-from grids import estimate
+from grids import mean_of
 from layer_inputs.collect import ARMS, RATES, Traces
 
 
@@ -19,7 +19,7 @@ def measure(found: Traces) -> Finding:
         "gradient": [trace.gradient_change.mean(-1) for trace in traces],
     }
     of = {
-        name: dict(zip(ARMS, [estimate(lambda v: v.mean(), v) for v in values], strict=True))
+        name: dict(zip(ARMS, [mean_of(v) for v in values], strict=True))
         for name, values in measures.items()
     }
     rows = [
@@ -36,9 +36,7 @@ def measure(found: Traces) -> Finding:
     batch, noisy, none = (of["drift an epoch"][arm] for arm in ARMS)
     stabler = batch.high < none.low
     accuracy = dict(zip(ARMS, measures["accuracy"], strict=True))
-    costs = estimate(
-        lambda b, n: (b - n).mean(), accuracy["batch_norm"], accuracy["noisy_batch_norm"]
-    )
+    costs = mean_of(accuracy["batch_norm"] - accuracy["noisy_batch_norm"])
     matters = noisy.low > none.high and costs.low > 0.01
     epochs = list(range(1, found.accuracy.shape[-1] + 1))
 

@@ -1,7 +1,7 @@
 """What other orders of the samples cost."""
 
 from findings import HOLDS, NOT_HERE, PARTLY, Finding, Panel, in_percent
-from grids import Grid, estimate, tuned
+from grids import Grid, mean_of, tuned
 
 
 def measure(grid: Grid) -> Finding:
@@ -12,17 +12,11 @@ def measure(grid: Grid) -> Finding:
     batch, none = (grid.arms.index(arm) for arm in ("batch_norm", "no_norm"))
     rows, better, worse = [], [], []
     for number, order in enumerate(orders):
-        losses = [
-            estimate(lambda a, b: (a - b).mean(), test[arm, shuffled], test[arm, number])
-            for arm in range(len(grid.arms))
-        ]
+        lost = test[:, shuffled] - test[:, number]  # (arms, seeds)
+        losses = [mean_of(of_arm) for of_arm in lost]
         rows.append([order.replace("_", " "), *map(in_percent, losses)])
         if number != shuffled:
-            more = estimate(
-                lambda a, b, c, d: ((a - b) - (c - d)).mean(),
-                *(test[batch, shuffled], test[batch, number]),
-                *(test[none, shuffled], test[none, number]),
-            )
+            more = mean_of(lost[batch] - lost[none])
             matters = max(loss.value for loss in losses) > 0.01
             better.append(more.value < 0 and (more.high < 0 or not matters))
             worse.append(more.value > 0.01)

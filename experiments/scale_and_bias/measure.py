@@ -2,7 +2,7 @@
 
 import numpy as np
 from findings import Finding, Panel, in_percent, verdict_of
-from grids import Estimate, Grid, estimate, tuned
+from grids import Estimate, Grid, mean_of, tuned
 from scale_and_bias.collect import Layers
 
 
@@ -17,9 +17,9 @@ def measure(found: Layers) -> Finding:
     ]
     rows, gains = [], []
     for a, p, case in cases:
-        whole = estimate(lambda v: v.mean(), test[both, a, p])
+        whole = mean_of(test[both, a, p])
         more = {
-            arm: estimate(lambda x, y: (x - y).mean(), test[both, a, p], test[number, a, p])
+            arm: mean_of(test[both, a, p] - test[number, a, p])
             for number, arm in enumerate(grid.arms)
             if number != both
         }
@@ -33,10 +33,7 @@ def measure(found: Layers) -> Finding:
     for position in found.scale:
         for name, symbol in (("scale", "gamma"), ("bias", "beta")):
             values = getattr(found, name)[position]
-            low, middle, high = (
-                estimate(lambda v, q=q: float(np.quantile(v, q)), values.T).value
-                for q in (0.05, 0.5, 0.95)
-            )
+            low, middle, high = np.quantile(values, (0.05, 0.5, 0.95))
             cells = f"{middle:.2f}, 90% of them from {low:.2f} to {high:.2f}", "", "", ""
             rows.append([f"{symbol}, relu, {position.removesuffix('_activation')}", *cells])
     matters = [gain.low > 0 for gain in gains]
@@ -71,6 +68,4 @@ def measure(found: Layers) -> Finding:
 def _of_splits(splits: Grid) -> list[Estimate]:
     """What is lost without both, on each split."""
     both, neither = (tuned(splits)[splits.arms.index(arm)] for arm in ("both", "neither"))
-    return [
-        estimate(lambda x, y: (x - y).mean(), *pair) for pair in zip(both, neither, strict=True)
-    ]
+    return [mean_of(lost) for lost in both - neither]

@@ -2,14 +2,12 @@
 
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from probes import kernels, make_gradient, train_probed
+from probes import make_accuracy, make_gradient_norms, train_probed
 
 from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig, TrainConfig
 from jbn.data import Dataset, load
-from jbn.train import Hypers, TrainState, make_evaluate, make_settle
-from jbn.train.loop import make_prepare
+from jbn.train import Hypers, TrainState
 
 NUM_SEEDS, WIDTH, NUM_EPOCHS = 10, 64, 5
 DEPTHS = (5, 20, 50)
@@ -26,8 +24,8 @@ CASES = {
 class Gradients(NamedTuple):
     """Of one case at one depth, in each arm."""
 
-    norms: np.ndarray  # (arms, seeds, probes, hidden layers): at the start, after 1 and 5 epochs
-    accuracy: np.ndarray  # (arms, seeds, probes), of the validation split
+    norms: np.ndarray  # (arms, seeds, 2, hidden layers): at the start, after 5 epochs
+    accuracy: np.ndarray  # (arms, seeds), of the validation split, after 5 epochs
 
 
 def collect(data: Any = None) -> dict[tuple[str, int], Gradients]:
@@ -56,20 +54,15 @@ def _gradients(model: ModelConfig, dataset: Dataset) -> Gradients:
             num_steps=NUM_EPOCHS * num_batches,
             every=num_batches,
         )
-        found.append((norms[0][:, [0, 1, -1]], accuracy[0][:, [0, 1, -1]]))
+        found.append((norms[0][:, [0, -1]], accuracy[0][:, -1]))
     return Gradients(*(np.array(arrays) for arrays in zip(*found, strict=True)))
 
 
 def _make_probe(config: ArmConfig, dataset: Dataset) -> Any:
-    gradient = make_gradient(config, dataset, num_examples=256)
-    prepare = make_prepare(config, dataset.input_stats)
-    settle = make_settle(config, dataset.num_classes, prepare)
-    evaluate = make_evaluate(config, dataset.num_classes, prepare)
+    gradient_norms = make_gradient_norms(config, dataset, num_examples=256)
+    accuracy = make_accuracy(config, dataset)
 
     def probe(state: TrainState, hypers: Hypers) -> Any:
-        hidden = kernels(gradient(state.variables, hypers))[:-1]
-        norms = jnp.stack([jnp.linalg.norm(kernel) for kernel in hidden])
-        variables = settle(state, dataset.train.x, hypers)
-        return norms, evaluate(variables, dataset.val, hypers).accuracy
+        return gradient_norms(state.variables, hypers), accuracy(state, hypers)
 
     return probe

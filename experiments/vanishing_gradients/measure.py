@@ -2,7 +2,7 @@
 
 import numpy as np
 from findings import Finding, Panel, in_percent, in_words, verdict_of
-from grids import estimate
+from grids import mean_of
 from vanishing_gradients.collect import ARMS, Gradients
 
 TINY = np.finfo(np.float32).tiny  # what has vanished in float32 counts as its smallest number
@@ -15,10 +15,8 @@ def measure(found: dict[tuple[str, int], Gradients]) -> Finding:
         lost = decades_lost(gradients.norms)  # (arms, seeds, probes)
         start = {}
         for a, arm in enumerate(ARMS):
-            start[arm], trained = (
-                estimate(lambda v: v.mean(), lost[a, :, probe]) for probe in (0, -1)
-            )
-            accuracy = estimate(lambda v: v.mean(), gradients.accuracy[a, :, -1])
+            start[arm], trained = (mean_of(lost[a, :, probe]) for probe in (0, -1))
+            accuracy = mean_of(gradients.accuracy[a])
             cells = in_words(start[arm]), in_words(trained), in_percent(accuracy)
             rows.append([f"{case}, {depth} layers, {arm}", *cells])
         if start["no_norm"].low > 1:

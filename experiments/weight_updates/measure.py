@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from findings import Finding, Panel, in_words, verdict_of
-from grids import estimate
+from grids import mean_of
 from weight_updates.collect import ARMS
 
 
@@ -16,9 +16,9 @@ def measure(found: Mapping[tuple[str, str, str], Sequence[np.ndarray]]) -> Findi
         spreads = {arm: [spread(d) for d in found[optimizer, inputs, arm]] for arm in ARMS}
         case = f"{optimizer}, {'standardized' if inputs == 'standardize' else 'from 0 to 1'}"
         for layer in range(len(spreads["no_norm"])):
-            of = {arm: estimate(lambda v: v.mean(), spreads[arm][layer].mean(-1)) for arm in ARMS}
+            of = {arm: mean_of(spreads[arm][layer].mean(-1)) for arm in ARMS}
             evener.append(of["batch_norm"].high < of["no_norm"].low)
-            cells = (in_words(found, ".2f") for found in of.values())
+            cells = (in_words(mean, ".2f") for mean in of.values())
             rows.append([f"{case}, layer {layer + 1}", *cells])
         summaries.append(f"{case}: {_all_layers(spreads)}")
         panels.append(
@@ -57,7 +57,7 @@ def spread(distances: np.ndarray) -> np.ndarray:
 
 def _all_layers(spreads: Mapping[str, Sequence[np.ndarray]]) -> str:
     means = [
-        estimate(lambda v: v.mean(), np.mean([s.mean(-1) for s in spreads[arm]], axis=0))
+        mean_of(np.mean([s.mean(-1) for s in spreads[arm]], axis=0))
         for arm in ("batch_norm", "no_norm")
     ]
     return " and ".join(in_words(mean, ".2f") for mean in means)
