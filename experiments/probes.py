@@ -22,7 +22,8 @@ from jbn.train import (
 from jbn.train.loop import make_prepare
 from jbn.train.metrics import cross_entropies
 
-Probe = Callable[[TrainState, Hypers], Any]
+# Of a run's state and numbers, and of its training and validation examples.
+Probe = Callable[[TrainState, Hypers, Examples, Examples], Any]
 
 
 def train_probed(
@@ -39,13 +40,13 @@ def train_probed(
 
     Arrays on the host, of the shape (rates, seeds, probes, ...): every rate from every seed.
     """
-    run = make_probed_run(config, dataset, probe, num_steps=num_steps, every=every)
+    run = _make_run(config, dataset, probe, num_steps=num_steps, every=every)
     seeds = jnp.tile(jnp.arange(num_seeds), len(rates))
     by_lane = jnp.repeat(jnp.asarray(rates, jnp.float32), num_seeds)
 
-    def lane(seed: Any, learning_rate: Any, train: Examples) -> Any:
+    def lane(seed: Any, learning_rate: Any, train: Examples, val: Examples) -> Any:
         hypers = Hypers.of(config)._replace(learning_rate=learning_rate)
-        return run(jax.random.key(seed), hypers, train)
+        return run(jax.random.key(seed), hypers, train, val)
 
     # A device of its own for each share of the lanes, as `jbn run` has it.
     devices = jax.devices()
@@ -55,20 +56,21 @@ def train_probed(
     )
     lanes, everywhere = (jax.NamedSharding(mesh, spec) for spec in (jax.P("lanes"), jax.P()))
     arguments = jax.device_put((seeds, by_lane), lanes)
-    train = jax.device_put(dataset.train, everywhere)
-    found = jax.jit(jax.vmap(lane, (0, 0, None)), out_shardings=lanes)(*arguments, train)
+    examples = jax.device_put((dataset.train, dataset.val), everywhere)
+    over_lanes = jax.vmap(lane, (0, 0, None, None))
+    found = jax.jit(over_lanes, out_shardings=lanes)(*arguments, *examples)
     return jax.tree.map(lambda v: np.asarray(v).reshape(len(rates), num_seeds, *v.shape[1:]), found)
 
 
-def make_probed_run(
+def _make_run(
     config: ArmConfig, dataset: Dataset, probe: Probe, *, num_steps: int, every: int
-) -> Callable[[Any, Hypers, Examples], Any]:
-    """Returns `run(key, hypers, train)`, one run with a leading axis of probes."""
+) -> Callable[[Any, Hypers, Examples, Examples], Any]:
+    """Returns `run(key, hypers, train, val)`, one run with a leading axis of probes."""
     prepare = make_prepare(config, dataset.input_stats)
     init = make_init(config, dataset.num_classes)
     train_step = make_train_step(config, dataset.num_classes, num_steps)
 
-    def run(key: Any, hypers: Hypers, train: Examples) -> Any:
+    def run(key: Any, hypers: Hypers, train: Examples, val: Examples) -> Any:
         keys = RunKeys.of(key)
 
         def epoch(first_step: Any) -> Any:
@@ -80,7 +82,7 @@ def make_probed_run(
             return train_step(state, batch, hypers)[0], None
 
         def section(state: TrainState, batches: Any) -> tuple[TrainState, Any]:
-            found = probe(state, hypers)
+            found = probe(state, hypers, train, val)
             return jax.lax.scan(step, state, batches)[0], found
 
         state = init(keys.init, train._replace(x=prepare(train.x[:2], hypers)), hypers)
@@ -96,13 +98,12 @@ def make_probed_run(
 
 
 def make_gradient(
-    config: ArmConfig, dataset: Dataset, num_examples: int
-) -> Callable[[dict[str, Any], Hypers], Any]:
-    """Returns `gradient(variables, hypers)`, of the loss of so many training examples at once."""
+    config: ArmConfig, dataset: Dataset
+) -> Callable[[dict[str, Any], Hypers, Examples], Any]:
+    """Returns `gradient(variables, hypers, examples)`, of their loss, in training mode."""
     prepare = make_prepare(config, dataset.input_stats)
-    x, y = dataset.train.x[:num_examples], jnp.asarray(dataset.train.y[:num_examples])
 
-    def gradient(variables: dict[str, Any], hypers: Hypers) -> Any:
+    def gradient(variables: dict[str, Any], hypers: Hypers, examples: Examples) -> Any:
         model = build_model(
             config.model,
             config.norm,
@@ -114,9 +115,9 @@ def make_gradient(
         def loss(params: Any) -> Any:
             inputs = {**variables, "params": params}
             logits: Any = model.apply(
-                inputs, prepare(x, hypers), train=True, mutable=["batch_stats"]
+                inputs, prepare(examples.x, hypers), train=True, mutable=["batch_stats"]
             )[0]
-            return cross_entropies(logits, y).mean()
+            return cross_entropies(logits, examples.y).mean()
 
         return jax.grad(loss)(variables["params"])
 
@@ -124,29 +125,34 @@ def make_gradient(
 
 
 def make_accuracy(config: ArmConfig, dataset: Dataset) -> Probe:
-    """Returns `accuracy(state, hypers)`, of the validation split, as the config evaluates."""
+    """Returns the accuracy of the validation examples, as the config evaluates."""
     prepare = make_prepare(config, dataset.input_stats)
     settle = make_settle(config, dataset.num_classes, prepare)
     evaluate = make_evaluate(config, dataset.num_classes, prepare)
-    val = jax.tree.map(jnp.asarray, dataset.val)
 
-    def accuracy(state: TrainState, hypers: Hypers) -> Any:
-        return evaluate(settle(state, dataset.train.x, hypers), val, hypers).accuracy
+    def accuracy(state: TrainState, hypers: Hypers, train: Examples, val: Examples) -> Any:
+        return evaluate(settle(state, train.x, hypers), val, hypers).accuracy
 
     return accuracy
 
 
 def make_gradient_norms(
-    config: ArmConfig, dataset: Dataset, num_examples: int
-) -> Callable[[dict[str, Any], Hypers], Any]:
-    """Returns `gradient_norms(variables, hypers)`, of each hidden layer's kernel."""
-    gradient = make_gradient(config, dataset, num_examples)
+    config: ArmConfig, dataset: Dataset
+) -> Callable[[dict[str, Any], Hypers, Examples], Any]:
+    """Returns `gradient_norms(variables, hypers, examples)`, of each hidden layer's kernel."""
+    gradient = make_gradient(config, dataset)
 
-    def gradient_norms(variables: dict[str, Any], hypers: Hypers) -> Any:
-        hidden = kernels(gradient(variables, hypers))[:-1]
-        return jnp.stack([jnp.linalg.norm(kernel) for kernel in hidden])
+    def gradient_norms(variables: dict[str, Any], hypers: Hypers, examples: Examples) -> Any:
+        hidden = kernels(gradient(variables, hypers, examples))[:-1]
+        return jnp.stack([norm(kernel) for kernel in hidden])
 
     return gradient_norms
+
+
+def norm(x: Any) -> Any:
+    """The Euclidean norm, also of numbers whose squares are too small or too large for float32."""
+    largest = jnp.abs(x).max()
+    return largest * jnp.linalg.norm(x / jnp.where(largest > 0, largest, 1))
 
 
 def kernels(tree: dict[str, Any]) -> list[Any]:

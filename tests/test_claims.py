@@ -132,7 +132,7 @@ def curves(steps_of, seconds_of):
         arms = [np.where(at >= steps_of(title, arm), 0.99, 0.1) for arm in network.arms]
         shape = (len(arms), len(network.rates), 10, num_probes)
         accuracy = np.broadcast_to(np.array(arms)[:, None, None], shape)
-        seconds = np.array([[seconds_of(arm)] * 15 for arm in network.arms])
+        seconds = np.array([[seconds_of(arm)] * 10 for arm in network.arms])
         found[title] = Curves(network, 0.95, accuracy, seconds)
     return found
 
@@ -179,9 +179,9 @@ def layers(mean):
 
 
 def costs(of_inputs, of_batch):
-    plain = np.linspace(1, 1.01, 15)
+    plain = np.linspace(1, 1.01, 50).reshape(10, 5)
     epochs = {"plain": plain, "standardized": plain + of_inputs, "batch norm": plain + of_batch}
-    seconds = Seconds(np.full(15, 0.01), epochs, {"plain": plain, "batch norm": 2 * plain})
+    seconds = Seconds(np.full((10, 5), 0.01), epochs, {"plain": plain, "batch norm": 2 * plain})
     cheap = seconds._replace(epochs=dict.fromkeys(epochs, plain))
     return {784: seconds, 64: cheap}
 

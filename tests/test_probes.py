@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from probes import kernels, make_gradient, train_probed
+from probes import kernels, make_gradient, norm, train_probed
 
 from jbn.config import ArmConfig, DataConfig, ModelConfig, TrainConfig
 from jbn.data import load
-from jbn.train import Hypers, make_train_run
+from jbn.train import Examples, Hypers, make_train_run
 
 CONFIG = ArmConfig(
     data=DataConfig(name="wine"),
@@ -27,7 +27,7 @@ def test_a_probed_run_is_the_engines_and_is_looked_at_where_it_says(dataset):
     found = train_probed(
         CONFIG,
         dataset,
-        lambda state, hypers: (state.step, kernels(state.params)[0]),
+        lambda state, *rest: (state.step, kernels(state.params)[0]),
         rates=[1e-3, 1e-2],
         num_seeds=2,
         num_steps=2 * num_batches,
@@ -48,7 +48,7 @@ def test_the_gradient_is_that_of_the_loss_of_the_first_examples(dataset):
     states = train_probed(
         config,
         dataset,
-        lambda state, hypers: state,
+        lambda state, *rest: state,
         rates=[0.1],
         num_seeds=1,
         num_steps=1,
@@ -57,7 +57,9 @@ def test_the_gradient_is_that_of_the_loss_of_the_first_examples(dataset):
     before, after = (
         jax.tree.map(lambda leaf, n=n: jnp.asarray(leaf[0, 0, n]), states) for n in (0, 1)
     )
-    found = kernels(make_gradient(config, dataset, 16)(before.variables, Hypers.of(config)))
+    gradient = make_gradient(config, dataset)
+    first = Examples(dataset.train.x[:16], jnp.asarray(dataset.train.y[:16]))
+    found = kernels(gradient(before.variables, Hypers.of(config), first))
     # Adam's first step is the rate, against the sign of the gradient.
     for gradient, old, new in zip(
         found, kernels(before.params), kernels(after.params), strict=True
@@ -65,3 +67,14 @@ def test_the_gradient_is_that_of_the_loss_of_the_first_examples(dataset):
         large = np.abs(gradient) > 1e-4
         assert large.mean() > 0.3
         np.testing.assert_allclose((new - old)[large], -0.1 * np.sign(gradient[large]), rtol=1e-2)
+
+
+@pytest.mark.parametrize("size", [1e-36, 1e-25, 1.0, 1e25])
+def test_a_norm_is_float64s_of_numbers_whose_squares_are_not_float32s(size):
+    x = size * np.random.default_rng(0).normal(size=(20, 5))
+    found = float(norm(jnp.asarray(x, jnp.float32)))
+    assert found == pytest.approx(np.linalg.norm(x), rel=1e-6)
+
+
+def test_the_norm_of_nothing_is_nothing():
+    assert float(norm(jnp.zeros((3, 2)))) == 0

@@ -1,4 +1,4 @@
-"""Validation accuracy every few steps, and what a step costs, of two networks in each arm."""
+"""Validation accuracy every few steps, and what a step takes, of two networks in each arm."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from bench.in_turn import seconds_in_turn
-from probes import make_accuracy, make_probed_run, train_probed
+from probes import make_accuracy, train_probed
+from timing import NUM_ROUNDS, answer, ask_processes, make_steps
 
 from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig, OptimizerConfig, TrainConfig
-from jbn.data import Dataset, load
-from jbn.train import Hypers
+from jbn.data import load
 
-NUM_SEEDS, NUM_ROUNDS, NUM_TIMED_STEPS = 10, 15, 90
+NUM_SEEDS, MAX_TIMED_STEPS = 10, 300
 TARGETS = {"digits": 0.95, "mnist": 0.9, "fashion_mnist": 0.8, "cifar10": 0.4}
 BATCH, NONE = {"norm": NormConfig()}, {"norm": NormConfig(kind="none")}
 
@@ -27,6 +27,12 @@ class Network(NamedTuple):
     num_steps: int
     every: int
 
+    def config_of(self, arm: str, data: str | None = None) -> ArmConfig:
+        """An arm's config; on another data set, if one is named."""
+        config = self.shared.model_copy(update=self.arms[arm])
+        name = data or config.data.name
+        return config.model_copy(update={"data": config.data.model_copy(update={"name": name})})
+
 
 class Curves(NamedTuple):
     """Of a network, all arms."""
@@ -34,11 +40,11 @@ class Curves(NamedTuple):
     network: Network
     target: float  # the accuracy to reach
     accuracy: np.ndarray  # (arms, rates, seeds, probes), of the validation split
-    seconds: np.ndarray  # of a step: (arms, rounds)
+    seconds: np.ndarray  # that a step takes: (arms, processes)
 
 
 NETWORKS = {
-    "article's, digits": Network(
+    "article's": Network(
         ArmConfig(),
         {
             "batch_norm": BATCH,
@@ -50,7 +56,7 @@ NETWORKS = {
         num_steps=900,
         every=5,
     ),
-    "paper's, MNIST": Network(
+    "paper's": Network(
         ArmConfig(
             data=DataConfig(name="mnist", normalize="min_max"),
             model=ModelConfig(
@@ -71,43 +77,57 @@ NETWORKS = {
 
 
 def collect(data: str | None = None) -> dict[str, Curves]:
-    """Trains every network in every arm; on another data set, if one is named."""
-    return {title: _curves(network, data) for title, network in NETWORKS.items()}
+    """Trains and times every network in every arm; on another data set, if one is named."""
+    found = {}
+    processes = ask_processes(__file__, *([data] if data else []))
+    for title, network in NETWORKS.items():
+        name = data or network.shared.data.name
+        accuracy = np.array([_accuracy(network, arm, data) for arm in network.arms])
+        seconds = [[process[title][arm] for process in processes] for arm in network.arms]
+        found[f"{title}, {name}"] = Curves(network, TARGETS[name], accuracy, np.array(seconds))
+    return found
 
 
-def _curves(network: Network, data: Any) -> Curves:
-    name = data or network.shared.data.name
-    dataset = load(network.shared.data.model_copy(update={"name": name}))
+def _accuracy(network: Network, arm: str, data: str | None) -> np.ndarray:
+    """Of the first 2000 validation examples: (rates, seeds, probes)."""
+    config = network.config_of(arm, data)
+    dataset = load(config.data)
     dataset = dataset._replace(val=jax.tree.map(lambda v: v[:2000], dataset.val))
-    configs = {arm: network.shared.model_copy(update=more) for arm, more in network.arms.items()}
-    accuracies = [
-        train_probed(
-            config,
-            dataset,
-            make_accuracy(config, dataset),
-            rates=network.rates,
-            num_seeds=NUM_SEEDS,
-            num_steps=network.num_steps,
-            every=network.every,
-        )
-        for config in configs.values()
-    ]
-    seconds = seconds_in_turn(
-        {arm: _make_timed(config, dataset) for arm, config in configs.items()}, NUM_ROUNDS
-    )
-    by_arm = np.array([seconds[arm] for arm in configs]) / NUM_TIMED_STEPS
-    return Curves(network, TARGETS[name], np.array(accuracies), by_arm)
-
-
-def _make_timed(config: ArmConfig, dataset: Dataset) -> Any:
-    """One seed's steps, nothing evaluated."""
-    run = make_probed_run(
+    found: np.ndarray = train_probed(
         config,
         dataset,
-        lambda state, hypers: jax.tree.leaves(state.params)[0].sum(),
-        num_steps=NUM_TIMED_STEPS,
-        every=NUM_TIMED_STEPS,
+        make_accuracy(config, dataset),
+        rates=network.rates,
+        num_seeds=NUM_SEEDS,
+        num_steps=network.num_steps,
+        every=network.every,
     )
-    arguments = jax.device_put((jax.random.key(0), Hypers.of(config), dataset.train))
-    compiled = jax.jit(run).lower(*arguments).compile()
-    return lambda: compiled(*arguments)
+    return found
+
+
+def measure_seconds(data: str | None = None) -> dict[str, dict[str, float]]:
+    """What a step takes, of each network and arm, without evaluation: medians over the rounds."""
+    return {title: _seconds(network, data) for title, network in NETWORKS.items()}
+
+
+def _seconds(network: Network, data: str | None) -> dict[str, float]:
+    programs = {}
+    for arm in network.arms:
+        config = network.config_of(arm, data)
+        # Statistics are recomputed for evaluation.
+        train = config.train.model_copy(update={"recompute_stats": False})
+        dataset = load(config.data)
+        num_steps = min(len(dataset.train.y) // train.batch_size, MAX_TIMED_STEPS)
+        programs[arm] = make_steps(
+            config.model_copy(update={"train": train}),
+            jax.device_put(dataset.train),
+            dataset.input_stats,
+            dataset.num_classes,
+            num_steps,
+        )
+    rounds = seconds_in_turn(programs, NUM_ROUNDS)
+    return {arm: float(np.median(rounds[arm])) / num_steps for arm in network.arms}
+
+
+if __name__ == "__main__":
+    answer(measure_seconds)

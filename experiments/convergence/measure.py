@@ -2,8 +2,8 @@
 
 import numpy as np
 from convergence.collect import Curves
-from findings import Finding, Panel, verdict_of
-from grids import Estimate, median_of
+from findings import Finding, Panel, in_words, verdict_of
+from grids import Estimate, estimate, median_of
 
 
 def measure(found: dict[str, Curves]) -> Finding:
@@ -17,14 +17,16 @@ def measure(found: dict[str, Curves]) -> Finding:
         common = list(network.rates).index(network.common_rate)
         own, said = {}, {}
         for a, arm in enumerate(arms):
-            cost = float(np.median(curves.seconds[a]))
+            cost = median_of(1e6 * curves.seconds[a])
             needed = [median_of(steps[a, rate]) for rate in (best[arm], common)]
-            own[arm] = needed[0], Estimate(*(1e3 * cost * number for number in needed[0]))
+            # As many processes as seeds, drawn together: which goes with which is chance anyway.
+            time = estimate(_milliseconds, steps[a, best[arm]], curves.seconds[a])
+            own[arm] = needed[0], time
             said[arm] = [
                 f"{network.rates[best[arm]]:.2g}",
                 *(_in_words(number, network.num_steps) for number in needed),
-                f"{1e6 * cost:.0f}",
-                _in_words(own[arm][1], 1e3 * cost * network.num_steps),
+                in_words(cost, ".0f"),
+                _in_words(time, 1e-3 * cost.value * network.num_steps, ".1f"),
             ]
             rows.append([f"{title}, {arm}", *said[arm]])
         batch, none = (own[arm] for arm in ("batch_norm", "no_norm"))
@@ -73,7 +75,11 @@ def steps_to(accuracy: np.ndarray, target: float, every: int) -> np.ndarray:
     return every * np.where(reached.any(-1), reached.argmax(-1), accuracy.shape[-1])
 
 
-def _in_words(found: Estimate, most: float) -> str:
+def _milliseconds(steps: np.ndarray, seconds: np.ndarray) -> float:
+    return float(1e3 * np.median(steps) * np.median(seconds))
+
+
+def _in_words(found: Estimate, most: float, spec: str = ".0f") -> str:
     """A number and its interval; beyond the last step all that is known is that it is more."""
-    value, low, high = (f"{n:.0f}" if n <= most else f"> {most:.0f}" for n in found)
+    value, low, high = (f"{n:{spec}}" if n <= most else f"> {most:.0f}" for n in found)
     return f"{value} [{low}, {high}]"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from cost.collect import Seconds
 from findings import HOLDS, NOT_HERE, PARTLY, Finding, Panel, in_words
-from grids import Estimate, median_of
+from grids import median_of
 
 NUM_EPOCHS = 10
 
@@ -21,7 +21,7 @@ def measure(found: Mapping[int, Seconds]) -> Finding:
             "batch norm": NUM_EPOCHS * added["batch norm"],
         }
         shares[num_pixels] = {
-            name: _share(time, NUM_EPOCHS * plain) for name, time in whole.items()
+            name: median_of(percent(time, NUM_EPOCHS * plain)) for name, time in whole.items()
         }
         prediction = seconds.predictions["plain"]
         more = seconds.predictions["batch norm"] - prediction
@@ -38,7 +38,7 @@ def measure(found: Mapping[int, Seconds]) -> Finding:
             "batch norm there, not folded": (more, prediction),
         }
         for name, (time, of) in cells.items():
-            share = "" if of is None else in_words(_share(time, of))
+            share = "" if of is None else in_words(median_of(percent(time, of)))
             rows.append([f"{num_pixels} pixels: {name}", _in_ms(time), share])
         epochs = list(range(1, NUM_EPOCHS + 1))
         panels.append(
@@ -47,15 +47,10 @@ def measure(found: Mapping[int, Seconds]) -> Finding:
                 x="epochs of training",
                 y="added time, % of the plain epochs'",
                 lines={
-                    "batch_norm": (
-                        epochs,
-                        np.outer(np.ones(NUM_EPOCHS), 100 * added["batch norm"] / plain),
-                    ),
+                    "batch_norm": (epochs, [percent(added["batch norm"], plain)] * NUM_EPOCHS),
                     "input normalization": (
                         epochs,
-                        100
-                        * (np.outer(1 / np.array(epochs), seconds.fit) + added["standardized"])
-                        / plain,
+                        [percent(seconds.fit / n + added["standardized"], plain) for n in epochs],
                     ),
                 },
             )
@@ -75,16 +70,20 @@ def measure(found: Mapping[int, Seconds]) -> Finding:
         ),
         panels=panels,
         headline=("batch_norm", "input normalization"),
-        num_runs=len(plain) * sum(1 + len(s.epochs) + len(s.predictions) for s in found.values()),
+        num_runs=plain.size * sum(1 + len(s.epochs) + len(s.predictions) for s in found.values()),
         num_seeds=len(plain),
-        repeats="rounds",
+        repeats="processes",
     )
 
 
-def _share(time: np.ndarray, of: np.ndarray) -> Estimate:
-    """A time as percent of another, of the same round: the median."""
-    return median_of(100 * time / of)
+def percent(seconds: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """A time as percent of another in the same round: the median of each process's rounds.
+
+    >>> percent(np.array([[1.0, 2.0, 9.0]]), np.array([[10.0, 10.0, 10.0]])).tolist()
+    [20.0]
+    """
+    return np.median(100 * seconds / of, axis=-1)
 
 
 def _in_ms(seconds: np.ndarray) -> str:
-    return in_words(median_of(1e3 * seconds), ".0f")
+    return in_words(median_of(1e3 * np.median(seconds, axis=-1)), ".0f")

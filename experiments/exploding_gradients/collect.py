@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from grids import Grid, run_sweep
 from probes import make_gradient_norms
@@ -40,11 +41,12 @@ def _norms(dataset: Dataset, norm: NormConfig, kernel_init: Any) -> np.ndarray:
     config = ArmConfig(model=model, norm=norm)
     hypers = Hypers.of(config)
     prepare = make_prepare(config, dataset.input_stats)
-    first = Examples(prepare(dataset.train.x[:2], hypers), dataset.train.y[:2])
+    examples = Examples(dataset.train.x[:NUM_EXAMPLES], jnp.asarray(dataset.train.y[:NUM_EXAMPLES]))
+    first = Examples(prepare(examples.x[:2], hypers), examples.y[:2])
     init = make_init(config, dataset.num_classes)
-    gradient_norms = make_gradient_norms(config, dataset, NUM_EXAMPLES)
+    gradient_norms = make_gradient_norms(config, dataset)
 
     def of(key: Any) -> Any:
-        return gradient_norms(init(key, first, hypers).variables, hypers)
+        return gradient_norms(init(key, first, hypers).variables, hypers, examples)
 
     return np.asarray(jax.lax.map(of, jax.random.split(jax.random.key(0), NUM_SEEDS)))

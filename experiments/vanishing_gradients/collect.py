@@ -6,10 +6,10 @@ import numpy as np
 from probes import make_accuracy, make_gradient_norms, train_probed
 
 from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig, TrainConfig
-from jbn.data import Dataset, load
+from jbn.data import Dataset, Examples, load
 from jbn.train import Hypers, TrainState
 
-NUM_SEEDS, WIDTH, NUM_EPOCHS = 10, 64, 5
+NUM_SEEDS, WIDTH, NUM_EPOCHS, NUM_EXAMPLES = 10, 64, 5, 256
 DEPTHS = (5, 20, 50)
 ARMS = {"batch_norm": NormConfig(), "no_norm": NormConfig(kind="none")}
 # An activation, and how its kernels begin: as the article leaves it, and as textbooks have it.
@@ -59,10 +59,12 @@ def _gradients(model: ModelConfig, dataset: Dataset) -> Gradients:
 
 
 def _make_probe(config: ArmConfig, dataset: Dataset) -> Any:
-    gradient_norms = make_gradient_norms(config, dataset, num_examples=256)
+    gradient_norms = make_gradient_norms(config, dataset)
     accuracy = make_accuracy(config, dataset)
 
-    def probe(state: TrainState, hypers: Hypers) -> Any:
-        return gradient_norms(state.variables, hypers), accuracy(state, hypers)
+    def probe(state: TrainState, hypers: Hypers, train: Examples, val: Examples) -> Any:
+        first = Examples(train.x[:NUM_EXAMPLES], train.y[:NUM_EXAMPLES])
+        norms = gradient_norms(state.variables, hypers, first)
+        return norms, accuracy(state, hypers, train, val)
 
     return probe

@@ -5,8 +5,6 @@ from findings import Finding, Panel, in_percent, in_words, verdict_of
 from grids import mean_of
 from vanishing_gradients.collect import ARMS, Gradients
 
-TINY = np.finfo(np.float32).tiny  # what has vanished in float32 counts as its smallest number
-
 
 def measure(found: dict[tuple[str, int], Gradients]) -> Finding:
     """Decades lost on the way down, and the verdict that the README announces."""
@@ -42,10 +40,7 @@ def measure(found: dict[tuple[str, int], Gradients]) -> Finding:
                 x="hidden layer, from the input",
                 y="norm of its gradient",
                 lines={
-                    arm: (
-                        list(range(1, deepest + 1)),
-                        np.maximum(found[case, deepest].norms[a, :, 0].T, TINY),
-                    )
+                    arm: (list(range(1, deepest + 1)), found[case, deepest].norms[a, :, 0].T)
                     for a, arm in enumerate(ARMS)
                 },
                 log_y=True,
@@ -64,5 +59,4 @@ def decades_lost(norms: np.ndarray) -> np.ndarray:
     >>> decades_lost(np.array([[1e-3, 1e-2, 1.0], [10.0, 1.0, 1.0]])).tolist()
     [3.0, -1.0]
     """
-    logs = np.log10(np.maximum(norms, TINY))
-    return logs[..., -1] - logs[..., 0]
+    return np.log10(norms[..., -1]) - np.log10(norms[..., 0])

@@ -7,7 +7,7 @@ import numpy as np
 from probes import kernels, train_probed
 
 from jbn.config import ArmConfig, DataConfig, NormConfig, OptimizerConfig
-from jbn.data import load
+from jbn.data import Examples, load
 from jbn.train import Hypers, TrainState
 
 NUM_SEEDS, NUM_EPOCHS = 10, 10
@@ -41,7 +41,7 @@ def collect(data: Any = None) -> dict[tuple[str, str, str], list[np.ndarray]]:
 
 
 def _distances(config: ArmConfig) -> list[np.ndarray]:
-    def probe(state: TrainState, hypers: Hypers) -> Any:
+    def probe(state: TrainState, hypers: Hypers, train: Examples, val: Examples) -> Any:
         return kernels(state.params)
 
     dataset = load(config.data)
