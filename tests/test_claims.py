@@ -163,7 +163,7 @@ def traces(drifts, accuracies):
     around = np.array([-0.5, 0.0, 0.5])[:, None] + np.zeros((1, 4))
     quantiles = np.broadcast_to(moved + around, (*shape, 3, 4))
     accuracy = np.broadcast_to(np.array(accuracies)[:, None, None, None], shape)
-    return Traces(quantiles, accuracy, np.ones(shape), np.ones(shape))
+    return Traces(quantiles, accuracy, accuracy, np.ones(shape), np.ones(shape))
 
 
 def layers(mean):

@@ -30,6 +30,7 @@ def measure(found: Explosions) -> Finding:
             *(in_words(growth, ".2f") for growth in growths),
         ]
     )
+    rows.append(["the same in theory: π / (π - 1), or none", f"{THEORY:.2f}", "1.00"])
     rows.append(
         [
             "50 untrained layers: decades of growth from the last to the first",

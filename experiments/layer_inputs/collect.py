@@ -1,5 +1,6 @@
 """Ioffe and Szegedy's network with and without batch norm, and with noise after batch norm."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import optax
 from flax import linen as nn
 
 from jbn.config import DataConfig
-from jbn.data import batch_indices, load, normalize_inputs
+from jbn.data import Dataset, Examples, batch_indices, load, normalize_inputs
 from jbn.linen import BatchNorm
 from jbn.train.metrics import cross_entropies
 
@@ -24,7 +25,8 @@ class Traces(NamedTuple):
     """Of each arm, rate and seed, at each probe; arrays with these axes first, in this order."""
 
     quantiles: np.ndarray  # of what each unit of the last hidden layer takes: (..., 3, units)
-    accuracy: np.ndarray  # of the validation split
+    val: np.ndarray  # accuracy of the validation split
+    test: np.ndarray
     loss_change: np.ndarray  # along a step: the largest less the smallest loss, over the loss
     gradient_change: np.ndarray  # along a step: the largest ‖Δg‖ / ‖g‖
 
@@ -63,24 +65,27 @@ def collect(data: Any = None) -> Traces:
     """Trains every arm from every seed at every rate; on another data set, if one is named."""
     config = DataConfig(name=data or "digits")
     dataset = load(config)
-    x, val = (normalize_inputs(config, dataset.input_stats, s.x) for s in dataset[:2])
-    x, val = (images.reshape(len(images), -1) for images in (x, val))
-    arrays = jax.device_put((x, dataset.train.y, val, dataset.val.y))
+    splits = jax.device_put([_prepared(config, dataset, split) for split in dataset[:3]])
     found = []
     for arm in ARMS:
         run = make_run(Net(arm))
         over_seeds = jax.vmap(run, (0, None, None))
         over_rates = jax.jit(jax.vmap(over_seeds, (None, 0, None)))
         keys = jax.random.split(jax.random.key(0), NUM_SEEDS)
-        found.append(over_rates(keys, jnp.array(RATES), arrays))
+        found.append(over_rates(keys, jnp.array(RATES), splits))
     return Traces(*(np.array(arrays) for arrays in zip(*found, strict=True)))
 
 
-def make_run(net: Net) -> Any:
-    """Returns `run(key, rate, data)`, plain gradient descent, probed after each epoch."""
+def _prepared(config: DataConfig, dataset: Dataset, split: Examples) -> Examples:
+    x = normalize_inputs(config, dataset.input_stats, split.x)
+    return Examples(x.reshape(len(x), -1), split.y)
 
-    def run(key: Any, rate: Any, data: Any) -> Traces:
-        x, y, val_x, val_y = data
+
+def make_run(net: Net) -> Any:
+    """Returns `run(key, rate, splits)`, plain gradient descent, probed after each epoch."""
+
+    def run(key: Any, rate: Any, splits: Sequence[Examples]) -> Traces:
+        (x, y), val, test = splits
         init_key, order_key, noise_key = jax.random.split(key, 3)
         variables = net.init({"params": init_key, "noise": noise_key}, x[:2], train=True)
         stats = variables.get("batch_stats", {})
@@ -119,10 +124,16 @@ def make_run(net: Net) -> Any:
 
             losses, changes = jax.lax.map(along, STEPS)
             losses = jnp.append(losses, loss)
-            logits, _ = net.apply({"params": params, "batch_stats": stats}, val_x, train=False)
+
+            def accuracy(split: Examples) -> Any:
+                variables = {"params": params, "batch_stats": stats}
+                logits, _ = net.apply(variables, split.x, train=False)
+                return jnp.equal(logits.argmax(-1), split.y).mean()
+
             return Traces(
                 quantiles=jnp.quantile(taken, QUANTILES, axis=0),
-                accuracy=jnp.equal(logits.argmax(-1), val_y).mean(),
+                val=accuracy(val),
+                test=accuracy(test),
                 loss_change=(losses.max() - losses.min()) / loss,
                 gradient_change=changes.max(),
             )

@@ -2,7 +2,7 @@
 
 import numpy as np
 from findings import Finding, Panel, in_percent, verdict_of
-from grids import Estimate, Grid, mean_of, tuned
+from grids import Grid, mean_of, tuned
 from scale_and_bias.collect import Layers
 
 
@@ -25,11 +25,13 @@ def measure(found: Layers) -> Finding:
         }
         gains.append(more["neither"])
         rows.append([case, in_percent(whole), *map(in_percent, more.values())])
-    for split, gain in zip(
-        found.splits.axes["data.split_seed"], _of_splits(found.splits), strict=True
-    ):
+    lost = lost_on_splits(found.splits)  # (splits, seeds)
+    splits = found.splits.axes["data.split_seed"]
+    for split, of_split in zip(splits, lost, strict=True):
         name = f"relu, before, split {split} of the data"
-        rows.append([name, "", "", "", in_percent(gain)])
+        rows.append([name, "", "", "", in_percent(mean_of(of_split))])
+    name = f"relu, before, mean of these {len(splits)} splits, interval over them"
+    rows.append([name, "", "", "", in_percent(mean_of(lost.mean(-1)))])
     for position in found.scale:
         for name, symbol in (("scale", "gamma"), ("bias", "beta")):
             values = getattr(found, name)[position]
@@ -65,7 +67,8 @@ def measure(found: Layers) -> Finding:
     )
 
 
-def _of_splits(splits: Grid) -> list[Estimate]:
-    """What is lost without both, on each split."""
+def lost_on_splits(splits: Grid) -> np.ndarray:
+    """Points lost without both, on each split: (splits, seeds)."""
     both, neither = (tuned(splits)[splits.arms.index(arm)] for arm in ("both", "neither"))
-    return [mean_of(lost) for lost in both - neither]
+    lost: np.ndarray = both - neither
+    return lost
