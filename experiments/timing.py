@@ -22,7 +22,7 @@ from jbn.functional._input_stats import InputStats
 from jbn.train import Hypers, RunKeys, make_init, make_train_chunk
 from jbn.train.loop import make_prepare
 
-NUM_PROCESSES, NUM_ROUNDS = 10, 5
+NUM_PROCESSES, NUM_ROUNDS = 10, 15
 
 
 def ask_processes(program: str, *arguments: str) -> list[Any]:

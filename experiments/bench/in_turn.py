@@ -13,12 +13,16 @@ from jbn.environment import describe_environment
 def seconds_in_turn(
     programs: dict[str, Callable[[], Any]], num_rounds: int
 ) -> dict[str, np.ndarray]:
-    """How long each program takes until its result is there, in each round; warmed up before."""
+    """How long each program takes until its result is there, in each round; warmed up before.
+
+    In another order in every round, lest one of them always comes after the same other one.
+    """
+    rng = np.random.default_rng(0)
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     for counted in [False] * 2 + [True] * num_rounds:
-        for name, program in programs.items():
+        for name in rng.permutation(list(programs)).tolist():
             start = time.perf_counter()
-            jax.block_until_ready(program())
+            jax.block_until_ready(programs[name]())
             if counted:
                 seconds[name].append(time.perf_counter() - start)
     return {name: np.asarray(measured) for name, measured in seconds.items()}

@@ -12,7 +12,7 @@ from timing import NUM_ROUNDS, answer, ask_processes, make_steps
 from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig, OptimizerConfig, TrainConfig
 from jbn.data import load
 
-NUM_SEEDS, MAX_TIMED_STEPS = 10, 300
+NUM_SEEDS, MAX_TIMED_STEPS = 10, 100
 TARGETS = {"digits": 0.95, "mnist": 0.9, "fashion_mnist": 0.8, "cifar10": 0.4}
 BATCH, NONE = {"norm": NormConfig()}, {"norm": NormConfig(kind="none")}
 
