@@ -78,6 +78,10 @@ def in_percent(found: Estimate) -> str:
 
 
 def in_words(found: Estimate, spec: str = ".1f") -> str:
-    """A number, and its interval in brackets."""
-    value, low, high = (f"{number:{spec}}" for number in found)
+    """A number, and its interval in brackets; what rounds to 0 has no sign.
+
+    >>> in_words(Estimate(0.04, -0.04, 1.26))
+    '0.0 [0.0, 1.3]'
+    """
+    value, low, high = (f"{number:z{spec}}" for number in found)
     return f"{value} [{low}, {high}]"

@@ -46,8 +46,8 @@ def measure(found: Traces) -> Finding:
         verdict=verdict_of(stabler and matters, stabler),
         summary=f"drift of the last hidden layer's inputs in an epoch, in spreads: "
         f"{in_words(batch, '.3f')} with batch norm, {in_words(none, '.3f')} without, "
-        f"{in_words(noisy, '.3f')} with noise after batch norm, whose test accuracy is "
-        f"{in_percent(gain)} points above batch norm's without noise",
+        f"{in_words(noisy, '.3f')} with noise after batch norm, which changes "
+        f"test accuracy by {in_percent(gain)} points",
         panels=[
             panel("What the last hidden layer takes", "drift an epoch, in spreads", drifts, True),
             panel("Accuracy", "validation accuracy, %", [100 * t.val for t in traces]),
