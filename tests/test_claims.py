@@ -132,7 +132,7 @@ def curves(steps_of, seconds_of):
         arms = [np.where(at >= steps_of(title, arm), 0.99, 0.1) for arm in network.arms]
         shape = (len(arms), len(network.rates), 10, num_probes)
         accuracy = np.broadcast_to(np.array(arms)[:, None, None], shape)
-        seconds = np.array([[seconds_of(arm)] * 10 for arm in network.arms])
+        seconds = np.array([[[seconds_of(arm)] * 5] * 10 for arm in network.arms])
         found[title] = Curves(network, 0.95, accuracy, seconds)
     return found
 

@@ -15,25 +15,28 @@ def measure(found: dict[str, Curves]) -> Finding:
         medians = np.median(steps, -1)
         best = {arm: int(medians[a].argmin()) for a, arm in enumerate(arms)}
         common = list(network.rates).index(network.common_rate)
+        seconds = np.median(curves.seconds, -1)  # (arms, processes)
+        ratios = np.median(curves.seconds / curves.seconds[arms.index("no_norm")], -1)
         own, said = {}, {}
         for a, arm in enumerate(arms):
-            cost = median_of(1e6 * curves.seconds[a])
+            cost = median_of(1e6 * seconds[a])
             needed = [median_of(steps[a, rate]) for rate in (best[arm], common)]
             # As many processes as seeds, drawn together: which goes with which is chance anyway.
-            time = estimate(_milliseconds, steps[a, best[arm]], curves.seconds[a])
+            time = estimate(_milliseconds, steps[a, best[arm]], seconds[a])
             own[arm] = needed[0], time
             said[arm] = [
                 f"{network.rates[best[arm]]:.2g}",
                 *(_in_words(number, network.num_steps) for number in needed),
                 in_words(cost, ".0f"),
+                in_words(median_of(ratios[a]), ".2f"),
                 _in_words(time, 1e-3 * cost.value * network.num_steps, ".1f"),
             ]
             rows.append([f"{title}, {arm}", *said[arm]])
         batch, none = (own[arm] for arm in ("batch_norm", "no_norm"))
         faster += [b.high < n.low for b, n in zip(batch, none, strict=True)]
         summaries.append(
-            f"{title} {said['batch_norm'][1]} ({said['batch_norm'][4]} ms) and "
-            f"{said['no_norm'][1]} ({said['no_norm'][4]} ms)"
+            f"{title} {said['batch_norm'][1]} ({said['batch_norm'][-1]} ms) and "
+            f"{said['no_norm'][1]} ({said['no_norm'][-1]} ms)"
         )
         at = network.every * np.arange(curves.accuracy.shape[-1])
         panels.append(
@@ -51,7 +54,8 @@ def measure(found: dict[str, Curves]) -> Finding:
     return Finding(
         headings=[
             *("network", "best rate", "steps to the target, at the best rate"),
-            *("at the common rate", "µs a step", "ms to the target, at the best rate"),
+            *("at the common rate", "µs a step", "over no_norm's"),
+            "ms to the target, at the best rate",
         ],
         rows=rows,
         verdict=verdict_of(all(faster), any(faster)),

@@ -17,6 +17,7 @@ def measure(found: Traces) -> Finding:
             arm,
             f"{RATES[rate]:g}",
             in_words(mean_of(moved.mean(-1)), ".3f"),
+            in_words(mean_of(moved[:, :5].mean(-1)), ".3f"),
             in_words(mean_of(moved[:, -1]), ".3f"),
             in_percent(mean_of(trace.test[:, -1])),
             in_percent(mean_of(trace.val[:, 1])),
@@ -38,7 +39,7 @@ def measure(found: Traces) -> Finding:
 
     return Finding(
         headings=[
-            *("arm", "best rate", "drift an epoch, in spreads", "drift in the last epoch"),
+            *("arm", "best rate", "drift an epoch, in spreads", "in the first five", "in the last"),
             *("test accuracy, %", "validation accuracy after 2 epochs, %"),
             *("change of the loss along a step", "of the gradient"),
         ],
