@@ -131,10 +131,10 @@ def claims(folder: str) -> str:
         num_runs, n = str(result["num_runs"]), f"{result['num_seeds']} {result['repeats']}"
         rows.append([link, result["verdict"], result["summary"], num_runs, n])
     total = sum(_results(f"{name}/results")["seconds"] for name in CLAIMS)
+    environment = _results("accuracy/results")["environment"]
     headings = ["the article's claim", "verdict", "measured [95% interval]", "runs", "n"]
     return f"{_markdown_table(headings, rows)}\n\n" + _wrapped(
-        f"`make experiments`: {total / 60:.0f} minutes, where programs compiled before were at "
-        f"hand; {_where(_results('accuracy/results')['environment'])}."
+        f"`make experiments`: {total / 60:.0f} minutes, {_where(environment)}."
     )
 
 
