@@ -36,7 +36,7 @@ def measure(found: Layers) -> Finding:
         for name, symbol in (("scale", "gamma"), ("bias", "beta")):
             values = getattr(found, name)[position]
             low, middle, high = np.quantile(values, (0.05, 0.5, 0.95))
-            cells = f"{middle:.2f}, 90% of them from {low:.2f} to {high:.2f}", "", "", ""
+            cells = f"{middle:z.2f}, 90% of them from {low:.2f} to {high:.2f}", "", "", ""
             rows.append([f"{symbol}, relu, {position.removesuffix('_activation')}", *cells])
     matters = [gain.low > 0 for gain in gains]
     names = [case for _, _, case in cases]
