@@ -37,7 +37,8 @@ def group_norm(
 
     with the mean and the variance of an example's group. One group is layer normalization over all
     but the first axis; as many as channels are instance normalization. As accurate and sparing as
-    `jbn.batch_norm`.
+    `jbn.batch_norm`, but that the bound on dx is 5e-6 for an entry, of thousands, that makes nearly
+    all of the variance by itself.
 
     Args:
         x: data of any shape; a floating dtype, real or complex.
@@ -111,7 +112,7 @@ def instance_norm(
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
     with the mean and the variance over all axes but the first, which is the batch's, and the
-    channel axes. As accurate and sparing as `jbn.batch_norm`.
+    channel axes. As accurate and sparing as `jbn.group_norm`.
 
     Args:
         x: data of shape `(batch, ...)`; a floating dtype, real or complex.
