@@ -67,6 +67,10 @@ class Norm(NamedTuple):
     judge: Callable  # (x, scale, bias, *, epsilon, mask, axis) -> reference.Normalized
     judge_vjp: Callable  # (x, dy, scale, *, epsilon, mask, axis) -> (dx, dscale, dbias)
     centers: bool = True  # whether it subtracts the mean
+    # What the bound on dx grows by with |x̂|: where XLA adds the n numbers of Σ(dy x̂) one by one,
+    # the sum is off by √n roundings of its own size, which is √n where one entry makes all of the
+    # variance; dx has x̂ / n of that.
+    dx_bound_per_x_hat: float = 0.0
 
     @property
     def apply(self):
@@ -155,11 +159,11 @@ def rms_norm(x, scale=None, bias=None, *, axis=-1, **options):
 
 
 NORMS |= {
-    name: Norm(norm, reference.batch_norm, reference.batch_norm_vjp)
-    for name, norm in {
-        "layer_norm": layer_norm,
-        "group_norm": group_norm,
-        "instance_norm": instance_norm,
-    }.items()
+    name: Norm(norm, reference.batch_norm, reference.batch_norm_vjp, dx_bound_per_x_hat=per_x_hat)
+    for name, norm, per_x_hat in [
+        ("layer_norm", layer_norm, 0.0),
+        ("group_norm", group_norm, 2.0**-24),
+        ("instance_norm", instance_norm, 2.0**-24),
+    ]
 }
 NORMS["rms_norm"] = Norm(rms_norm, reference.rms_norm, reference.rms_norm_vjp, centers=False)
