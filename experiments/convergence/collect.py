@@ -27,11 +27,15 @@ class Network(NamedTuple):
     num_steps: int
     every: int
 
-    def config_of(self, arm: str, data: str | None = None) -> ArmConfig:
-        """An arm's config; on another data set, if one is named."""
-        config = self.shared.model_copy(update=self.arms[arm])
-        name = data or config.data.name
-        return config.model_copy(update={"data": config.data.model_copy(update={"name": name})})
+    def on(self, data: str | None) -> "Network":
+        """The same; on another data set, if one is named."""
+        config = self.shared.data.model_copy(update={"name": data or self.shared.data.name})
+        return self._replace(shared=self.shared.model_copy(update={"data": config}))
+
+    @property
+    def configs(self) -> dict[str, ArmConfig]:
+        """Each arm's."""
+        return {arm: self.shared.model_copy(update=more) for arm, more in self.arms.items()}
 
 
 class Curves(NamedTuple):
@@ -81,49 +85,49 @@ def collect(data: str | None = None) -> dict[str, Curves]:
     found = {}
     processes = ask_processes(__file__, *([data] if data else []))
     for title, network in NETWORKS.items():
-        name = data or network.shared.data.name
-        accuracy = np.array([_accuracy(network, arm, data) for arm in network.arms])
+        accuracy = _accuracy(network.on(data))
         seconds = [[process[title][arm] for process in processes] for arm in network.arms]
+        name = data or network.shared.data.name
         found[f"{title}, {name}"] = Curves(network, TARGETS[name], accuracy, np.array(seconds))
     return found
 
 
-def _accuracy(network: Network, arm: str, data: str | None) -> np.ndarray:
-    """Of the first 2000 validation examples: (rates, seeds, probes)."""
-    config = network.config_of(arm, data)
-    dataset = load(config.data)
+def _accuracy(network: Network) -> np.ndarray:
+    """Of the first 2000 validation examples: (arms, rates, seeds, probes)."""
+    dataset = load(network.shared.data)
     dataset = dataset._replace(val=jax.tree.map(lambda v: v[:2000], dataset.val))
-    found: np.ndarray = train_probed(
-        config,
-        dataset,
-        make_accuracy(config, dataset),
-        rates=network.rates,
-        num_seeds=NUM_SEEDS,
-        num_steps=network.num_steps,
-        every=network.every,
-    )
-    return found
+    accuracies = [
+        train_probed(
+            config,
+            dataset,
+            make_accuracy(config, dataset),
+            rates=network.rates,
+            num_seeds=NUM_SEEDS,
+            num_steps=network.num_steps,
+            every=network.every,
+        )
+        for config in network.configs.values()
+    ]
+    return np.array(accuracies)
 
 
 def measure_seconds(data: str | None = None) -> dict[str, dict[str, np.ndarray]]:
     """What a step takes in each round, of each network and arm, without evaluation."""
-    return {title: _seconds(network, data) for title, network in NETWORKS.items()}
+    return {title: _seconds(network.on(data)) for title, network in NETWORKS.items()}
 
 
-def _seconds(network: Network, data: str | None) -> dict[str, np.ndarray]:
+def _seconds(network: Network) -> dict[str, np.ndarray]:
+    dataset = load(network.shared.data)
+    examples = jax.device_put(dataset.train)
+    num_batches = len(examples.y) // network.shared.train.batch_size
+    num_steps = min(num_batches, MAX_TIMED_STEPS)
     programs = {}
-    for arm in network.arms:
-        config = network.config_of(arm, data)
+    for arm, config in network.configs.items():
         # Statistics are recomputed for evaluation.
         train = config.train.model_copy(update={"recompute_stats": False})
-        dataset = load(config.data)
-        num_steps = min(len(dataset.train.y) // train.batch_size, MAX_TIMED_STEPS)
+        steps = config.model_copy(update={"train": train})
         programs[arm] = make_steps(
-            config.model_copy(update={"train": train}),
-            jax.device_put(dataset.train),
-            dataset.input_stats,
-            dataset.num_classes,
-            num_steps,
+            steps, examples, dataset.input_stats, dataset.num_classes, num_steps
         )
     rounds = seconds_in_turn(programs, NUM_ROUNDS)
     return {arm: seconds / num_steps for arm, seconds in rounds.items()}
