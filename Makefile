@@ -7,7 +7,7 @@ VENV := .venv/$(VERSION)
 BIN := $(VENV)/bin
 CONFIG ?= configs/digits/article.toml
 
-.PHONY: run test experiments lint clean
+.PHONY: run test experiments bench-accelerator lint clean
 
 run: $(VENV)/.run
 	$(BIN)/jbn run $(CONFIG)
@@ -19,6 +19,9 @@ experiments: $(VENV)/.run $(VENV)/.download
 	$(BIN)/python experiments/claims.py
 	$(BIN)/python experiments/report.py
 	$(BIN)/python experiments/write_numbers.py
+
+bench-accelerator: $(VENV)/.run $(VENV)/.export
+	$(BIN)/python experiments/bench/accelerator.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -7,20 +7,21 @@ file `# numbers: NAME` and `# end`) is this script's.
 """
 
 import functools
-import json
 import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import device_tables
 from claims import CLAIMS
+from tables import ROOT, markdown_table, results, where, wrapped
 
 from jbn.report import summary_table
 
-ROOT = Path(__file__).parents[1]
 TEXTS = (
     ROOT / "README.md",
+    ROOT / "docs" / "accelerators.md",
     ROOT / "docs" / "numerics.md",
     ROOT / "docs" / "inputs.md",
     ROOT / "docs" / "folding.md",
@@ -58,18 +59,18 @@ def expected(name: str) -> list[str]:
         said = [f"{name} {cell}" for name, cell in zip(names, cells, strict=True) if cell]
         lines += textwrap.wrap(f"{arm}: {', '.join(said)}", 94, subsequent_indent="  ")
     seeds = result["summary"]["num_seeds"]
-    return [*lines, *textwrap.wrap(f"{seeds} seeds; {_where(result['environment'])}", 94)]
+    return [*lines, *textwrap.wrap(f"{seeds} seeds; {where(result['environment'])}", 94)]
 
 
 def run_table(name: str) -> str:
     """The table that a config's run printed."""
     result = _run(name)
     environment = result["environment"]
-    return f"{_markdown_table(*summary_table(result['summary']))}\n\n" + _wrapped(
+    return f"{markdown_table(*summary_table(result['summary']))}\n\n" + wrapped(
         f"Mean ± standard deviation over {result['summary']['num_seeds']} seeds; epochs: the "
         "median over the seeds, and how many reached it where not all did; the times are for all "
         "of them together, and an arm whose program was compiled before only loads it. "
-        f"`{environment['command']}`, {_where(environment)}."
+        f"`{environment['command']}`, {where(environment)}."
     )
 
 
@@ -77,16 +78,16 @@ def sweep_table(name: str) -> str:
     """The table that a config's sweep printed."""
     result = _run(name)
     environment = result["environment"]
-    return f"{_markdown_table(*summary_table(result['summary']))}\n\n" + _wrapped(
+    return f"{markdown_table(*summary_table(result['summary']))}\n\n" + wrapped(
         "Each arm at the point with the highest validation accuracy, "
         f"{result['summary']['num_seeds']} seeds; the times are for all its runs together. "
-        f"`{environment['command']}`, {_where(environment)}."
+        f"`{environment['command']}`, {where(environment)}."
     )
 
 
 def sweep_bench() -> str:
     """What a sweep costs, and a lane of it against a run alone."""
-    result = _results("bench/sweep")
+    result = results("bench/sweep")
     sweep, lanes = result["sweep"], result["lanes"]
 
     def milliseconds(side: str) -> str:
@@ -104,21 +105,21 @@ def sweep_bench() -> str:
         [f"a run as one of {lanes['num_lanes']} lanes", f"{milliseconds('lane_seconds')} ms"],
         ["a run alone", f"{milliseconds('alone_seconds')} ms"],
     ]
-    return f"{_markdown_table(['', 'time'], rows)}\n\n" + _wrapped(
+    return f"{markdown_table(['', 'time'], rows)}\n\n" + wrapped(
         f"A run alone takes {ratio['median']:.2f} times a lane's time (quartiles "
         f"{ratio['q1']:.2f} to {ratio['q3']:.2f}, n = {lanes['num_rounds']} rounds). "
-        f"`{result['command']}`, {_where(result['environment'])}."
+        f"`{result['command']}`, {where(result['environment'])}."
     )
 
 
 def claim(name: str) -> str:
     """What was measured of a claim, and the verdict."""
-    result = _results(f"{name}/results")
-    return f"{_markdown_table(result['headings'], result['rows'])}\n\n" + _wrapped(
+    result = results(f"{name}/results")
+    return f"{markdown_table(result['headings'], result['rows'])}\n\n" + wrapped(
         f"**It {result['verdict']}.** In brackets: 95% bootstrap intervals over "
         f"{result['num_seeds']} {result['repeats']}. {result['num_runs']} runs in "
         f"{result['seconds']:.0f} s. "
-        f"`{result['environment']['command']}`, {_where(result['environment'])}."
+        f"`{result['environment']['command']}`, {where(result['environment'])}."
     )
 
 
@@ -126,21 +127,21 @@ def claims(folder: str) -> str:
     """Every claim in a row; `folder` is where the claims' folders are, seen from the text."""
     rows = []
     for name in CLAIMS:
-        result = _results(f"{name}/results")
+        result = results(f"{name}/results")
         link = f"[{result['claim']}]({folder}{name}/README.md)"
         num_runs, n = str(result["num_runs"]), f"{result['num_seeds']} {result['repeats']}"
         rows.append([link, result["verdict"], result["summary"], num_runs, n])
-    total = sum(_results(f"{name}/results")["seconds"] for name in CLAIMS)
-    environment = _results("accuracy/results")["environment"]
+    total = sum(results(f"{name}/results")["seconds"] for name in CLAIMS)
+    environment = results("accuracy/results")["environment"]
     headings = ["the article's claim", "verdict", "measured [95% interval]", "runs", "n"]
-    return f"{_markdown_table(headings, rows)}\n\n" + _wrapped(
-        f"`make experiments`: {total / 60:.0f} minutes, {_where(environment)}."
+    return f"{markdown_table(headings, rows)}\n\n" + wrapped(
+        f"`make experiments`: {total / 60:.0f} minutes, {where(environment)}."
     )
 
 
 def article_bench() -> str:
     """The benchmark of the article's network against Keras."""
-    result = _results("bench/article")
+    result = results("bench/article")
     rows = []
     for name in ("jbn", "keras"):
         side, warm = result[name], result[name]["seconds"]
@@ -148,39 +149,17 @@ def article_bench() -> str:
         rows.append([name, f"{side['first_call_seconds']:.1f}", spread])
     headings = ["", "first call, s", "warm, ms: median (quartiles)"]
     ratio, environment = result["keras_over_jbn"], result["environment"]
-    return f"{_markdown_table(headings, rows)}\n\n" + _wrapped(
+    return f"{markdown_table(headings, rows)}\n\n" + wrapped(
         f"Keras takes {ratio['median']:.1f} times as long, pair by pair (quartiles "
         f"{ratio['q1']:.1f} to {ratio['q3']:.1f}, n = {result['num_pairs']}). "
         f"`{result['command']}`, "
-        f"{_where(environment)}, keras {environment['keras']}."
-    )
-
-
-def layer_bench() -> str:
-    """The benchmark of one batch normalization layer against Flax's."""
-    result, headings, rows = _over_jbn("layer")
-    return f"{_markdown_table(headings, rows)}\n\n" + _wrapped(
-        f"Medians and quartiles of n = {result['num_rounds']} rounds. `{result['command']}`, "
-        f"{_where(result['environment'])}."
-    )
-
-
-def layer_norm_bench() -> str:
-    """The benchmark of layer normalization: times over jbn's, and what is kept."""
-    result, headings, rows = _over_jbn("layer_norm")
-    headings.append("kept, in x's bytes")
-    for row, case in zip(rows, result["cases"], strict=True):
-        row.append(", ".join(f"{kept:.1f}" for kept in case["kept"].values()))
-    return f"{_markdown_table(headings, rows)}\n\n" + _wrapped(
-        f"Medians and quartiles of n = {result['num_rounds']} rounds; kept between forward and "
-        f"backward by each of the four, in the order of the columns. `{result['command']}`, "
-        f"{_where(result['environment'])}."
+        f"{where(environment)}, keras {environment['keras']}."
     )
 
 
 def resnet18(dtype: str) -> str:
     """How far loss curves of a dtype are from Flax's."""
-    result = _results("resnet18/results")
+    result = results("resnet18/results")
     runs = [run for run in result["runs"] if run["dtype"] == dtype]
     arms = list(runs[0]["from_flax"])
     rows = [
@@ -191,17 +170,17 @@ def resnet18(dtype: str) -> str:
         ]
         for run in runs
     ]
-    return f"{_markdown_table(['last scales', 'loss', *arms], rows)}\n\n" + _wrapped(
+    return f"{markdown_table(['last scales', 'loss', *arms], rows)}\n\n" + wrapped(
         f"{dtype}: the largest difference from Flax's curve in {result['num_steps']} steps, "
         f"relative to the loss; SGD with rate {result['learning_rate']:g} and momentum "
         f"{result['momentum']:g}, batches of {result['batch_size']}. `{result['command']}`, "
-        f"{_where(result['environment'])}."
+        f"{where(result['environment'])}."
     )
 
 
 def resnet18_signs() -> str:
     """When a ReLU's inputs first differ in sign between two float64 curves, and when those part."""
-    result = _results("resnet18/results")
+    result = results("resnet18/results")
     curves = {
         run["seed"]: run["losses"]
         for run in result["runs"]
@@ -220,12 +199,12 @@ def resnet18_signs() -> str:
         *("changes at the former", "at the latter", "at the end"),
     ]
     note = f"Of {found['num_inputs']} inputs of a ReLU in each step; Linen, as above."
-    return f"{_markdown_table(headings, rows)}\n\n{_wrapped(note)}"
+    return f"{markdown_table(headings, rows)}\n\n{wrapped(note)}"
 
 
 def folding_bench() -> str:
     """What folding gains: times and bytes with the norms, over those without."""
-    result = _results("bench/folding")
+    result = results("bench/folding")
     rows = []
     for case in result["cases"]:
         low, median, high = case["over_jbn"]["with its norms"]
@@ -244,31 +223,15 @@ def folding_bench() -> str:
         *("network, batch", "folded, ms", "with its norms: times that"),
         *("folded, MB accessed", "with its norms: times that", "largest difference of the logits"),
     ]
-    return f"{_markdown_table(headings, rows)}\n\n" + _wrapped(
+    return f"{markdown_table(headings, rows)}\n\n" + wrapped(
         f"Times: medians and quartiles of n = {result['num_rounds']} rounds; the difference is "
-        f"relative to the largest logit. `{result['command']}`, {_where(result['environment'])}."
+        f"relative to the largest logit. `{result['command']}`, {where(result['environment'])}."
     )
-
-
-def _over_jbn(stem: str) -> tuple[dict[str, Any], list[str], list[list[str]]]:
-    """A benchmark against jbn's time: its results, headings, and a row for each case."""
-    result = _results(f"bench/{stem}")
-    peers = [name for name in result["cases"][0]["over_jbn"] if name != "jbn"]
-    rows = []
-    for case in result["cases"]:
-        shape = " × ".join(map(str, case["shape"]))
-        times = [
-            f"{median:.2f} ({low:.2f} to {high:.2f})"
-            for low, median, high in (case["over_jbn"][name] for name in peers)
-        ]
-        rows.append([f"{case['dtype']} {shape}", f"{case['microseconds']['jbn']:.0f}", *times])
-    headings = ["x", "jbn, µs", *(f"{name}: times jbn's" for name in peers)]
-    return result, headings, rows
 
 
 def accuracy_table(norm: str, quantity: str, dtypes: tuple[str, ...] = ("float32",)) -> str:
     """Errors of a norm's y or dx against float64, for the named dtypes."""
-    result = _results("bench/accuracy")
+    result = results("bench/accuracy")
     rows = [r for r in result["rows"] if r["norm"] == norm and r["dtype"] in dtypes]
     peers = list(rows[0][quantity])
     table = [
@@ -277,24 +240,24 @@ def accuracy_table(norm: str, quantity: str, dtypes: tuple[str, ...] = ("float32
     ]
     shape = " × ".join(map(str, rows[0]["shape"]))
     note = f"{shape} normal numbers. {_accuracy_source(result)}"
-    return f"{_markdown_table(['x', 'mean / std', *peers], table)}\n\n{_wrapped(note)}"
+    return f"{markdown_table(['x', 'mean / std', *peers], table)}\n\n{wrapped(note)}"
 
 
 def accuracy_of_inputs() -> str:
     """Errors of standardized inputs against float64."""
-    result = _results("bench/accuracy")
+    result = results("bench/accuracy")
     peers = list(result["inputs"][0]["y"])
     rows = [
         [f"{row['mean_over_std']:g}", *(f"{row['y'][p]:.1e}" for p in peers)]
         for row in result["inputs"]
     ]
     note = f"float32 4096 × 8 normal numbers in 16 batches. {_accuracy_source(result)}"
-    return f"{_markdown_table(['mean / std', *peers], rows)}\n\n{_wrapped(note)}"
+    return f"{markdown_table(['mean / std', *peers], rows)}\n\n{wrapped(note)}"
 
 
 def _accuracy_source(result: dict[str, Any]) -> str:
     environment = result["environment"]
-    return f"`{result['command']}`, {_where(environment)}, keras {environment['keras']}."
+    return f"`{result['command']}`, {where(environment)}, keras {environment['keras']}."
 
 
 def dead_units_table() -> str:
@@ -312,7 +275,7 @@ def dead_units_table() -> str:
         *("seed", "largest normalized value", "running variance there"),
         "share of the test loss of two images",
     ]
-    return _markdown_table(headings, rows)
+    return markdown_table(headings, rows)
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
@@ -335,8 +298,13 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "claims-in-readme": lambda: claims("experiments/"),
     **{f"claim-{name}": functools.partial(claim, name) for name in CLAIMS},
     "bench-article": article_bench,
-    "bench-layer": layer_bench,
-    "bench-layer-norm": layer_norm_bench,
+    "bench-layer": lambda: device_tables.layers("cpu", "batch_norm", device_tables.TRAIN),
+    "bench-layers": lambda: device_tables.layers("cpu"),
+    "device-targets": device_tables.targets,
+    "device-correctness": device_tables.correctness,
+    "device-layers": device_tables.layers_on_accelerators,
+    "device-resnet": device_tables.resnet,
+    "device-engine": device_tables.engine,
     "bench-folding": folding_bench,
     "resnet18-float32": lambda: resnet18("float32"),
     "resnet18-float64": lambda: resnet18("float64"),
@@ -344,40 +312,11 @@ BLOCKS: dict[str, Callable[[], str]] = {
 }
 
 
-def _results(name: str) -> dict[str, Any]:
-    """A results file below this folder."""
-    found: dict[str, Any] = json.loads((ROOT / "experiments" / f"{name}.json").read_text())
-    return found
-
-
 def _run(name: str) -> dict[str, Any]:
     """What a config ("digits/article") came to."""
     dataset, _, stem = name.partition("/")
-    found: dict[str, Any] = _results(f"{dataset}/results")[stem]
+    found: dict[str, Any] = results(f"{dataset}/results")[stem]
     return found
-
-
-def _where(environment: dict[str, Any]) -> str:
-    versions = environment["versions"]
-    return (
-        f"{environment['device']} ({environment['num_cpus']} cores), Python {versions['python']}, "
-        f"jax {versions['jax']}, flax {versions['flax']}"
-    )
-
-
-def _markdown_table(headings: list[str], rows: list[list[str]]) -> str:
-    headings = [heading.replace("\n", " ") for heading in headings]  # broken for terminals
-    align = ["---", *["---:"] * (len(headings) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [headings, align, *rows])
-
-
-def _wrapped(text: str, width: int = 100) -> str:
-    lines = [""]
-    for word in text.split(" "):
-        if len(lines[-1]) + len(word) >= width:
-            lines.append("")
-        lines[-1] += (" " if lines[-1] else "") + word
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

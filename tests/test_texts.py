@@ -36,7 +36,7 @@ def test_numbers_are_those_of_the_results(path):
 
 def test_every_command_of_the_readme_exists(jbn_command):
     readme = (ROOT / "README.md").read_text()
-    targets = re.findall(r"^    make (\w+)", readme, re.MULTILINE)
+    targets = re.findall(r"^    make ([\w-]+)", readme, re.MULTILINE)
     makefile = (ROOT / "Makefile").read_text()
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)

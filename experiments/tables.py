@@ -1,0 +1,39 @@
+"""What the texts' tables are made of: results files, Markdown tables, lines of a length."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+
+
+def results(name: str) -> dict[str, Any]:
+    """A results file below this folder."""
+    found: dict[str, Any] = json.loads((ROOT / "experiments" / f"{name}.json").read_text())
+    return found
+
+
+def where(environment: dict[str, Any]) -> str:
+    """The device and the versions, in words."""
+    versions = environment["versions"]
+    return (
+        f"{environment['device']} ({environment['num_cpus']} cores), Python {versions['python']}, "
+        f"jax {versions['jax']}, flax {versions['flax']}"
+    )
+
+
+def markdown_table(headings: list[str], rows: list[list[str]]) -> str:
+    """A table whose first column is of words, the others of numbers."""
+    headings = [heading.replace("\n", " ") for heading in headings]  # broken for terminals
+    align = ["---", *["---:"] * (len(headings) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [headings, align, *rows])
+
+
+def wrapped(text: str, width: int = 100) -> str:
+    """The words in lines; a text may not have longer ones."""
+    lines = [""]
+    for word in text.split(" "):
+        if len(lines[-1]) + len(word) >= width:
+            lines.append("")
+        lines[-1] += (" " if lines[-1] else "") + word
+    return "\n".join(lines)
