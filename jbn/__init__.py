@@ -4,13 +4,14 @@ Functions (`import jbn` imports JAX, NumPy and jaxtyping alone). Batch normaliza
 `batch_renorm` with `renorm_limits`, `ghost_batch_norm`, `domain_batch_norm`. Hidden layers:
 `layer_norm`, `rms_norm`, `group_norm`, `instance_norm`; weights: `weight_standardize`. Parts:
 `moments`, `merge_moments`, `normalize`. Running statistics: `BatchStats`, `init_batch_stats`,
-`update_batch_stats`, `update_counts`, `merge_batch_stats`, `interpolate_batch_stats`,
+`update_batch_stats`, `is_valid_batch`, `merge_batch_stats`, `interpolate_batch_stats`,
 `ema_momentum`, `effective_num_batches`. Inputs: `InputStats`, `init_input_stats`,
 `update_input_stats`, `merge_input_stats`, `standardize`, `rescale`, `center`, `scale_by_max_abs`
 and their inverses, `unstandardize` and so on.
 
-Flax modules: `jbn.linen` and `jbn.nnx`. Compiled training: `jbn.train`. A finished run
-of the `jbn` command: `load_run`.
+Submodules: `jbn.linen` and `jbn.nnx`, the Flax modules; `jbn.variables`, `jbn.convert`,
+`jbn.diagnose` and `jbn.export`, tools for trained networks; `jbn.train`, compiled training, with
+`jbn.config`, `jbn.data` and `jbn.models`. `load_run` loads a finished run of the `jbn` command.
 """
 
 import importlib
@@ -47,16 +48,19 @@ from jbn.functional._stats import effective_num_batches as effective_num_batches
 from jbn.functional._stats import ema_momentum as ema_momentum
 from jbn.functional._stats import init_batch_stats as init_batch_stats
 from jbn.functional._stats import interpolate_batch_stats as interpolate_batch_stats
+from jbn.functional._stats import is_valid_batch as is_valid_batch
 from jbn.functional._stats import merge_batch_stats as merge_batch_stats
 from jbn.functional._stats import update_batch_stats as update_batch_stats
-from jbn.functional._stats import update_counts as update_counts
 from jbn.functional._weight import weight_standardize as weight_standardize
 
 if TYPE_CHECKING:
+    from jbn import config as config
     from jbn import convert as convert
+    from jbn import data as data
     from jbn import diagnose as diagnose
     from jbn import export as export
     from jbn import linen as linen
+    from jbn import models as models
     from jbn import nnx as nnx
     from jbn import train as train
     from jbn import variables as variables
@@ -64,11 +68,26 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+_FUNCTIONAL = [
+    name
+    for name, value in globals().items()
+    if getattr(value, "__module__", "").startswith("jbn.functional.")
+]
+# These need more than JAX: each is imported when it is asked for.
+_SUBMODULES = (
+    *("config", "convert", "data", "diagnose", "export"),
+    *("linen", "models", "nnx", "train", "variables"),
+)
 
-def __getattr__(name: str) -> Any:
-    """What needs more than JAX, imported when it is asked for."""
-    if name in ("convert", "diagnose", "export", "linen", "nnx", "train", "variables"):
-        return importlib.import_module(f"jbn.{name}")
-    if name == "load_run":
-        return importlib.import_module("jbn.checkpoint").load_run
-    raise AttributeError(f"module 'jbn' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker shall refuse other names
+
+    def __getattr__(name: str) -> Any:
+        if name in _SUBMODULES:
+            return importlib.import_module(f"jbn.{name}")
+        if name == "load_run":
+            return importlib.import_module("jbn.checkpoint").load_run
+        raise AttributeError(f"module 'jbn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*_FUNCTIONAL, *_SUBMODULES, "load_run"])

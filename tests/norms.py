@@ -40,9 +40,9 @@ def batch_renorm_without_correction(x, stats, *args, **options):
 
 def domain_batch_norm(x, stats, *args, **options):
     """With the given statistics as the second of three domains'."""
-    bank = jbn.BatchStats(*(jnp.stack([v + 7, v, v - 3]) for v in stats))
-    y, bank = jbn.domain_batch_norm(x, bank, 1, *args, **options)
-    return y, jbn.BatchStats(bank.mean[1], bank.var[1])
+    rows = jbn.BatchStats(*(jnp.stack([v + 7, v, v - 3]) for v in stats))
+    y, rows = jbn.domain_batch_norm(x, rows, *args, domain=1, **options)
+    return y, jbn.BatchStats(rows.mean[1], rows.var[1])
 
 
 # Compiled, which for these small arrays is far quicker than op by op.

@@ -18,7 +18,7 @@ LAYOUTS = {
     "size-1 dimensions": ((1, 6, 1, 1), -1),
 }
 KINDS_OF_MASK = [None, "mask", "weights"]
-UNREADABLE = [np.nan, np.inf, -np.inf]
+UNUSABLE = [np.nan, np.inf, -np.inf]
 
 
 def rng(*seed):

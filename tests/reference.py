@@ -25,23 +25,23 @@ def reduction_axes(ndim, axis):
 
 def batch_norm(x, scale=None, bias=None, *, epsilon=1e-5, mask=None, axis=-1):
     """y = (x - mean) / sqrt(var + epsilon) * scale + bias; 0 where a masked x is too large."""
-    x, axes, weights, readable = _prepare(x, mask, axis)
+    x, axes, weights, usable = _prepare(x, mask, axis)
     total = _total(weights, axes)
     mean = np.where(weights > 0, weights * x, 0).sum(axes, keepdims=True) / total
     squares = np.abs(x - mean) ** 2
     var = np.where(weights > 0, weights * squares, 0).sum(axes, keepdims=True) / total
     y = (x - mean) / np.sqrt(var + epsilon)
     y = y * _beside(x, axes, scale, 1) + _beside(x, axes, bias, 0)
-    return Normalized(np.where(readable, y, 0), mean, var)
+    return Normalized(np.where(usable, y, 0), mean, var)
 
 
 def batch_norm_vjp(x, dy, scale=None, *, epsilon=1e-5, mask=None, axis=-1):
     """The cotangents (dx, dscale, dbias) of y's cotangent dy, by the textbook formula; x real."""
     _, mean, var = batch_norm(x, epsilon=epsilon, mask=mask, axis=axis)
-    x, axes, weights, readable = _prepare(x, mask, axis)
+    x, axes, weights, usable = _prepare(x, mask, axis)
     r = 1 / np.sqrt(var + epsilon)
     x_hat = (x - mean) * r
-    dy = np.where(readable, np.asarray(dy, np.float64), 0)
+    dy = np.where(usable, np.asarray(dy, np.float64), 0)
     dbias, dscale = dy.sum(axes, keepdims=True), (dy * x_hat).sum(axes, keepdims=True)
     share = weights / _total(weights, axes)
     dx = dy - np.where(weights > 0, share * (dbias + x_hat * dscale), 0)
@@ -53,20 +53,20 @@ def rms_norm(x, scale=None, bias=None, *, epsilon=1e-5, mask=None, axis=-1):
 
     There is no bias; the argument is for the laws, which give one to every norm.
     """
-    x, axes, weights, readable = _prepare(x, mask, axis)
+    x, axes, weights, usable = _prepare(x, mask, axis)
     squares = np.where(weights > 0, weights * np.abs(x) ** 2, 0).sum(axes, keepdims=True)
     square = squares / _total(weights, axes)
     y = x / np.sqrt(square + epsilon) * _beside(x, axes, scale, 1)
-    return Normalized(np.where(readable, y, 0), np.zeros_like(square), square)
+    return Normalized(np.where(usable, y, 0), np.zeros_like(square), square)
 
 
 def rms_norm_vjp(x, dy, scale=None, *, epsilon=1e-5, mask=None, axis=-1):
     """As `batch_norm_vjp`; the cotangent of the bias, which isn't used, is 0."""
     square = rms_norm(x, epsilon=epsilon, mask=mask, axis=axis).var
-    x, axes, weights, readable = _prepare(x, mask, axis)
+    x, axes, weights, usable = _prepare(x, mask, axis)
     r = 1 / np.sqrt(square + epsilon)
     x_hat = x * r
-    dy = np.where(readable, np.asarray(dy, np.float64), 0)
+    dy = np.where(usable, np.asarray(dy, np.float64), 0)
     dscale = (dy * x_hat).sum(axes, keepdims=True)
     share = weights / _total(weights, axes)
     dx = dy - np.where(weights > 0, share * x_hat * dscale, 0)
@@ -101,8 +101,8 @@ def running(old, batch, momentum):
 def _prepare(x, mask, axis):
     x = np.asarray(x, np.complex128 if np.iscomplexobj(x) else np.float64)
     weights = np.broadcast_to(1.0 if mask is None else np.asarray(mask, np.float64), x.shape)
-    readable = (weights > 0) | (np.abs(x) < 1e19)
-    return np.where(readable, x, 0), reduction_axes(x.ndim, axis), weights, readable
+    usable = (weights > 0) | (np.abs(x) < 1e19)
+    return np.where(usable, x, 0), reduction_axes(x.ndim, axis), weights, usable
 
 
 def _total(weights, axes):

@@ -7,21 +7,23 @@ from pathlib import Path
 
 import pytest
 
+import jbn
+
 PACKAGE = Path(__file__).parent.parent / "jbn"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each file or folder of jbn/, from the bottom up: the rooms it may import, then the libraries.
 # The standard library is free. Imports inside functions count.
-NORMS = {"functional", "_flax", "linen", "nnx"}
+NORMS = {"functional", "_layers", "linen", "nnx"}
 LEARNING = {*NORMS, "variables", "config", "models", "data", "train"}
 SHELL = {*LEARNING, "checkpoint", "environment", "progress"}
 ROOMS = {
     "functional": (set(), {"jax", "jaxtyping", "numpy"}),
-    "_flax": ({"functional"}, {"jax", "jaxtyping"}),
-    "linen": ({"functional", "_flax"}, {"jax", "jaxtyping", "flax"}),
-    "nnx": ({"functional", "_flax"}, {"jax", "jaxtyping", "flax"}),
+    "_layers": ({"functional"}, {"jax", "jaxtyping"}),
+    "linen": ({"functional", "_layers"}, {"jax", "jaxtyping", "flax"}),
+    "nnx": ({"functional", "_layers"}, {"jax", "jaxtyping", "flax"}),
     "convert": (set(), {"numpy"}),
-    "variables": ({"functional", "_flax"}, {"jax", "jaxtyping", "flax"}),
+    "variables": ({"functional", "_layers"}, {"jax", "jaxtyping", "flax"}),
     "export": (set(), {"jax", "jaxtyping"}),
     "diagnose": ({"variables"}, {"jax", "jaxtyping", "flax"}),
     "config": (set(), {"pydantic", "numpy"}),
@@ -37,15 +39,8 @@ ROOMS = {
     "__main__": ({"cli"}, set()),
     "__init__": (
         {
-            "functional",
-            "linen",
-            "nnx",
-            "variables",
-            "convert",
-            "diagnose",
-            "export",
-            "train",
-            "checkpoint",
+            *("functional", "config", "convert", "data", "diagnose", "export", "linen"),
+            *("models", "nnx", "train", "variables", "checkpoint"),
         },
         set(),
     ),
@@ -129,3 +124,16 @@ def loaded_by(statement):
 
 def test_importing_jbn_loads_jax_and_jaxtyping_only():
     assert loaded_by("import jbn") - loaded_by("import jax, jaxtyping") == {"jbn"}
+
+
+def test_dir_lists_the_public_names_and_each_is_there():
+    names = dir(jbn)
+    assert {"batch_norm", "is_valid_batch", "data", "models", "config", "load_run"} <= set(names)
+    assert not [name for name in names if name.startswith("_") or not hasattr(jbn, name)]
+    assert not {"importlib", "TYPE_CHECKING", "Any", "functional"} & set(names)
+
+
+def test_a_name_that_is_not_there_is_an_error_for_people_and_for_type_checkers():
+    with pytest.raises(AttributeError, match="module 'jbn' has no attribute 'nope'"):
+        # mypy, which checks this file too, says so where a comment ignores no error.
+        jbn.nope  # type: ignore[attr-defined]  # noqa: B018

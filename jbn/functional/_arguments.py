@@ -99,7 +99,7 @@ def split_axes(axis: int | Sequence[int], ndim: int) -> tuple[tuple[int, ...], t
     return feature_axes, tuple(a for a in range(ndim) if a not in feature_axes)
 
 
-def shape_beside(shape: Shape, feature_axes: tuple[int, ...]) -> Shape:
+def broadcast_shape(shape: Shape, feature_axes: tuple[int, ...]) -> Shape:
     """The shape that values per feature need to broadcast to an x of that shape."""
     return tuple(size if axis in feature_axes else 1 for axis, size in enumerate(shape))
 
@@ -184,13 +184,13 @@ def layer_arguments(
         wanted = "a complex one, as x has," if is_complex else "a floating one"
         raise TypeError(f"dtype: found {dtype}, wanted {wanted} or None")
     accumulated = accumulation_dtype(x.dtype, real_dtype(dtype))
-    beside_x = shape_beside(x.shape, feature_axes)
+    to_broadcast = broadcast_shape(x.shape, feature_axes)
     scale = jnp.ones(features, accumulated) if scale is None else scale
     bias = jnp.zeros(features, accumulated) if bias is None else bias
     return LayerArguments(
         x,
-        jnp.asarray(scale, accumulated).reshape(beside_x),
-        jnp.asarray(bias, accumulated).reshape(beside_x),
+        jnp.asarray(scale, accumulated).reshape(to_broadcast),
+        jnp.asarray(bias, accumulated).reshape(to_broadcast),
         jnp.asarray(epsilon, real_dtype(accumulated)),
         expand_mask(mask, x.shape),
         dtype,

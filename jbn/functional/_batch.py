@@ -1,6 +1,7 @@
 """Batch normalization: by the moments of the batch, and by the running statistics."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Inexact
 
 from jbn.functional._arguments import (
+    NamedAxis,
     check_floating,
     check_range,
     check_shape,
@@ -17,14 +19,14 @@ from jbn.functional._arguments import (
     split_axes,
 )
 from jbn.functional._by_moments import normalize_by_moments
-from jbn.functional._mask import Mask, without_unreadable, zero_unless
+from jbn.functional._mask import Mask, without_unusable, zero_unless
 from jbn.functional._moments import Moments
 from jbn.functional._normalize import normalize
 from jbn.functional._stats import BatchStats, update_batch_stats
 
 
 def batch_norm(
-    x: Inexact[Array, "..."],
+    x: Inexact[Array, "*shape"],
     stats: BatchStats,
     scale: Inexact[Array, "*features"] | None = None,
     bias: Inexact[Array, "*features"] | None = None,
@@ -37,7 +39,7 @@ def batch_norm(
     axis_name: str | Sequence[str] | None = None,
     axis_index_groups: Sequence[Sequence[int]] | None = None,
     dtype: DTypeLike | None = None,
-) -> tuple[Inexact[Array, "..."], BatchStats]:
+) -> tuple[Inexact[Array, "*shape"], BatchStats]:
     """x normalized per feature, and the running statistics after it.
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
@@ -102,9 +104,31 @@ def batch_norm(
         Ioffe and Szegedy, 2015, arXiv:1502.03167.
     """
     x = jnp.asarray(x)
+    feature_axes, reduction_axes = split_axes(axis, x.ndim)
+    _check(x, stats, feature_axes, use_running_average, momentum)
+    given = layer_arguments(x, scale, bias, feature_axes, epsilon, mask, dtype)
+
+    if use_running_average:
+        mean = jnp.asarray(stats.mean, given.scale.dtype).reshape(given.scale.shape)
+        var = jnp.asarray(stats.var, given.epsilon.dtype).reshape(given.scale.shape)
+        normalized = jax.checkpoint(_normalize_by_running, prevent_cse=False, static_argnums=7)
+        return normalized(x, mean, var, *given[1:]), stats
+
+    named = named_axis(axis_name, axis_index_groups)
+    _check_batch_size(x, feature_axes, reduction_axes, named)
+    y, (count, shift, offset, var) = normalize_by_moments(
+        *given[:-1], reduction_axes, named, given.dtype
+    )
+    batch = Moments(count, shift + offset, var)
+    return y, update_batch_stats(stats, batch, momentum=momentum)
+
+
+def _check(
+    x: Array, stats: Any, feature_axes: tuple[int, ...], use_running_average: Any, momentum: Any
+) -> None:
+    """Raises unless the arguments are what `batch_norm` says."""
     check_floating("x", x, complex_too=True)
     is_complex = jnp.iscomplexobj(x)
-    feature_axes, reduction_axes = split_axes(axis, x.ndim)
     features = tuple(x.shape[a] for a in feature_axes)
     if not isinstance(stats, BatchStats):
         raise TypeError(
@@ -120,28 +144,20 @@ def batch_norm(
         check_floating(name, value, complex_too=is_complex and name == "stats.mean")
         check_shape(name, value, features)
     check_range("momentum", momentum, 0.0, 1.0)
-    given = layer_arguments(x, scale, bias, feature_axes, epsilon, mask, dtype)
 
-    if use_running_average:
-        mean = jnp.asarray(stats.mean, given.scale.dtype).reshape(given.scale.shape)
-        var = jnp.asarray(stats.var, given.epsilon.dtype).reshape(given.scale.shape)
-        normalized = jax.checkpoint(_normalize_by_running, prevent_cse=False, static_argnums=7)
-        return normalized(x, mean, var, *given[1:]), stats
 
-    named = named_axis(axis_name, axis_index_groups)
+def _check_batch_size(
+    x: Array, feature_axes: tuple[int, ...], reduction_axes: tuple[int, ...], named: NamedAxis
+) -> None:
+    """Raises where training has no second value to take a variance of."""
     if num_reduced(x.shape, reduction_axes) * named.size() < 2:
         raise ValueError(
-            f"x: found one value per channel, or none (shape {x.shape}, axis {axis}), wanted at "
-            "least two to train with; pass a larger batch, or use_running_average=True"
+            f"x: found one value per channel, or none (shape {x.shape}, axis {feature_axes}), "
+            "wanted at least two to train with; pass a larger batch, or use_running_average=True"
         )
-    y, (count, shift, offset, var) = normalize_by_moments(
-        *given[:-1], reduction_axes, named, given.dtype
-    )
-    batch = Moments(count, shift + offset, var)
-    return y, update_batch_stats(stats, batch, momentum=momentum)
 
 
 def _normalize_by_running(x, mean, var, scale, bias, epsilon, mask, dtype):
-    x, readable = without_unreadable(x.astype(mean.dtype), mask)
+    x, usable = without_unusable(x.astype(mean.dtype), mask)
     y = normalize(x, mean, var, scale, bias, epsilon=epsilon)
-    return zero_unless(readable, y).astype(dtype)
+    return zero_unless(usable, y).astype(dtype)

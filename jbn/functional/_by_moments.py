@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from jbn.functional._arguments import NamedAxis
-from jbn.functional._mask import Mask, divisor, weighted, without_unreadable, zero_unless
+from jbn.functional._mask import Mask, divisor, weighted, without_unusable, zero_unless
 from jbn.functional._moments import ShiftedMoments, shifted_moments
 
 
@@ -25,13 +25,13 @@ def normalize_by_moments(
 ) -> tuple[Inexact[Array, "..."], ShiftedMoments]:
     """y and the moments of x, for parameters in the accumulation dtype that broadcast to x."""
     x_dtype = x.dtype
-    x, readable = without_unreadable(x.astype(scale.dtype), mask)
+    x, usable = without_unusable(x.astype(scale.dtype), mask)
     moments = shifted_moments(x, reduction_axes, mask, named)
     center, rest = _split_mean(moments, x_dtype, dtype)
     factor = lax.rsqrt(moments.var + epsilon).astype(x.dtype) * scale
     # Not (x - center - rest): XLA makes one subtraction of two, and the digits are gone.
     y = (x - center) * factor + (bias - rest * factor)
-    return zero_unless(readable, y).astype(dtype), moments
+    return zero_unless(usable, y).astype(dtype), moments
 
 
 @normalize_by_moments.defjvp
@@ -62,7 +62,7 @@ def _differential(
     dy = scale r (dx - m - x̂ p) + x̂ (dscale - scale r² depsilon / 2) + dbias.
     """
     center, rest = _split_mean(moments, x.dtype, dtype)
-    x, readable = without_unreadable(x.astype(scale.dtype), mask)
+    x, usable = without_unusable(x.astype(scale.dtype), mask)
     dx = dx.astype(scale.dtype)
     real_r = lax.rsqrt(moments.var + epsilon)
     r = real_r.astype(x.dtype)
@@ -77,7 +77,7 @@ def _differential(
     k, p = scale * r, real_p.astype(x.dtype)
     dr = (real_r * depsilon / 2).astype(x.dtype)
     dy = k * dx + x_hat * (dscale - k * p - k * dr) + (dbias - k * m)
-    return zero_unless(readable, dy).astype(dtype), m, 2 * real_p / real_r
+    return zero_unless(usable, dy).astype(dtype), m, 2 * real_p / real_r
 
 
 def _split_mean(

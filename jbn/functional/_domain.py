@@ -1,80 +1,98 @@
 """Batch normalization with statistics of its own for each domain."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Inexact, Int
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Inexact, Int
 
 from jbn.functional._batch import batch_norm
+from jbn.functional._mask import Mask
 from jbn.functional._stats import BatchStats
 
 
 def domain_batch_norm(
-    x: Inexact[Array, "..."],
-    bank: BatchStats,
-    domain: int | Int[Array, ""],
+    x: Inexact[Array, "*shape"],
+    stats: BatchStats,
     scale: Inexact[Array, "..."] | None = None,
     bias: Inexact[Array, "..."] | None = None,
     *,
+    domain: int | Int[Array, ""],
     use_running_average: bool,
     axis: int | Sequence[int] = -1,
-    **options: Any,
-) -> tuple[Inexact[Array, "..."], BatchStats]:
-    """x normalized as one domain's data are, and the bank of statistics after it.
+    momentum: float | Float[Array, ""] = 0.99,
+    epsilon: float | Float[Array, ""] = 1e-5,
+    mask: Mask | None = None,
+    axis_name: str | Sequence[str] | None = None,
+    axis_index_groups: Sequence[Sequence[int]] | None = None,
+    dtype: DTypeLike | None = None,
+) -> tuple[Inexact[Array, "*shape"], BatchStats]:
+    """x normalized with the statistics of one domain, and the statistics of all domains after it.
 
-    With b the bank's row `domain`: y, b = batch_norm(x, b, scale, bias). Other rows stay as they
-    are. The domains share scale and bias, or have rows of their own in them too.
+        y, stats[domain] = batch_norm(x, stats[domain], scale, bias)
+
+    The rows of the other domains stay as they are. The domains share scale and bias, or each has a
+    row of its own there too.
 
     Args:
         x: data of one domain; a floating dtype, real or complex.
-        bank: running statistics of all domains; shape `(domains, *features)`. Made by
+        stats: running statistics of all domains; shape `(domains, *features)`. Make them by
             `init_batch_stats((num_domains, num_features))`.
-        domain: the row, from 0; an integer or a traced one. A Python integer that isn't in the bank
-            is an error; an array that isn't moves nothing, and makes NaN of y in evaluation
-            (negative ones count from the end).
         scale, bias: γ and β; shape `(*features)`, or `(domains, *features)`. None is 1 and 0.
-        use_running_average, axis, options: as in `jbn.batch_norm`.
+        domain: the row, from 0; an integer or a traced one. A Python integer beyond the rows is an
+            error. An array beyond them moves nothing, and makes NaN of y in evaluation; a negative
+            one counts from the end.
+        use_running_average, axis, momentum, epsilon, mask, axis_name, axis_index_groups, dtype: as
+            in `jbn.batch_norm`.
 
     Returns:
-        y, in x's shape, and the bank in the shapes and dtypes it came in.
+        y, in x's shape, and the statistics of all domains in the shapes and dtypes they came in.
 
     Raises:
-        ValueError: the domain is known and not in the bank; and as `jbn.batch_norm`.
+        ValueError: the domain is a Python integer beyond the rows; and as `jbn.batch_norm`.
 
     Example:
         >>> import jax.numpy as jnp, jbn
-        >>> bank = jbn.init_batch_stats((2, 1))
+        >>> stats = jbn.init_batch_stats((2, 1))
         >>> x = jnp.array([[1.0], [3.0]])
-        >>> y, bank = jbn.domain_batch_norm(x, bank, 1, use_running_average=False, momentum=0.5)
-        >>> print(y.round(2).ravel(), bank.mean.ravel())
+        >>> y, stats = jbn.domain_batch_norm(
+        ...     x, stats, domain=1, use_running_average=False, momentum=0.5
+        ... )
+        >>> print(y.round(2).ravel(), stats.mean.ravel())
         [-1.  1.] [0. 1.]
 
     References:
         Chang et al., 2019, Domain-Specific Batch Normalization for Unsupervised Domain Adaptation,
         arXiv:1906.03950.
     """
-    num_domains = bank.mean.shape[0]
+    num_domains = stats.mean.shape[0]
     if isinstance(domain, int) and not 0 <= domain < num_domains:
         raise ValueError(f"domain: found {domain}, wanted one from 0 to {num_domains - 1}")
 
-    def row(bank: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
-        return jnp.take(bank, domain, 0, mode="fill", fill_value=jnp.nan)
+    def row(rows: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+        return jnp.take(rows, domain, 0, mode="fill", fill_value=jnp.nan)
 
-    def row_if_banked(value: Inexact[Array, "..."] | None) -> Inexact[Array, "..."] | None:
-        return row(value) if value is not None and value.ndim == bank.mean.ndim else value
+    def row_if_many(value: Inexact[Array, "..."] | None) -> Inexact[Array, "..."] | None:
+        return row(value) if value is not None and value.ndim == stats.mean.ndim else value
 
-    y, stats = batch_norm(
+    y, moved_row = batch_norm(
         x,
-        jax.tree.map(row, bank),
-        row_if_banked(scale),
-        row_if_banked(bias),
+        jax.tree.map(row, stats),
+        row_if_many(scale),
+        row_if_many(bias),
         use_running_average=use_running_average,
         axis=axis,
-        **options,
+        momentum=momentum,
+        epsilon=epsilon,
+        mask=mask,
+        axis_name=axis_name,
+        axis_index_groups=axis_index_groups,
+        dtype=dtype,
     )
     if use_running_average:
-        return y, bank
-    moved = (old.at[domain].set(new, mode="drop") for old, new in zip(bank, stats, strict=True))
+        return y, stats
+    moved = (
+        old.at[domain].set(new, mode="drop") for old, new in zip(stats, moved_row, strict=True)
+    )
     return y, BatchStats(*moved)

@@ -5,17 +5,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Inexact
 
 from jbn.functional._arguments import split_axes
 from jbn.functional._batch import batch_norm
 from jbn.functional._mask import Mask, expand_mask
 from jbn.functional._moments import Moments, merge_moments, moments
-from jbn.functional._stats import BatchStats, update_batch_stats, update_counts
+from jbn.functional._stats import BatchStats, is_valid_batch, update_batch_stats
 
 
 def ghost_batch_norm(
-    x: Inexact[Array, "..."],
+    x: Inexact[Array, "*shape"],
     stats: BatchStats,
     scale: Inexact[Array, "*features"] | None = None,
     bias: Inexact[Array, "*features"] | None = None,
@@ -24,11 +25,12 @@ def ghost_batch_norm(
     virtual_batch_size: int,
     axis: int | Sequence[int] = -1,
     momentum: float | Float[Array, ""] = 0.99,
+    epsilon: float | Float[Array, ""] = 1e-5,
     mask: Mask | None = None,
     axis_name: str | Sequence[str] | None = None,
     axis_index_groups: Sequence[Sequence[int]] | None = None,
-    **options: Any,
-) -> tuple[Inexact[Array, "..."], BatchStats]:
+    dtype: DTypeLike | None = None,
+) -> tuple[Inexact[Array, "*shape"], BatchStats]:
     """x normalized in groups of `virtual_batch_size` examples, and the running statistics.
 
     Each group of successive examples (along the first axis that isn't a feature axis) is normalized
@@ -39,7 +41,7 @@ def ghost_batch_norm(
     statistics take one small sum.
 
     Args:
-        x, stats, scale, bias, use_running_average, axis, momentum, mask, options: as in
+        x, stats, scale, bias, use_running_average, axis, momentum, epsilon, mask, dtype: as in
             `jbn.batch_norm`.
         axis_name, axis_index_groups: a mapped axis over which each group is spread, and groups of
             its indices.
@@ -66,9 +68,8 @@ def ghost_batch_norm(
         Hoffer, Hubara and Soudry, 2017, Train longer, generalize better, arXiv:1705.08741.
     """
     if use_running_average:
-        return batch_norm(
-            x, stats, scale, bias, use_running_average=True, axis=axis, mask=mask, **options
-        )
+        options: dict[str, Any] = {"axis": axis, "epsilon": epsilon, "mask": mask, "dtype": dtype}
+        return batch_norm(x, stats, scale, bias, use_running_average=True, **options)
     x = jnp.asarray(x)
     feature_axes, reduction_axes = split_axes(axis, x.ndim)
     if (
@@ -94,7 +95,7 @@ def ghost_batch_norm(
             "axis_name": axis_name,
             "axis_index_groups": axis_index_groups,
         }
-        layer = {"axis": feature_axes, **spread, **options}
+        layer: dict[str, Any] = {"axis": feature_axes, "epsilon": epsilon, "dtype": dtype, **spread}
         y, _ = batch_norm(x, stats, scale, bias, use_running_average=False, **layer)
         # The same moments that batch_norm takes: in one program XLA computes them once.
         return y, moments(x, reduction_axes, **spread)
@@ -107,6 +108,6 @@ def ghost_batch_norm(
     over_groups = jax.vmap(normalize_group, (batch_axis, mask_axis), (batch_axis, 0))
     y, parts = over_groups(grouped(x), mask)
 
-    counts = jnp.where(update_counts(parts), parts.count, 0)
+    counts = jnp.where(is_valid_batch(parts), parts.count, 0)
     batch = merge_moments(parts._replace(count=counts))
     return y.reshape(x.shape), update_batch_stats(stats, batch, momentum=momentum)

@@ -18,7 +18,7 @@ from jbn.functional._mask import Mask
 
 
 def group_norm(
-    x: Inexact[Array, "..."],
+    x: Inexact[Array, "*shape"],
     scale: Inexact[Array, " features"] | None = None,
     bias: Inexact[Array, " features"] | None = None,
     *,
@@ -30,7 +30,7 @@ def group_norm(
     axis_name: str | Sequence[str] | None = None,
     axis_index_groups: Sequence[Sequence[int]] | None = None,
     dtype: DTypeLike | None = None,
-) -> Inexact[Array, "..."]:
+) -> Inexact[Array, "*shape"]:
     """x normalized over groups of successive channels, each example by itself.
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
@@ -96,7 +96,7 @@ def group_norm(
 
 
 def instance_norm(
-    x: Inexact[Array, "..."],
+    x: Inexact[Array, "*shape"],
     scale: Inexact[Array, "*features"] | None = None,
     bias: Inexact[Array, "*features"] | None = None,
     *,
@@ -106,7 +106,7 @@ def instance_norm(
     axis_name: str | Sequence[str] | None = None,
     axis_index_groups: Sequence[Sequence[int]] | None = None,
     dtype: DTypeLike | None = None,
-) -> Inexact[Array, "..."]:
+) -> Inexact[Array, "*shape"]:
     """x normalized per channel, each example by itself.
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias

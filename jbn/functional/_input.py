@@ -7,13 +7,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jbn.functional._arguments import accumulation_dtype, check_floating, shape_beside
+from jbn.functional._arguments import accumulation_dtype, broadcast_shape, check_floating
 from jbn.functional._input_stats import InputStats, split_input_axes
 
 
 def standardize(
-    x: Float[Array, "..."], stats: InputStats, *, axis: int | Sequence[int] | None = None
-) -> Float[Array, "..."]:
+    x: Float[Array, "*shape"], stats: InputStats, *, axis: int | Sequence[int] | None = None
+) -> Float[Array, "*shape"]:
     """x with mean 0 and variance 1 (z-score).
 
         y = (x - mean) / sqrt(var)
@@ -45,14 +45,14 @@ def standardize(
         LeCun, Bottou, Orr and Müller, 1998, Efficient BackProp, Section 4.3.
     """
     x, dtype, stats = _beside(x, stats, axis)
-    mean, left, std = _mean_and_std(stats)
-    # Not (x - mean - left) / std: of two constants the compiler would make one, and lose left.
-    return ((x - mean) / std - left / std).astype(dtype)
+    mean, remainder, std = _mean_and_std(stats)
+    # Not (x - mean - remainder) / std: the compiler would add the two constants, and lose digits.
+    return ((x - mean) / std - remainder / std).astype(dtype)
 
 
 def unstandardize(
-    y: Float[Array, "..."], stats: InputStats, *, axis: int | Sequence[int] | None = None
-) -> Float[Array, "..."]:
+    y: Float[Array, "*shape"], stats: InputStats, *, axis: int | Sequence[int] | None = None
+) -> Float[Array, "*shape"]:
     """The inverse of `jbn.standardize`.
 
         x = y * sqrt(var) + mean
@@ -78,13 +78,13 @@ def unstandardize(
         LeCun, Bottou, Orr and Müller, 1998, Efficient BackProp, Section 4.3.
     """
     y, dtype, stats = _beside(y, stats, axis)
-    mean, left, std = _mean_and_std(stats)
-    return (y * std + left + mean).astype(dtype)
+    mean, remainder, std = _mean_and_std(stats)
+    return (y * std + remainder + mean).astype(dtype)
 
 
 def center(
-    x: Float[Array, "..."], stats: InputStats, *, axis: int | Sequence[int] | None = None
-) -> Float[Array, "..."]:
+    x: Float[Array, "*shape"], stats: InputStats, *, axis: int | Sequence[int] | None = None
+) -> Float[Array, "*shape"]:
     """x with mean 0.
 
         y = x - mean
@@ -108,14 +108,14 @@ def center(
         LeCun, Bottou, Orr and Müller, 1998, Efficient BackProp, Section 4.3.
     """
     x, dtype, stats = _beside(x, stats, axis)
-    mean, left, _ = _mean_and_std(stats)
-    # Behind a barrier: of two constants the compiler would make one, and lose what is left.
-    return (x - mean - lax.optimization_barrier(left)).astype(dtype)
+    mean, remainder, _ = _mean_and_std(stats)
+    # Behind a barrier: the compiler would add the two constants, and lose digits.
+    return (x - mean - lax.optimization_barrier(remainder)).astype(dtype)
 
 
 def uncenter(
-    y: Float[Array, "..."], stats: InputStats, *, axis: int | Sequence[int] | None = None
-) -> Float[Array, "..."]:
+    y: Float[Array, "*shape"], stats: InputStats, *, axis: int | Sequence[int] | None = None
+) -> Float[Array, "*shape"]:
     """The inverse of `jbn.center`.
 
         x = y + mean
@@ -139,18 +139,18 @@ def uncenter(
         LeCun, Bottou, Orr and Müller, 1998, Efficient BackProp, Section 4.3.
     """
     y, dtype, stats = _beside(y, stats, axis)
-    mean, left, _ = _mean_and_std(stats)
-    return (y + left + mean).astype(dtype)
+    mean, remainder, _ = _mean_and_std(stats)
+    return (y + remainder + mean).astype(dtype)
 
 
 def rescale(
-    x: Float[Array, "..."],
+    x: Float[Array, "*shape"],
     stats: InputStats,
     *,
     low: float = 0.0,
     high: float = 1.0,
     axis: int | Sequence[int] | None = None,
-) -> Float[Array, "..."]:
+) -> Float[Array, "*shape"]:
     """x moved and stretched so that the data go from `low` to `high` (min-max).
 
         y = low + (x - min) * (high - low) / (max - min)
@@ -185,13 +185,13 @@ def rescale(
 
 
 def unrescale(
-    y: Float[Array, "..."],
+    y: Float[Array, "*shape"],
     stats: InputStats,
     *,
     low: float = 0.0,
     high: float = 1.0,
     axis: int | Sequence[int] | None = None,
-) -> Float[Array, "..."]:
+) -> Float[Array, "*shape"]:
     """The inverse of `jbn.rescale`.
 
         x = min + (y - low) * (max - min) / (high - low)
@@ -220,8 +220,8 @@ def unrescale(
 
 
 def scale_by_max_abs(
-    x: Float[Array, "..."], stats: InputStats, *, axis: int | Sequence[int] | None = None
-) -> Float[Array, "..."]:
+    x: Float[Array, "*shape"], stats: InputStats, *, axis: int | Sequence[int] | None = None
+) -> Float[Array, "*shape"]:
     """x stretched so that the data are from -1 to 1; 0 stays 0.
 
         y = x / max(|min|, |max|)
@@ -250,8 +250,8 @@ def scale_by_max_abs(
 
 
 def unscale_by_max_abs(
-    y: Float[Array, "..."], stats: InputStats, *, axis: int | Sequence[int] | None = None
-) -> Float[Array, "..."]:
+    y: Float[Array, "*shape"], stats: InputStats, *, axis: int | Sequence[int] | None = None
+) -> Float[Array, "*shape"]:
     """The inverse of `jbn.scale_by_max_abs`.
 
         x = y * max(|min|, |max|)
@@ -283,12 +283,12 @@ def _beside(x, stats, axis):
     x = jnp.asarray(x)
     check_floating("x", x, complex_too=False)
     feature_axes, _ = split_input_axes(x, stats, axis)
-    beside_x = shape_beside(x.shape, feature_axes)
+    to_broadcast = broadcast_shape(x.shape, feature_axes)
     dtype = accumulation_dtype(x.dtype, stats.mean.dtype)
     return (
         x.astype(dtype),
         x.dtype,
-        jax.tree.map(lambda value: value.astype(dtype).reshape(beside_x), stats),
+        jax.tree.map(lambda value: value.astype(dtype).reshape(to_broadcast), stats),
     )
 
 

@@ -75,8 +75,7 @@ def update_input_stats(
 ) -> InputStats:
     """The statistics of the stream with one more batch.
 
-    Exactly those of all entries together, whatever the order and the size of the batches:
-    `jbn.merge_input_stats` of the old ones and the batch's.
+    They are exactly those of all entries together, whatever the order and the size of the batches.
 
     Args:
         stats: the statistics so far; made by `jbn.init_input_stats`.
@@ -122,37 +121,42 @@ def update_input_stats(
     minus_min, max = named.max([largest(-x), largest(x)])
     zero = jnp.zeros_like(count)
     # What the statistics' dtype can't hold of the shift goes to the remainder.
-    left = shift - shift.astype(stats.mean.dtype).astype(shift.dtype)
-    batch = InputStats(count, shift, var, -minus_min, max, Remainders(zero, offset + left, zero))
+    remainder = shift - shift.astype(stats.mean.dtype).astype(shift.dtype)
+    batch = InputStats(
+        count, shift, var, -minus_min, max, Remainders(zero, offset + remainder, zero)
+    )
     like_stats = jax.tree.map(lambda v, old: v.reshape(old.shape).astype(old.dtype), batch, stats)
-    return merge_input_stats(stats, like_stats)
+    return _merge_two(stats, like_stats)
 
 
-def merge_input_stats(a: InputStats, b: InputStats) -> InputStats:
-    """The statistics of two streams together.
+def merge_input_stats(parts: InputStats) -> InputStats:
+    """The statistics of all streams together, from those of each.
+
+    Two are merged by these formulas, per feature, where a is the one with more entries; more than
+    two are merged in pairs:
 
         count = a.count + b.count        w = b.count / count        δ = b.mean - a.mean
         mean = a.mean + w δ              var = a.var + w (b.var - a.var + (1 - w) δ²)
 
-    where a, per feature, is the one with more entries.
-
-    What the rounding of these sums leaves over is kept beside them, so that a float32 stream of 10⁹
-    values doesn't stop to count at 2²⁴, and its mean goes on to move.
+    The rounding errors of these sums are kept as remainders. So a float32 stream of 10⁹ values
+    doesn't stop counting at 2²⁴, and its mean still moves.
 
     Args:
-        a, b: statistics of the same shapes.
+        parts: statistics stacked along a new first axis, as `jax.vmap` and `jax.lax.scan` return
+            them: each array of shape `(parts, *features)`.
 
     Returns:
-        `InputStats` in the dtypes of a.
+        `InputStats` without the first axis, in the dtypes that came in.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: there is no part, or the arrays have different shapes.
 
     Example:
-        >>> import jax.numpy as jnp, jbn
-        >>> parts = [jnp.array([[1.0], [2.0], [3.0]]), jnp.array([[6.0]])]
-        >>> a, b = (jbn.update_input_stats(jbn.init_input_stats(1), x) for x in parts)
-        >>> stats = jbn.merge_input_stats(a, b)
+        >>> import jax, jax.numpy as jnp, jbn
+        >>> def stats_of(x):
+        ...     return jbn.update_input_stats(jbn.init_input_stats(1), x)
+        >>> streams = jnp.array([[[1.0], [2.0]], [[3.0], [6.0]]])
+        >>> stats = jbn.merge_input_stats(jax.vmap(stats_of)(streams))
         >>> print(stats.count, stats.mean, stats.var, stats.min, stats.max)
         [4.] [3.] [3.5] [1.] [6.]
 
@@ -160,26 +164,45 @@ def merge_input_stats(a: InputStats, b: InputStats) -> InputStats:
         Chan, Golub and LeVeque, 1983, Algorithms for Computing the Sample Variance; Knuth, 1997,
         The Art of Computer Programming 2, Section 4.2.2 (the error of a sum, exactly).
     """
-    if a.mean.shape != b.mean.shape:
-        raise ValueError(f"b: found shape {b.mean.shape}, wanted {a.mean.shape}, as a has")
+    shapes = {jnp.shape(leaf) for leaf in jax.tree.leaves(parts)}
+    if len(shapes) > 1 or not all(shape and shape[0] for shape in shapes):
+        raise ValueError(
+            f"parts: found shapes {', '.join(map(str, sorted(shapes)))}, wanted one shape, with "
+            "the parts, at least one, along its first axis"
+        )
+    num_parts = parts.count.shape[0]
+    while num_parts > 1:
+        half = num_parts // 2
+        a, b, rest = (
+            jax.tree.map(lambda leaf, rows=rows: leaf[rows], parts)
+            for rows in (slice(half), slice(half, 2 * half), slice(2 * half, None))
+        )
+        merged = _merge_two(a, b)
+        parts = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), merged, rest)
+        num_parts -= half
+    return jax.tree.map(lambda leaf: leaf[0], parts)
+
+
+def _merge_two(a: InputStats, b: InputStats) -> InputStats:
+    """The statistics of two streams together; or of many pairs, along a first axis."""
     # From the larger: nothing of it is lost where the other is nothing.
     a, b = (
         jax.tree.map(functools.partial(jnp.where, a.count >= b.count), one, other)
         for one, other in ((a, b), (b, a))
     )
-    count, count_left = _add(a.count, a.remainders.count, b.count, b.remainders.count)
+    count, count_remainder = _add(a.count, a.remainders.count, b.count, b.remainders.count)
     w = b.count / divisor(count)
     delta = (b.mean - a.mean) + (b.remainders.mean - a.remainders.mean)
-    mean, mean_left = _add(a.mean, a.remainders.mean, w * delta, 0)
+    mean, mean_remainder = _add(a.mean, a.remainders.mean, w * delta, 0)
     growth = (b.var - a.var) + (b.remainders.var - a.remainders.var) + (1 - w) * delta**2
-    var, var_left = _add(a.var, a.remainders.var, w * growth, 0)
+    var, var_remainder = _add(a.var, a.remainders.var, w * growth, 0)
     return InputStats(
         count,
         mean,
         var,
         jnp.minimum(a.min, b.min),
         jnp.maximum(a.max, b.max),
-        Remainders(count_left, mean_left, var_left),
+        Remainders(count_remainder, mean_remainder, var_remainder),
     )
 
 
@@ -200,10 +223,10 @@ def split_input_axes(
     return feature_axes, others
 
 
-def _add(a, a_left, b, b_left):
-    """The sum of two numbers given with what their rounding left over, and what is left of it."""
-    total, left = _sum_and_error(a, b)
-    return _sum_and_error(total, left + (a_left + b_left))
+def _add(a, a_remainder, b, b_remainder):
+    """The sum of two numbers that have remainders, and its remainder."""
+    total, remainder = _sum_and_error(a, b)
+    return _sum_and_error(total, remainder + (a_remainder + b_remainder))
 
 
 def _sum_and_error(a, b):

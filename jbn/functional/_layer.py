@@ -23,14 +23,14 @@ from jbn.functional._mask import (
     divisor,
     total_weight,
     weighted,
-    without_unreadable,
+    without_unusable,
     zero_unless,
 )
 from jbn.functional._moments import squared
 
 
 def layer_norm(
-    x: Inexact[Array, "..."],
+    x: Inexact[Array, "*shape"],
     scale: Inexact[Array, "*features"] | None = None,
     bias: Inexact[Array, "*features"] | None = None,
     *,
@@ -41,7 +41,7 @@ def layer_norm(
     axis_name: str | Sequence[str] | None = None,
     axis_index_groups: Sequence[Sequence[int]] | None = None,
     dtype: DTypeLike | None = None,
-) -> Inexact[Array, "..."]:
+) -> Inexact[Array, "*shape"]:
     """x normalized over `reduction_axes`, each example by itself, in training and evaluation alike.
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
@@ -90,7 +90,7 @@ def layer_norm(
 
 
 def rms_norm(
-    x: Inexact[Array, "..."],
+    x: Inexact[Array, "*shape"],
     scale: Inexact[Array, "*features"] | None = None,
     *,
     reduction_axes: int | Sequence[int] = -1,
@@ -100,7 +100,7 @@ def rms_norm(
     axis_name: str | Sequence[str] | None = None,
     axis_index_groups: Sequence[Sequence[int]] | None = None,
     dtype: DTypeLike | None = None,
-) -> Inexact[Array, "..."]:
+) -> Inexact[Array, "*shape"]:
     """x divided by its root mean square over `reduction_axes`.
 
         y = x / sqrt(mean(|x|²) + epsilon) * scale
@@ -149,7 +149,7 @@ def _divide_by_rms(
     dtype: jnp.dtype,
 ) -> tuple[Inexact[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
     """y, the count and the mean square."""
-    x, readable = without_unreadable(x.astype(scale.dtype), mask)
+    x, usable = without_unusable(x.astype(scale.dtype), mask)
     squares = jnp.sum(weighted(squared(x), mask), reduction_axes, keepdims=True)
     if mask is None:
         (squares,) = named.sum([squares])
@@ -159,7 +159,7 @@ def _divide_by_rms(
         count, squares = named.sum([count, squares])
     mean_square = jnp.real(squares / divisor(count))
     y = x * (lax.rsqrt(mean_square + epsilon).astype(x.dtype) * scale)
-    return zero_unless(readable, y).astype(dtype), jnp.real(count), mean_square
+    return zero_unless(usable, y).astype(dtype), jnp.real(count), mean_square
 
 
 @_divide_by_rms.defjvp
@@ -182,7 +182,7 @@ def _rms_differential(
     With r = 1 / sqrt(mean square + epsilon), x̂ = x r and p = Re Σdx·x̂* / n: the mean square has
     2 p / r, and dy = scale r (dx - x̂ p) + x̂ (dscale - scale r² depsilon / 2).
     """
-    x, readable = without_unreadable(x.astype(scale.dtype), mask)
+    x, usable = without_unusable(x.astype(scale.dtype), mask)
     dx = dx.astype(scale.dtype)
     real_r = lax.rsqrt(mean_square + epsilon)
     r = real_r.astype(x.dtype)
@@ -193,4 +193,4 @@ def _rms_differential(
     k, p = scale * r, real_p.astype(x.dtype)
     dr = (real_r * depsilon / 2).astype(x.dtype)
     dy = k * dx + x_hat * (dscale - k * p - k * dr)
-    return zero_unless(readable, dy).astype(dtype), 2 * real_p / real_r
+    return zero_unless(usable, dy).astype(dtype), 2 * real_p / real_r

@@ -64,22 +64,22 @@ def divisor(count: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
     return jnp.where(count != 0, count, 1)
 
 
-def without_unreadable(
+def without_unusable(
     x: Inexact[Array, "..."], mask: Mask | None
 ) -> tuple[Inexact[Array, "..."], Bool[Array, "..."] | None]:
-    """x with 0 for what can't be normalized under the mask; and where x stayed (None: everywhere).
+    """x with 0 for its unusable entries, and where x is usable (None: everywhere).
 
-    That is NaN, infinity, and what would become infinity: x̂ is at most the square root of the
-    largest number times 1 / sqrt(the smallest).
+    An entry is unusable if the mask leaves it out and it is NaN, infinite, or so large that its
+    normalized value could be infinite.
     """
     if mask is None:
         return x, None
-    readable = is_counted(mask) | (jnp.abs(x) < float(jnp.finfo(x.dtype).max) ** 0.5)
-    return jnp.where(readable, x, 0), readable
+    usable = is_counted(mask) | (jnp.abs(x) < float(jnp.finfo(x.dtype).max) ** 0.5)
+    return jnp.where(usable, x, 0), usable
 
 
 def zero_unless(
-    readable: Bool[Array, "..."] | None, y: Inexact[Array, "..."]
+    usable: Bool[Array, "..."] | None, y: Inexact[Array, "..."]
 ) -> Inexact[Array, "..."]:
-    """y with 0 where x wasn't readable."""
-    return y if readable is None else jnp.where(readable, y, 0)
+    """y with 0 where x is unusable."""
+    return y if usable is None else jnp.where(usable, y, 0)

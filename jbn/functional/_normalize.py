@@ -8,14 +8,14 @@ from jbn.functional._arguments import accumulation_dtype, check_floating, real_d
 
 
 def normalize(
-    x: Inexact[Array, "..."],
+    x: Inexact[Array, "*shape"],
     mean: Inexact[Array, "..."],
     var: Float[Array, "..."],
     scale: Inexact[Array, "..."] | None = None,
     bias: Inexact[Array, "..."] | None = None,
     *,
     epsilon: float | Float[Array, ""] = 1e-5,
-) -> Inexact[Array, "..."]:
+) -> Inexact[Array, "*shape"]:
     """x normalized with the given statistics.
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jbn.functional._arguments import check_floating, check_range, split_axes
@@ -72,7 +73,7 @@ def renorm_limits(
 
 
 def batch_renorm(
-    x: Float[Array, "..."],
+    x: Float[Array, "*shape"],
     stats: BatchStats,
     scale: Float[Array, "*features"] | None = None,
     bias: Float[Array, "*features"] | None = None,
@@ -80,12 +81,13 @@ def batch_renorm(
     use_running_average: bool,
     limits: RenormLimits,
     axis: int | Sequence[int] = -1,
+    momentum: float | Float[Array, ""] = 0.99,
     epsilon: float | Float[Array, ""] = 1e-5,
     mask: Mask | None = None,
     axis_name: str | Sequence[str] | None = None,
     axis_index_groups: Sequence[Sequence[int]] | None = None,
-    **options: Any,
-) -> tuple[Float[Array, "..."], BatchStats]:
+    dtype: DTypeLike | None = None,
+) -> tuple[Float[Array, "*shape"], BatchStats]:
     """x normalized per feature, nearly as in evaluation, and the running statistics after it.
 
         r = clip(σ / σ_running, 1 / r_max, r_max)    d = clip((μ - μ_running) / σ_running, ±d_max)
@@ -97,8 +99,8 @@ def batch_renorm(
 
     Args:
         x: as in `jbn.batch_norm`, and real.
-        stats, scale, bias, use_running_average, axis, epsilon, mask, axis_name, axis_index_groups,
-            options: as in `jbn.batch_norm`.
+        stats, scale, bias, use_running_average, axis, momentum, epsilon, mask, axis_name,
+            axis_index_groups, dtype: as in `jbn.batch_norm`.
         limits: r_max, at least 1, and d_max, at least 0; numbers or traced scalars. Widen them
             slowly, by `jbn.renorm_limits`: r_max 1 and d_max 0 are batch normalization.
 
@@ -131,7 +133,13 @@ def batch_renorm(
         "axis_name": axis_name,
         "axis_index_groups": axis_index_groups,
     }
-    layer = {"axis": axis, "epsilon": epsilon, **spread, **options}
+    layer: dict[str, Any] = {
+        "axis": axis,
+        "momentum": momentum,
+        "epsilon": epsilon,
+        "dtype": dtype,
+        **spread,
+    }
     if use_running_average:
         return batch_norm(x, stats, scale, bias, use_running_average=True, **layer)
 
@@ -141,15 +149,15 @@ def batch_renorm(
     _, reduction_axes = split_axes(axis, x.ndim)
     # The same moments that batch_norm takes: in one program XLA computes them once.
     batch = moments(lax.stop_gradient(x), reduction_axes, **spread)
-    dtype = batch.mean.dtype
+    computed = batch.mean.dtype
     mean, var = (part.reshape(stats.mean.shape) for part in (batch.mean, batch.var))
-    running_mean, running_var = (lax.stop_gradient(part).astype(dtype) for part in stats)
-    epsilon = jnp.asarray(epsilon, dtype)
-    r_max, d_max = (jnp.asarray(limit, dtype) for limit in limits)
+    running_mean, running_var = (lax.stop_gradient(part).astype(computed) for part in stats)
+    epsilon = jnp.asarray(epsilon, computed)
+    r_max, d_max = (jnp.asarray(limit, computed) for limit in limits)
     running_factor = lax.rsqrt(running_var + epsilon)
     r = jnp.clip(jnp.sqrt(var + epsilon) * running_factor, 1 / r_max, r_max)
     d = jnp.clip((mean - running_mean) * running_factor, -d_max, d_max)
 
-    scale = jnp.ones_like(r) if scale is None else scale.astype(dtype)
-    bias = jnp.zeros_like(r) if bias is None else bias.astype(dtype)
+    scale = jnp.ones_like(r) if scale is None else scale.astype(computed)
+    bias = jnp.zeros_like(r) if bias is None else bias.astype(computed)
     return batch_norm(x, stats, scale * r, scale * d + bias, use_running_average=False, **layer)

@@ -94,7 +94,7 @@ def update_batch_stats(
             f"stats.mean: found dtype {stats.mean.dtype}, wanted a complex one, as the mean of "
             "the batch has; make it by jbn.init_batch_stats(num_features, jnp.complex64)"
         )
-    valid = update_counts(moments)
+    valid = is_valid_batch(moments)
 
     def move(old: Inexact[Array, "..."], batch: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
         # A Python float is subtracted from 1 in double precision: 1 - 0.9 is 0.1, not 0.10000002.
@@ -106,7 +106,7 @@ def update_batch_stats(
     return BatchStats(move(stats.mean, moments.mean), move(stats.var, moments.var))
 
 
-def update_counts(moments: Moments) -> Bool[Array, "..."]:
+def is_valid_batch(moments: Moments) -> Bool[Array, "..."]:
     """Where a batch is fit to move the running statistics.
 
         count >= 2, and mean and variance are finite
@@ -114,7 +114,7 @@ def update_counts(moments: Moments) -> Bool[Array, "..."]:
     where the count is the number of entries, or the sum of their weights.
 
     `update_batch_stats` keeps the old values elsewhere. A training loop that wants to know how
-    often that happened sums `~update_counts(moments)` in its metrics.
+    often that happened sums `~is_valid_batch(moments)` in its metrics.
 
     Args:
         moments: what `jbn.moments` says of the batch.
@@ -125,7 +125,7 @@ def update_counts(moments: Moments) -> Bool[Array, "..."]:
     Example:
         >>> import jax.numpy as jnp, jbn
         >>> batch = jbn.moments(jnp.array([[1.0, jnp.nan], [3.0, 5.0]]), 0)
-        >>> print(jbn.update_counts(batch))
+        >>> print(jbn.is_valid_batch(batch))
         [[ True False]]
 
     References:

@@ -3,7 +3,7 @@
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jbn._flax import apply_batch_norm
+from jbn._layers import apply_batch_norm
 from jbn.linen._variables import normalize_with_batch_stats
 
 

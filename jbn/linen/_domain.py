@@ -9,7 +9,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from jbn._flax import apply_domain_batch_norm, check_num_domains
+from jbn._layers import apply_domain_batch_norm, check_num_domains
 from jbn.linen._variables import normalize_with_batch_stats
 
 
@@ -100,5 +100,5 @@ class DomainBatchNorm(nn.Module):
             x,
             use_running_average=use_running_average,
             mask=mask,
-            bank=(self.num_domains,),
+            leading=(self.num_domains,),
         )

@@ -8,7 +8,7 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float
 
-from jbn._flax import apply_batch_norm, feature_shape
+from jbn._layers import apply_batch_norm, feature_shape
 from jbn.functional._stats import BatchStats
 from jbn.linen._variables import result_dtype
 

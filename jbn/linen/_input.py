@@ -7,7 +7,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jbn._flax import apply_input_norm, feature_shape, initial_input_stats
+from jbn._layers import apply_input_norm, feature_shape, initial_input_stats
 
 
 class InputNorm(nn.Module):

@@ -3,7 +3,7 @@
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jbn._flax import (
+from jbn._layers import (
     apply_group_norm,
     apply_instance_norm,
     apply_layer_norm,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from jbn._flax import apply_batch_renorm
+from jbn._layers import apply_batch_renorm
 from jbn.functional._renorm import RenormLimits, renorm_limits
 from jbn.linen._batch import BatchNorm
 from jbn.linen._variables import normalize_with_batch_stats

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array
 
-from jbn._flax import feature_shape
+from jbn._layers import feature_shape
 from jbn.functional._stats import BatchStats, running_mean_dtype
 
 
@@ -19,19 +19,18 @@ def normalize_with_batch_stats(
     *,
     use_running_average: bool,
     mask: Array | None,
-    bank: tuple[int, ...] = (),
+    leading: tuple[int, ...] = (),
 ) -> Array:
     """y of `apply_batch_norm` or a sibling; in training, `batch_stats` moves (not during `init`).
 
-    To be called once, while compact. The statistics have the shape of the bank before that of the
-    features.
+    To be called once, while compact. The statistics have the shape `(*leading, *features)`.
     """
     features = feature_shape(x, "axis", layer.axis)
     stats_dtype = jnp.float32 if layer.force_float32_reductions else layer.param_dtype
     mean_dtype = running_mean_dtype(x, stats_dtype)
-    mean = layer.variable("batch_stats", "mean", jnp.zeros, (*bank, *features), mean_dtype)
+    mean = layer.variable("batch_stats", "mean", jnp.zeros, (*leading, *features), mean_dtype)
     var_dtype = jnp.finfo(stats_dtype).dtype
-    var = layer.variable("batch_stats", "var", jnp.ones, (*bank, *features), var_dtype)
+    var = layer.variable("batch_stats", "var", jnp.ones, (*leading, *features), var_dtype)
     scale, bias = scale_and_bias(layer, features)
     # Shapes are all that matters in `init`: one value per channel will do.
     initializing = layer.is_initializing()

@@ -4,7 +4,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from jbn._flax import standardized_kernel
+from jbn._layers import standardized_kernel
 
 
 class _StandardizedKernel(nn.Module, kw_only=True):

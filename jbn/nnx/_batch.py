@@ -3,7 +3,7 @@
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jbn._flax import apply_batch_norm, is_evaluation
+from jbn._layers import apply_batch_norm, is_evaluation
 from jbn.nnx._variables import normalize_with_batch_stats
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from jbn._flax import apply_domain_batch_norm, check_num_domains, is_evaluation
+from jbn._layers import apply_domain_batch_norm, check_num_domains, is_evaluation
 from jbn.functional._stats import init_batch_stats
 from jbn.nnx._variables import normalize_with_batch_stats
 

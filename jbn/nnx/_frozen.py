@@ -9,7 +9,7 @@ from jax import lax
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float
 
-from jbn._flax import apply_batch_norm
+from jbn._layers import apply_batch_norm
 from jbn.functional._stats import BatchStats
 from jbn.nnx._variables import result_dtype, scale_and_bias
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
-from jbn._flax import apply_ghost_batch_norm, is_evaluation
+from jbn._layers import apply_ghost_batch_norm, is_evaluation
 from jbn.nnx._batch import BatchNorm
 from jbn.nnx._variables import normalize_with_batch_stats
 

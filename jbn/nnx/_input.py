@@ -6,7 +6,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jbn._flax import apply_input_norm, initial_input_stats
+from jbn._layers import apply_input_norm, initial_input_stats
 
 
 class InputStat(nnx.Variable):

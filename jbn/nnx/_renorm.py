@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from jbn._flax import apply_batch_renorm, is_evaluation
+from jbn._layers import apply_batch_renorm, is_evaluation
 from jbn.functional._renorm import RenormLimits, renorm_limits
 from jbn.nnx._batch import BatchNorm
 from jbn.nnx._variables import normalize_with_batch_stats

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jbn._flax import standardized_kernel
+from jbn._layers import standardized_kernel
 
 
 class WeightStandardizedLinear(nnx.Linear):

@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import lax
 from jaxtyping import Array, Float
 
-from jbn._flax import is_evaluation
+from jbn._layers import is_evaluation
 
 _LAYERS = (nn.Dense, nn.Conv, nn.ConvTranspose)
 
@@ -31,7 +31,7 @@ class Folded(NamedTuple):
 
     variables: dict[str, Any]
     largest_difference: Float[Array, ""]
-    left: tuple[str, ...]
+    unfolded: tuple[str, ...]
 
 
 def fold_batch_norm(
@@ -63,7 +63,7 @@ def fold_batch_norm(
         x: a batch.
 
     Returns:
-        `Folded(variables, largest_difference, left)`: `params`, and `batch_stats` if there are
+        `Folded(variables, largest_difference, unfolded)`: `params`, and `batch_stats` if there are
         others; the largest absolute difference between the outputs for x; paths of the norms that
         no layer could take in, which are still in the variables.
 
@@ -85,15 +85,15 @@ def fold_batch_norm(
         Jacob et al., 2018, Quantization and Training of Neural Networks, arXiv:1712.05877,
         Section 3.2.
     """
-    folds, left = find_folds(apply, variables, x)
+    folds, unfolded = find_folds(apply, variables, x)
     if not folds:
         raise ValueError(
             "apply: found no batch normalization that a Dense or Conv can take in, of "
-            f"{', '.join(left) or 'none'}; wanted one right after or before such a layer"
+            f"{', '.join(unfolded) or 'none'}; wanted one right after or before such a layer"
         )
     folded = fold_into_layers(variables, folds)
     difference = jnp.abs(apply(variables, x) - folded_apply(folded, x))
-    return Folded(folded, jnp.max(difference, initial=0), left)
+    return Folded(folded, jnp.max(difference, initial=0), unfolded)
 
 
 def fold_into_layers(variables: Mapping[str, Any], folds: Sequence[Fold]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Population statistics: those of all data, for the parameters as they are (Precise BN)."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array
 
-from jbn._flax import batch_moments, is_evaluation
+from jbn._layers import batch_moments, is_evaluation
 from jbn.functional._moments import ShiftedMoments, merge_shifted_moments
 
 _NAME = "moments"  # of the variable, beside mean and var, that holds what a layer has seen
@@ -41,9 +42,11 @@ def recompute_batch_stats(
             compiled by itself.
         variables: `params` and `batch_stats`.
         x: an array with a leading axis of examples, or a tree of such arrays.
-        batch_size: examples in a batch, or a few more, so that none is left over: the batches'
-            sizes differ by one at most (ghost batch norm wants sizes that its virtual one
-            divides). The larger, the nearer is each layer's input to what it is in evaluation.
+        batch_size: the most examples in a batch. The batches are as few as that allows, and their
+            sizes differ by one at most: 127 examples at 64 are batches of 64 and 63, so no small
+            last batch spoils the inputs of later layers. (Ghost batch norm needs sizes that its
+            virtual batch size divides.) The larger the batches, the nearer is each layer's input to
+            what it is in evaluation.
 
     Returns:
         The new `batch_stats`, of the shapes and dtypes of the old ones. Layers that normalized with
@@ -60,7 +63,7 @@ def recompute_batch_stats(
         >>> x = jnp.array([[1.0], [2.0], [3.0], [6.0], [8.0]])
         >>> variables = model.init(jax.random.key(0), x)
         >>> apply = functools.partial(model.apply, mutable=["batch_stats"])
-        >>> print(recompute_batch_stats(apply, variables, x, batch_size=2))
+        >>> print(recompute_batch_stats(apply, variables, x, batch_size=3))
         {'mean': Array([4.], dtype=float32), 'var': Array([6.8], dtype=float32)}
 
     References:
@@ -98,7 +101,7 @@ def recompute_nnx_batch_stats(model: nnx.Module, x: Any, *, batch_size: int) -> 
         >>> from jbn.variables import recompute_nnx_batch_stats
         >>> model = jbn.nnx.BatchNorm(1, rngs=nnx.Rngs(0))
         >>> x = jnp.array([[1.0], [2.0], [3.0], [6.0], [8.0]])
-        >>> nnx.update(model, recompute_nnx_batch_stats(model, x, batch_size=2))
+        >>> nnx.update(model, recompute_nnx_batch_stats(model, x, batch_size=3))
         >>> print(model.mean[...], model.var[...])
         [4.] [6.8]
 
@@ -179,7 +182,7 @@ def _over_batches(
     if batch_size < 1:
         raise ValueError(f"batch_size: found {batch_size}, wanted at least 1")
     # Sizes that differ by one at most: a last batch of a few would be normalized otherwise.
-    num_batches = max(1, num_examples // batch_size)
+    num_batches = math.ceil(num_examples / batch_size)
     size, num_larger = divmod(num_examples, num_batches)
     start, parts = 0, []
     for number, each in ((num_larger, size + 1), (num_batches - num_larger, size)):

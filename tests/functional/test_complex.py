@@ -103,8 +103,8 @@ def test_siblings_take_complex_input_too():
     x, stats = arguments()["x"], jbn.init_batch_stats(3, jnp.complex64)
     options = {"use_running_average": False, "momentum": 0.5}
     whole_y, whole = jbn.batch_norm(x, stats, **options)
-    bank = jax.tree.map(lambda v: jnp.stack([v, v]), stats)
-    y, moved = jbn.domain_batch_norm(x, bank, 1, **options)
+    rows = jax.tree.map(lambda v: jnp.stack([v, v]), stats)
+    y, moved = jbn.domain_batch_norm(x, rows, domain=1, **options)
     close((y, *(v[1] for v in moved)), (whole_y, *whole), 4e-6)
     y, ghost = jbn.ghost_batch_norm(x, stats, virtual_batch_size=6, **options)
     halves = [jbn.batch_norm(half, stats, **options)[0] for half in (x[:6], x[6:])]

@@ -212,6 +212,6 @@ def test_limits_may_open_at_once():
 
 
 def test_renorm_names_a_complex_x():
-    limits, bank = jbn.RenormLimits(3.0, 5.0), jbn.init_batch_stats(3, jnp.complex64)
+    limits, stats = jbn.RenormLimits(3.0, 5.0), jbn.init_batch_stats(3, jnp.complex64)
     with pytest.raises(TypeError, match="x: found dtype complex64"):
-        jbn.batch_renorm(jax.lax.complex(X, X), bank, use_running_average=False, limits=limits)
+        jbn.batch_renorm(jax.lax.complex(X, X), stats, use_running_average=False, limits=limits)

@@ -50,6 +50,11 @@ def assert_are(stats, wanted):
     equal(stats.max, high)
 
 
+def merged(*parts):
+    """The statistics of these streams together."""
+    return jbn.merge_input_stats(jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts))
+
+
 # Statistics
 
 
@@ -66,21 +71,19 @@ def test_order_and_split_of_the_data_change_nothing(ends, offset):
 def test_merged_streams_are_one_stream():
     x = data(offset=1e3)
     a, b, c = (of(part) for part in jnp.split(x, [7, 50]))
-    for merged in (
-        jbn.merge_input_stats(jbn.merge_input_stats(a, b), c),
-        jbn.merge_input_stats(a, jbn.merge_input_stats(c, b)),
-    ):
-        assert_are(merged, exact(x))
+    for parts in ((a, b, c), (merged(a, b), c), (a, merged(c, b))):
+        assert_are(merged(*parts), exact(x))
+    assert_are(merged(*(of(part) for part in jnp.split(x, [3, 9, 11, 40, 41, 55]))), exact(x))
     empty = jbn.init_input_stats(FEATURES)
-    for merged in (jbn.merge_input_stats(a, empty), jbn.merge_input_stats(empty, a)):
-        assert_are(merged, exact(x[:7]))
+    for parts in ((a,), (a, empty), (empty, a)):
+        assert_are(merged(*parts), exact(x[:7]))
 
 
 def test_a_float32_stream_of_a_thousand_million_values_counts_and_moves_on():
     """After 2**30 values a batch of three is less than half a unit in the last place, 128."""
     stats = of(data(64, offset=1e3))
     for _ in range(24):
-        stats = jbn.merge_input_stats(stats, stats)
+        stats = merged(stats, stats)
     assert stats.count[0] == 2**30
     batch, num_batches = data(3, offset=1e3) + 2, 20_000
 
@@ -300,5 +303,11 @@ def test_a_range_from_high_to_low_is_named():
 
 
 def test_streams_of_different_features_are_named():
-    with pytest.raises(ValueError, match=r"b: found shape \(2,\), wanted \(3,\)"):
-        jbn.merge_input_stats(of(data()), jbn.init_input_stats(2))
+    stats = of(data())
+    for parts, found in (
+        (stats._replace(mean=jnp.zeros(2)), r"\(2,\), \(3,\)"),
+        (jbn.init_input_stats(()), r"\(\)"),
+        (jbn.init_input_stats((0, 3)), r"\(0, 3\)"),
+    ):
+        with pytest.raises(ValueError, match=f"parts: found shapes {found}, wanted one shape"):
+            jbn.merge_input_stats(parts)

@@ -8,7 +8,7 @@ from jax.test_util import check_grads
 from norms import NORMS
 from problems import (
     LAYOUTS,
-    UNREADABLE,
+    UNUSABLE,
     close,
     equal,
     normal,
@@ -229,7 +229,7 @@ def hidden(fill, dtype=jnp.float32):
 def test_masked_entries_are_normalized_with_the_others_or_are_0(norm):
     scale, bias = jnp.array([1.0, 2.0, -1.0]), jnp.array([0.0, 1.0, 2.0])
     apply = jax.jit(lambda x, mask: norm.apply(x, scale, bias, mask=mask))
-    for fill in [*UNREADABLE, 0.0, -7.0, 1e4, 1e30, LARGEST]:
+    for fill in [*UNUSABLE, 0.0, -7.0, 1e4, 1e30, LARGEST]:
         x, mask = hidden(fill)
         y = apply(x, mask)
         close(y, norm.judge(x, scale, bias, mask=mask).y)
@@ -257,14 +257,14 @@ def test_masked_entries_change_nothing_for_the_others(norm, dtype):
         return jax.grad(gradient_norm, (0, 1, 2), has_aux=True)(*args)
 
     plain = run(*hidden(0.0, dtype))
-    for fill in [*UNREADABLE, 1e30, LARGEST]:
+    for fill in [*UNUSABLE, 1e30, LARGEST]:
         filled = run(*hidden(fill, dtype))
         for actual, wanted in zip(jax.tree.leaves(filled), jax.tree.leaves(plain), strict=True):
             close(actual, wanted, 1e-6)
 
 
 @every_norm
-def test_unreadable_entries_poison_no_gradient_where_the_loss_looks_at_them(norm):
+def test_unusable_entries_poison_no_gradient_where_the_loss_looks_at_them(norm):
     scale, bias = jnp.array([1.0, 2.0, -1.0]), jnp.array([0.0, 1.0, 2.0])
     dy = normal(12, 3, seed=3)
 
@@ -272,7 +272,7 @@ def test_unreadable_entries_poison_no_gradient_where_the_loss_looks_at_them(norm
     def gradients(x, mask):
         return jax.vjp(lambda *a: norm.apply(*a, mask=mask), x, scale, bias)[1](dy)
 
-    for fill in UNREADABLE:
+    for fill in UNUSABLE:
         x, mask = hidden(fill)
         exact = norm.judge_vjp(x, dy, scale, mask=mask)
         for actual, wanted in zip(gradients(x, mask), exact, strict=True):

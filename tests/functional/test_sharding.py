@@ -167,7 +167,7 @@ def test_second_derivatives_in_shard_map_are_those_of_the_whole_batch(check_vma,
     close(product(over_shard_map(("a",), check_vma)), product(train(plain_batch_norm)), 1e-9)
 
 
-def test_unreadable_masked_shards_poison_nothing():
+def test_unusable_masked_shards_poison_nothing():
     mask = unequal_mask()
 
     def filled(function):

@@ -90,28 +90,29 @@ def test_limits_may_be_traced_and_bad_ones_are_named():
         renorm(X, STATS, limits=jbn.RenormLimits(1.0, -1.0))
 
 
-BANK = jbn.BatchStats(jnp.stack([STATS.mean, -STATS.mean]), jnp.stack([STATS.var, 2 * STATS.var]))
+ROWS = jbn.BatchStats(jnp.stack([STATS.mean, -STATS.mean]), jnp.stack([STATS.var, 2 * STATS.var]))
 
 
 @pytest.mark.parametrize("domain", [0, 1])
 @pytest.mark.parametrize("use_running_average", [False, True])
 def test_a_domain_is_normalized_with_its_own_row_and_moves_no_other(domain, use_running_average):
-    row = jax.tree.map(lambda bank: bank[domain], BANK)
+    row = jax.tree.map(lambda rows: rows[domain], ROWS)
     wanted_y, wanted_row = jbn.batch_norm(
         X, row, SCALE, BIAS, use_running_average=use_running_average
     )
-    y, bank = jax.jit(jbn.domain_batch_norm, static_argnames="use_running_average")(
-        X, BANK, jnp.int32(domain), SCALE, BIAS, use_running_average=use_running_average
+    options = {"domain": jnp.int32(domain), "use_running_average": use_running_average}
+    y, moved = jax.jit(jbn.domain_batch_norm, static_argnames="use_running_average")(
+        X, ROWS, SCALE, BIAS, **options
     )
     close(y, wanted_y)
-    close(jax.tree.map(lambda bank: bank[domain], bank), wanted_row)
-    other = jax.tree.map(lambda bank: bank[1 - domain], bank)
-    close(other, jax.tree.map(lambda bank: bank[1 - domain], BANK), 0)
+    close(jax.tree.map(lambda rows: rows[domain], moved), wanted_row)
+    other = jax.tree.map(lambda rows: rows[1 - domain], moved)
+    close(other, jax.tree.map(lambda rows: rows[1 - domain], ROWS), 0)
 
 
 def test_domains_may_have_scales_and_biases_of_their_own():
     scales, biases = jnp.stack([SCALE, 2 * SCALE]), jnp.stack([BIAS, -BIAS])
-    y, _ = jbn.domain_batch_norm(X, BANK, 1, scales, biases, use_running_average=False)
+    y, _ = jbn.domain_batch_norm(X, ROWS, scales, biases, domain=1, use_running_average=False)
     close(y, plain(X, STATS, 2 * SCALE, -BIAS)[0])
 
 
@@ -120,20 +121,20 @@ def test_domains_are_lanes_of_a_vmap():
     domains = jnp.array([1, 0, 1])
 
     def evaluate(x, domain):
-        return jbn.domain_batch_norm(x, BANK, domain, use_running_average=True)[0]
+        return jbn.domain_batch_norm(x, ROWS, domain=domain, use_running_average=True)[0]
 
     for y, one, domain in zip(jax.vmap(evaluate)(x, domains), x, [1, 0, 1], strict=True):
         close(y, evaluate(one, domain))
 
 
-def test_a_domain_outside_the_bank_is_an_error_or_nan_and_moves_nothing():
+def test_a_domain_beyond_the_rows_is_an_error_or_nan_and_moves_nothing():
     with pytest.raises(ValueError, match="domain: found 2, wanted one from 0 to 1"):
-        jbn.domain_batch_norm(X, BANK, 2, use_running_average=False)
-    y, bank = jax.jit(functools.partial(jbn.domain_batch_norm, use_running_average=True))(
-        X, BANK, jnp.int32(2)
+        jbn.domain_batch_norm(X, ROWS, domain=2, use_running_average=False)
+    y, _ = jax.jit(functools.partial(jbn.domain_batch_norm, use_running_average=True))(
+        X, ROWS, domain=jnp.int32(2)
     )
     assert np.isnan(y).all()
-    _, bank = jax.jit(functools.partial(jbn.domain_batch_norm, use_running_average=False))(
-        X, BANK, jnp.int32(2)
+    _, moved = jax.jit(functools.partial(jbn.domain_batch_norm, use_running_average=False))(
+        X, ROWS, domain=jnp.int32(2)
     )
-    close(bank, BANK, 0)
+    close(moved, ROWS, 0)

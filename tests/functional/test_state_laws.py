@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 from norms import STATEFUL_NORMS
-from problems import KINDS_OF_MASK, LAYOUTS, UNREADABLE, close, equal, normal, problem
+from problems import KINDS_OF_MASK, LAYOUTS, UNUSABLE, close, equal, normal, problem
 
 import jbn
 
@@ -106,7 +106,7 @@ def test_vmap_of_the_state_equals_a_loop(norm, masked):
 
 
 @every_norm
-@pytest.mark.parametrize("bad", UNREADABLE)
+@pytest.mark.parametrize("bad", UNUSABLE)
 def test_a_channel_with_a_bad_batch_keeps_its_state(norm, bad):
     x, stats = normal(6, 3), some_stats()
     clean, new = train(norm, x, stats), train(norm, x.at[::2, 1].set(bad), stats)
@@ -157,7 +157,7 @@ def test_evaluation_normalizes_with_the_state_and_leaves_it(norm, shape, axis):
 
 
 @every_norm
-def test_unreadable_masked_entries_are_0_in_evaluation_too(norm):
+def test_unusable_masked_entries_are_0_in_evaluation_too(norm):
     x, _, _, mask = problem((12, 3), -1, "mask")
 
     @jax.jit
@@ -170,7 +170,7 @@ def test_unreadable_masked_entries_are_0_in_evaluation_too(norm):
         return y, vjp(jnp.ones_like(x))
 
     plain, _ = evaluate(x, jnp.ones(3))
-    for fill in UNREADABLE:
+    for fill in UNUSABLE:
         y, gradients = evaluate(jnp.where(mask, x, fill), jnp.ones(3))
         close(y, jnp.where(mask, plain, 0))
         assert all(jnp.all(jnp.isfinite(gradient)) for gradient in gradients)

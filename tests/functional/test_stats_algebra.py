@@ -147,7 +147,7 @@ def test_skipped_updates_can_be_counted_in_a_loop():
     x = x.at[1, 0, 0].set(jnp.nan).at[3].set(jnp.inf)
 
     def step(skips, x):
-        return skips + jnp.sum(~jbn.update_counts(jbn.moments(x, 0)), dtype=jnp.int32), None
+        return skips + jnp.sum(~jbn.is_valid_batch(jbn.moments(x, 0)), dtype=jnp.int32), None
 
     skips, _ = jax.lax.scan(step, jnp.int32(0), x)
     assert skips == 3

@@ -72,7 +72,7 @@ def test_a_norm_is_folded_into_the_layer_before_it(layer, shape, use_bias):
     plain = Chain(layer, None)
     variables = trained(model.init(KEY, x))
     folded = fold_batch_norm(model.apply, plain.apply, variables, x)
-    assert folded.left == ()
+    assert folded.unfolded == ()
     assert jax.tree.structure(folded.variables) == jax.tree.structure(plain.init(KEY, x))
     y, wanted = plain.apply(folded.variables, x), model.apply(variables, x)
     close(y, wanted, 1e-5)

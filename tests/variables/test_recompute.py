@@ -18,7 +18,7 @@ from jbn.variables import recompute_batch_stats, recompute_nnx_batch_stats
 
 KEY = jax.random.key(0)
 X = normal(22, 4)
-SIZES = (6, 6, 5, 5)  # of the batches that 22 examples make at a batch size of 5
+SIZES = (6, 6, 5, 5)  # of the batches that 22 examples make at a batch size of 6
 
 
 class Network(nn.Module):
@@ -70,7 +70,7 @@ def test_statistics_are_those_of_all_batches_in_float64(norm, masked):
     mask = jnp.arange(22)[:, None] % 7 > 1 if masked else None
     data = (X, mask) if masked else X
     compiled = jax.jit(
-        lambda v, data: recompute_batch_stats(training(model), v, data, batch_size=5)
+        lambda v, data: recompute_batch_stats(training(model), v, data, batch_size=6)
     )
     stats = compiled(variables, data)
     # What reaches the second layer is as good as the first layer's arithmetic.
@@ -84,6 +84,26 @@ def test_one_batch_of_all_is_a_training_step_with_momentum_0():
     _, updates = training(model)(variables, X)
     stats = recompute_batch_stats(training(model), variables, X, batch_size=30)
     close(stats, updates["batch_stats"])
+
+
+@pytest.mark.parametrize(
+    ("num_examples", "batch_size", "sizes"),
+    [(127, 64, {64, 63}), (65, 64, {33, 32}), (128, 64, {64}), (7, 64, {7}), (5, 2, {2, 1})],
+)
+def test_batches_are_of_nearly_equal_size_and_none_is_larger_than_asked_for(
+    num_examples, batch_size, sizes
+):
+    seen = set()
+
+    def apply(variables, x):
+        seen.add(len(x))
+        return nn.BatchNorm(use_running_average=False).apply(variables, x, mutable=["batch_stats"])
+
+    x = jnp.zeros((num_examples, 3, 1))
+    variables = {"batch_stats": {"mean": jnp.zeros(1), "var": jnp.ones(1)}}
+    variables["params"] = {"scale": jnp.ones(1), "bias": jnp.zeros(1)}
+    jax.eval_shape(lambda x: recompute_batch_stats(apply, variables, x, batch_size=batch_size), x)
+    assert seen == sizes
 
 
 def test_far_from_zero_no_digits_are_lost():
@@ -171,7 +191,7 @@ def test_an_nnx_model_is_measured_likewise_and_left_as_it_is(norm):
     model = NNXNetwork(functools.partial(norm, use_fast_variance=False), nnx.Rngs(0))
     model.train()
     before = nnx.to_pure_dict(nnx.state(model))
-    recompute = nnx.jit(functools.partial(recompute_nnx_batch_stats, batch_size=5))
+    recompute = nnx.jit(functools.partial(recompute_nnx_batch_stats, batch_size=6))
     stats = recompute(model, X)
     jax.tree.map(np.testing.assert_array_equal, nnx.to_pure_dict(nnx.state(model)), before)
     nnx.update(model, stats)

@@ -203,9 +203,9 @@ def apply_input_norm(
     x = _floating(x)
     dtype = x.dtype if layer.dtype is None else layer.dtype
     x = x.astype(accumulation_dtype(x.dtype))  # y is rounded once, at the end
-    left = {name: stats[name + _REMAINDER] for name in Remainders._fields}
+    remainders = {name: stats[name + _REMAINDER] for name in Remainders._fields}
     kept = {name: value for name, value in stats.items() if not name.endswith(_REMAINDER)}
-    now = InputStats(**kept, remainders=Remainders(**left))
+    now = InputStats(**kept, remainders=Remainders(**remainders))
     if update_stats:
         seen, counted = lax.stop_gradient(x), _counted(mask)
         now = update_input_stats(now, seen, axis=layer.axis, mask=counted, **mapped_axis)
@@ -218,8 +218,8 @@ _REMAINDER = "_remainder"  # ends the names of what rounding left over
 def input_stats_by_name(stats: InputStats) -> dict[str, Array]:
     """Name -> array: an input normalization's variables."""
     named = stats._asdict()
-    left = named.pop("remainders")._asdict()
-    return {**named, **{name + _REMAINDER: value for name, value in left.items()}}
+    remainders = named.pop("remainders")._asdict()
+    return {**named, **{name + _REMAINDER: value for name, value in remainders.items()}}
 
 
 def initial_input_stats(features: int | Sequence[int]) -> dict[str, Array]:
