@@ -6,14 +6,21 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV := .venv/$(VERSION)
 BIN := $(VENV)/bin
 CONFIG ?= configs/digits/article.toml
+# A part of the tests: make test T=tests/linen
+T ?=
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4
 
-.PHONY: run test experiments bench-accelerator lint clean
+.PHONY: run test quick experiments bench-accelerator lint fix clean
 
 run: $(VENV)/.run
 	$(BIN)/jbn run $(CONFIG)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --maxprocesses 4
+	$(PYTEST) $(T)
+
+# The core's laws, at one dtype; configs; errors. Under a minute.
+quick: $(VENV)/.test
+	$(PYTEST) -m quick tests
 
 experiments: $(VENV)/.run $(VENV)/.download
 	$(BIN)/python experiments/claims.py
@@ -28,8 +35,12 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+fix: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .compiled .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find jbn tests experiments -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.%: pyproject.toml

@@ -9,7 +9,7 @@ from tables import ROOT, markdown_table, results, where, wrapped
 
 FOLDER = ROOT / "experiments" / "bench" / "results"
 ACCELERATOR = "NVIDIA H100"  # the targets are of it
-NONE_YET = "not measured yet: no such machine was at hand"
+NONE_YET = "not measured: no such machine yet"
 PEERS = ("Flax, fast", "Flax, accurate", "PyTorch")
 TRAIN = "forward + backward"
 
@@ -49,13 +49,13 @@ TARGETS = (
         lambda rows: _over_jbn(_training(rows, large=True), "Flax, fast"),
     ),
     Target(
-        "the same: cuDNN's time over jbn's",
+        "the same layers: cuDNN's time over jbn's",
         1.7,
         "layer",
         lambda rows: _over_jbn(_training(rows, large=True), "PyTorch"),
     ),
     Target(
-        "the same: the floor of 8 passes over jbn's time",
+        "the same layers: the floor of 8 passes over jbn's time",
         1.0,
         "layer",
         lambda rows: [row["floor_over_time"]["jbn"] for row in _training(rows, large=True)],
@@ -79,7 +79,7 @@ TARGETS = (
         lambda rows: _over_jbn(rows, "PyTorch, compiled"),
     ),
     Target(
-        "runs of the article's network in a second, in the best number of lanes",
+        "runs of the article's network a second, with the best number of lanes",
         5800,
         "engine",
         lambda rows: [max(row["runs_per_second"]["median"] for row in rows)] if rows else [],
@@ -147,7 +147,7 @@ def layers(folder: str, norm: str | None = None, what: str | None = None) -> str
         if norm in (None, row["norm"]) and what in (None, row["what"])
     ]
     peers = [peer for peer in PEERS if any(peer in row["over_jbn"] for row in rows)]
-    headings = ["x, what is done", "jbn, µs", *(f"{peer}: times jbn's" for peer in peers), "kept"]
+    headings = ["layer", "jbn, µs", *(f"{peer} / jbn" for peer in peers), "kept: jbn, Flax"]
     table = []
     for row in rows:
         shape = " × ".join(map(str, row["shape"]))
@@ -160,12 +160,13 @@ def layers(folder: str, norm: str | None = None, what: str | None = None) -> str
         ]
         table.append(cells)
     note = (
-        f"Medians and quartiles of n = {rows[0]['num_rounds']} rounds. Kept: between forward and "
-        "backward, in x's bytes, by jbn and by Flax's fast formula. A call that computes nothing "
-        f"takes {rows[0]['empty_call_microseconds']:.0f} µs. {_source('layer', folder)}"
+        f"Times: medians and quartiles of {rows[0]['num_rounds']} rounds. A ratio above 1 means "
+        "that jbn is faster. Kept: the bytes that jbn and Flax's fast formula keep between forward "
+        "and backward, divided by those of x. A call that computes nothing takes "
+        f"{rows[0]['empty_call_microseconds']:.0f} µs. {_source('layer', folder)}"
     )
     if folder != "cpu":  # whose caches hold most of x: there the floor says nothing
-        headings.append("floor / jbn's time")
+        headings.append("floor / jbn")
         for cells, row in zip(table, rows, strict=True):
             cells.append(f"{row['floor_over_time']['jbn']:.0%}")
     return f"{markdown_table(headings, table)}\n\n{wrapped(note)}"
@@ -174,7 +175,9 @@ def layers(folder: str, norm: str | None = None, what: str | None = None) -> str
 def layers_on_accelerators() -> str:
     """The layers of each accelerator, a table each."""
     tables = [
-        f"{ACCELERATOR}: {NONE_YET}." if folder is None else layers(folder)
+        f"Not measured on an {ACCELERATOR}: no such machine yet."
+        if folder is None
+        else layers(folder)
         for _, folder in _devices()
         if folder != "cpu"
     ]
@@ -219,8 +222,8 @@ def resnet() -> str:
                 ]
             )
     headings = [
-        *("device", "network, batch", "jbn's norms, ms", "times that"),
-        *("temporary memory, MiB: jbn, Flax", "to compile, s: jbn, Flax", "n"),
+        *("device", "network, batch", "with jbn's norms, ms", "peer's time / jbn's"),
+        *("temporary memory, MiB: jbn, Flax", "compile time, s: jbn, Flax", "rounds"),
     ]
     return f"{markdown_table(headings, rows)}\n\n{_source('resnet')}"
 
@@ -244,7 +247,7 @@ def engine() -> str:
                     str(row["num_rounds"]),
                 ]
             )
-    headings = ["device", "lanes", "runs a second (quartiles)", "to compile, s", "n"]
+    headings = ["device", "lanes", "runs a second (quartiles)", "compile time, s", "rounds"]
     return f"{markdown_table(headings, rows)}\n\n{_source('engine')}"
 
 

@@ -48,7 +48,8 @@ def draw_claim(result: Mapping[str, Any]) -> Figure:
     height = max(2.4, _LINE * num_lines)  # inches of a panel's axes
     with matplotlib.rc_context(_settings()):
         figure = Figure(figsize=(WIDTH, rows * (height + 1.05)), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
+        engine: Any = figure.get_layout_engine()
+        engine.set(w_pad=0.1, h_pad=0.08)
         grid = figure.add_gridspec(rows, columns)
         for number, (panel, texts) in enumerate(zip(panels, names, strict=True)):
             axes = figure.add_subplot(grid[divmod(number, columns)])

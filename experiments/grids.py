@@ -14,6 +14,8 @@ from scipy import stats
 from jbn.checkpoint import read_config
 from jbn.config import load_config
 
+NUM_RESAMPLES = 2000  # of a bootstrap
+
 
 class Grid(NamedTuple):
     """Arrays of the shape (arms, values of the first axis, of the next, ..., seeds)."""
@@ -88,7 +90,7 @@ def estimate(statistic: Callable[[np.ndarray], float], *values: np.ndarray) -> E
         (everything,),
         of,
         vectorized=False,
-        n_resamples=2000,
+        n_resamples=NUM_RESAMPLES,
         method="percentile",
         rng=np.random.default_rng(0),
     )

@@ -67,9 +67,10 @@ def run_table(name: str) -> str:
     result = _run(name)
     environment = result["environment"]
     return f"{markdown_table(*summary_table(result['summary']))}\n\n" + wrapped(
-        f"Mean ± standard deviation over {result['summary']['num_seeds']} seeds; epochs: the "
-        "median over the seeds, and how many reached it where not all did; the times are for all "
-        "of them together, and an arm whose program was compiled before only loads it. "
+        "Accuracy and loss: mean ± standard deviation over "
+        f"{result['summary']['num_seeds']} seeds. Epochs: median number of epochs to 95%; in "
+        "parentheses, how many seeds got there, if only some did. Times: all seeds of an arm "
+        "together; jbn only loads an arm that it compiled before. "
         f"`{environment['command']}`, {where(environment)}."
     )
 

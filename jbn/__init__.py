@@ -1,6 +1,6 @@
 """jbn: normalization for JAX.
 
-Functions (`import jbn` imports JAX, NumPy and jaxtyping alone). Batch normalization: `batch_norm`,
+Functions (`import jbn` imports only JAX, NumPy and jaxtyping). Batch normalization: `batch_norm`,
 `batch_renorm` with `renorm_limits`, `ghost_batch_norm`, `domain_batch_norm`. Hidden layers:
 `layer_norm`, `rms_norm`, `group_norm`, `instance_norm`; weights: `weight_standardize`. Parts:
 `moments`, `merge_moments`, `normalize`. Running statistics: `BatchStats`, `init_batch_stats`,
@@ -9,9 +9,10 @@ Functions (`import jbn` imports JAX, NumPy and jaxtyping alone). Batch normaliza
 `update_input_stats`, `merge_input_stats`, `standardize`, `rescale`, `center`, `scale_by_max_abs`
 and their inverses, `unstandardize` and so on.
 
-Submodules: `jbn.linen` and `jbn.nnx`, the Flax modules; `jbn.variables`, `jbn.convert`,
-`jbn.diagnose` and `jbn.export`, tools for trained networks; `jbn.train`, compiled training, with
-`jbn.config`, `jbn.data` and `jbn.models`. `load_run` loads a finished run of the `jbn` command.
+Submodules: `jbn.linen` and `jbn.nnx` have the Flax modules. `jbn.variables`, `jbn.convert`,
+`jbn.diagnose` and `jbn.export` are tools for trained networks. `jbn.train` is compiled training,
+with `jbn.config`, `jbn.data` and `jbn.models`. `load_run` loads a finished run of the `jbn`
+command.
 """
 
 import importlib

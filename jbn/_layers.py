@@ -1,8 +1,8 @@
-"""What the Linen and the NNX layers share: all of a layer but how it holds its variables.
+"""The code that Linen and NNX layers share: everything except how a layer holds its variables.
 
-Each function takes the layer, for the arguments that it was made with, which are Flax's; arrays;
-and of the call the mask, the dtype of the result, and the mapped axis (`axis_name` and
-`axis_index_groups`), as keywords.
+Each function takes the layer, whose attributes are Flax's constructor arguments, and then arrays.
+Keywords from the call are the mask, the dtype of the result, and the mapped axis (`axis_name` and
+`axis_index_groups`).
 """
 
 import functools
@@ -49,9 +49,9 @@ def apply_batch_norm(
     norm: Callable[..., tuple[Array, BatchStats]] = batch_norm,
     **call: Any,
 ) -> tuple[Array, BatchStats]:
-    """y, and the new statistics, of `norm`: `jbn.batch_norm` or a sibling of it.
+    """y and the updated statistics from `norm`: `jbn.batch_norm` or a variant of it.
 
-    Their mean is complex if x is.
+    The statistics' mean is complex if x is.
     """
     mean, var = stats
     return norm(
@@ -67,7 +67,7 @@ def apply_batch_norm(
 
 
 def apply_ghost_batch_norm(layer: Any, *arrays: Any, **options: Any) -> tuple[Array, BatchStats]:
-    """`apply_batch_norm` of `jbn.ghost_batch_norm`."""
+    """`apply_batch_norm` with `jbn.ghost_batch_norm`."""
     norm = functools.partial(ghost_batch_norm, virtual_batch_size=layer.virtual_batch_size)
     return apply_batch_norm(layer, *arrays, norm=norm, **options)
 
@@ -75,15 +75,15 @@ def apply_ghost_batch_norm(layer: Any, *arrays: Any, **options: Any) -> tuple[Ar
 def apply_batch_renorm(
     layer: Any, *arrays: Any, step: Int[Array, ""], **options: Any
 ) -> tuple[Array, BatchStats]:
-    """`apply_batch_norm` of `jbn.batch_renorm`, after so many training steps.
+    """`apply_batch_norm` with `jbn.batch_renorm`; `step` is the number of training steps so far.
 
     Raises:
-        TypeError: the layer's `limits` are no function.
+        TypeError: the layer's `limits` isn't a function.
     """
     if not callable(layer.limits):
         raise TypeError(
             f"limits: found {layer.limits!r}, wanted a function of the number of training steps, "
-            "such as jbn.renorm_limits; for constant ones, lambda step: jbn.RenormLimits(3.0, 5.0)"
+            "such as jbn.renorm_limits; for constants, lambda step: jbn.RenormLimits(3.0, 5.0)"
         )
     norm = functools.partial(batch_renorm, limits=layer.limits(step))
     return apply_batch_norm(layer, *arrays, norm=norm, **options)
@@ -92,14 +92,14 @@ def apply_batch_renorm(
 def apply_domain_batch_norm(
     layer: Any, *arrays: Any, domain: int | Int[Array, ""], **options: Any
 ) -> tuple[Array, BatchStats]:
-    """`apply_batch_norm` of `jbn.domain_batch_norm`.
+    """`apply_batch_norm` with `jbn.domain_batch_norm`.
 
     Raises:
-        TypeError: the domain is no integer.
-        ValueError: it isn't a single one; and as `jbn.domain_batch_norm`.
+        TypeError: the domain isn't an integer.
+        ValueError: the domain isn't a single integer; and as `jbn.domain_batch_norm`.
     """
     wanted = "wanted one integer, the domain of all of x"
-    # A bool would be domain 0 or 1, and is use_running_average in the place of the domain.
+    # A bool would select domain 0 or 1, but it is use_running_average in the domain's place.
     if domain is None or not jnp.issubdtype(jnp.result_type(domain), jnp.integer):
         raise TypeError(f"domain: found {domain!r}, {wanted}")
     if jnp.shape(domain) != ():
@@ -109,13 +109,13 @@ def apply_domain_batch_norm(
 
 
 def check_num_domains(num_domains: int) -> None:
-    """Raises unless there is a domain."""
+    """Raises an error unless there is at least one domain."""
     if num_domains < 1:
         raise ValueError(f"num_domains: found {num_domains}, wanted at least 1")
 
 
 def is_evaluation(layer: Any, use_running_average: bool | None) -> bool:
-    """Whether to normalize with the running statistics: as the call says, or else the layer."""
+    """Whether to normalize with the running statistics: the call decides, or else the layer."""
     for chosen in (use_running_average, layer.use_running_average):
         if chosen is not None:
             return bool(chosen)
@@ -126,7 +126,7 @@ def is_evaluation(layer: Any, use_running_average: bool | None) -> bool:
 
 
 def batch_moments(layer: Any, x: Array, *, mask: Array | None) -> ShiftedMoments:
-    """What `apply_batch_norm` normalizes with, of the shapes of the running statistics."""
+    """The moments that `apply_batch_norm` normalizes with, in the running statistics' shapes."""
     features = feature_shape(x, "axis", layer.axis)
     _, reduction_axes = split_axes(layer.axis, jnp.ndim(x))
     x = _floating(x)
@@ -142,13 +142,13 @@ def batch_moments(layer: Any, x: Array, *, mask: Array | None) -> ShiftedMoments
 def apply_layer_norm(
     layer: Any, x: Array, scale: Array | None, bias: Array | None, **call: Any
 ) -> Array:
-    """y of `jbn.layer_norm`."""
+    """y from `jbn.layer_norm`."""
     axes = {"reduction_axes": layer.reduction_axes, "feature_axes": layer.feature_axes}
     return layer_norm(_floating(x), scale, bias, **axes, **_options(layer, **call))
 
 
 def apply_rms_norm(layer: Any, x: Array, scale: Array | None, **call: Any) -> Array:
-    """y of `jbn.rms_norm`."""
+    """y from `jbn.rms_norm`."""
     axes = {"reduction_axes": layer.reduction_axes, "feature_axes": layer.feature_axes}
     return rms_norm(_floating(x), scale, **axes, **_options(layer, **call))
 
@@ -162,10 +162,10 @@ def apply_group_norm(
     num_groups: int,
     **call: Any,
 ) -> Array:
-    """y of `jbn.group_norm`; the reduction axes are Flax's, which count in the channel axis.
+    """y from `jbn.group_norm`; the reduction axes are Flax's, which include the channel axis.
 
     Raises:
-        ValueError: they leave it out; and as `jbn.group_norm`.
+        ValueError: the reduction axes leave out the channel axis; and as `jbn.group_norm`.
     """
     axes = layer.reduction_axes
     if axes is not None:
@@ -173,7 +173,7 @@ def apply_group_norm(
         if jnp.ndim(x) - 1 not in axes:
             raise ValueError(
                 f"reduction_axes: found {layer.reduction_axes}, wanted the last axis among them, "
-                "which is that of the channels"
+                "since it is the channel axis"
             )
     groups = {"num_groups": num_groups, "reduction_axes": axes}
     return group_norm(_floating(x), scale, bias, **groups, **_options(layer, **call))
@@ -182,7 +182,7 @@ def apply_group_norm(
 def apply_instance_norm(
     layer: Any, x: Array, scale: Array | None, bias: Array | None, **call: Any
 ) -> Array:
-    """y of `jbn.instance_norm`."""
+    """y from `jbn.instance_norm`."""
     options = _options(layer, **call)
     return instance_norm(_floating(x), scale, bias, axis=layer.feature_axes, **options)
 
@@ -196,9 +196,10 @@ def apply_input_norm(
     mask: Array | None,
     **mapped_axis: Any,
 ) -> tuple[Array, dict[str, Array]]:
-    """y, and the statistics that x is standardized with; constants to differentiation.
+    """y, and the statistics that x is standardized with.
 
-    They come and go by the names of `input_stats_by_name`.
+    The statistics are constants to derivatives in x. They come in and go out by the names of
+    `input_stats_by_name`.
     """
     x = _floating(x)
     dtype = x.dtype if layer.dtype is None else layer.dtype
@@ -212,11 +213,11 @@ def apply_input_norm(
     return standardize(x, now, axis=layer.axis).astype(dtype), input_stats_by_name(now)
 
 
-_REMAINDER = "_remainder"  # ends the names of what rounding left over
+_REMAINDER = "_remainder"  # the end of a remainder's name
 
 
 def input_stats_by_name(stats: InputStats) -> dict[str, Array]:
-    """Name -> array: an input normalization's variables."""
+    """An input normalization's variables by name."""
     named = stats._asdict()
     remainders = named.pop("remainders")._asdict()
     return {**named, **{name + _REMAINDER: value for name, value in remainders.items()}}
@@ -225,7 +226,7 @@ def input_stats_by_name(stats: InputStats) -> dict[str, Array]:
 def initial_input_stats(features: int | Sequence[int]) -> dict[str, Array]:
     """The variables before any data."""
     stats = input_stats_by_name(init_input_stats(features))
-    # Each an array of its own: one that is there twice can't be donated.
+    # Each variable gets its own array: an array that is used twice can't be donated.
     return {name: jnp.array(value) for name, value in stats.items()}
 
 
@@ -234,7 +235,7 @@ def standardized_kernel(
 ) -> Array:
     """The kernel with mean 0 and a sum of squares of gain² for each output unit.
 
-    Weights that a mask leaves out have no part in it; they are the layer's to put to 0.
+    Weights that a mask leaves out don't count; the layer itself sets them to 0.
     """
     reduction_axes = tuple(range(kernel.ndim - 1))  # in Flax the outputs are the last axis
     fan_in, mean, var = moments(kernel, reduction_axes, mask=_counted(mask))
@@ -243,12 +244,12 @@ def standardized_kernel(
 
 
 def feature_shape(x: Array, name: str, axes: Any) -> tuple[int, ...]:
-    """The sizes of x along the feature axes, of which `name` is the argument's."""
+    """The sizes of x along the feature axes; `name` is the argument's name, for errors."""
     return tuple(jnp.shape(x)[axis] for axis in canonical_axes(name, axes, jnp.ndim(x)))
 
 
 def channel_shape(x: Array, axes: Any) -> tuple[int, ...]:
-    """`feature_shape` of an instance norm, to be asked for before its parameters are shaped.
+    """`feature_shape` for an instance norm; call it before the parameters are made.
 
     Raises:
         ValueError: the first axis is among the feature axes.
@@ -261,15 +262,15 @@ def channel_shape(x: Array, axes: Any) -> tuple[int, ...]:
 
 
 def _options(layer: Any, *, mask: Array | None, dtype: Any, **mapped_axis: Any) -> dict[str, Any]:
-    """What every norm takes, of the layer and of its call."""
+    """The options that every norm takes, from the layer and from its call."""
     return {"epsilon": layer.epsilon, "mask": _counted(mask), "dtype": dtype, **mapped_axis}
 
 
 def _floating(x: Array) -> Array:
-    """x; float32 of integers."""
+    """x, with integers as float32."""
     return x if jnp.issubdtype(jnp.result_type(x), jnp.inexact) else jnp.asarray(x, jnp.float32)
 
 
 def _counted(mask: Array | None) -> Array | None:
-    """Flax's masks count an entry once where they are nonzero; jbn's would weigh it."""
+    """The mask as bools: in Flax a nonzero value counts once, in jbn it would be a weight."""
     return None if mask is None else jnp.asarray(mask, bool)

@@ -1,4 +1,4 @@
-"""What the batch statistics of a network say about it, and what to do."""
+"""Problems that the batch statistics of a network show, with advice."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from jbn.variables import recompute_batch_stats
 
-# Where a number becomes a warning.
+# Beyond these limits a number becomes a warning.
 _MEAN_GAP = 0.5  # standard deviations
 _STD_RATIO = 1.5
 _OUTPUT_GAP = 0.5  # batches of 32 alone make 0.2
@@ -22,10 +22,10 @@ class LayerReport(NamedTuple):
     """One batch normalization; each array has a value per channel."""
 
     mean_gap: Float[Array, "..."]  # |mean of the data - running mean|, in deviations of the data
-    std_ratio: Float[Array, "..."]  # deviation of the data over the running one
+    std_ratio: Float[Array, "..."]  # deviation of the data / running deviation
     is_constant: Bool[Array, "..."]  # the same value for all data; gap 0 and ratio 1 then
-    is_dead: Bool[Array, "..."]  # and that is 0, as after a ReLU that never fires
-    is_saturated: Bool[Array, "..."]  # a variance below epsilon, which then decides
+    is_dead: Bool[Array, "..."]  # constant at 0, as after a ReLU that never fires
+    is_saturated: Bool[Array, "..."]  # variance below epsilon, so epsilon sets the output's size
     has_small_scale: Bool[Array, "..."]  # |scale| < 0.01: hardly any output but the bias
 
 
@@ -33,10 +33,10 @@ _FLAGS = ("is_constant", "is_dead", "is_saturated", "has_small_scale")
 
 
 class NormReport(NamedTuple):
-    """The layers by their paths, and how far training and evaluation are apart."""
+    """The layers by path, and the gap between the outputs in training and in evaluation."""
 
     layers: dict[str, LayerReport]
-    output_gap: Float[Array, ""]  # RMS of the difference over the deviation of the outputs
+    output_gap: Float[Array, ""]  # RMS of the difference / deviation of the outputs
 
 
 def norm_report(
@@ -48,24 +48,24 @@ def norm_report(
 ) -> NormReport:
     """How well the running statistics of a Linen model fit the data, and which channels do nothing.
 
-    The statistics of the data are `jbn.variables.recompute_batch_stats`'s: of all of x, in batches,
-    for the parameters as they are.
+    For each batch normalization, with x its input:
 
         mean_gap = |mean of x - running mean| / sqrt(variance of x + epsilon)
         std_ratio = sqrt((variance of x + epsilon) / (running variance + epsilon))
 
-    It may be compiled, and mapped over seeds.
+    Mean and variance of x are over all the data, in batches, for the current parameters, by
+    `jbn.variables.recompute_batch_stats`. The call may be compiled, and mapped over seeds.
 
     Args:
         apply: `apply(variables, batch, train)` returns `(y, updates)`: `model.apply` with
-            `mutable=["batch_stats"]`. Not compiled by itself.
+            `mutable=["batch_stats"]`. It must not be a compiled function.
         variables: `params` and `batch_stats`.
         x: an array with a leading axis of examples, or a tree of such arrays.
         batch_size: as in training.
 
     Returns:
-        `NormReport(layers, output_gap)`; the gap is that of the first batch. `norm_metrics` makes
-        numbers to log of it, `norm_table` a table, `norm_warnings` sentences.
+        `NormReport(layers, output_gap)`; the gap is the first batch's. `norm_metrics` turns the
+        report into numbers to log, `norm_table` into a table, `norm_warnings` into sentences.
 
     Raises:
         ValueError: as `jbn.variables.recompute_batch_stats`.
@@ -130,10 +130,10 @@ def norm_report(
 
 
 def norm_metrics(report: NormReport) -> dict[str, Float[Array, ""]]:
-    """Numbers to log: for each layer the largest gap and ratio, and counts; and the output gap.
+    """Numbers to log: the output gap, and for each layer the largest gap and ratio, and counts.
 
     Args:
-        report: of `norm_report`.
+        report: the result of `norm_report`.
 
     Returns:
         Scalars by names such as "BatchNorm_0/mean_gap". A ratio below 1 counts as its inverse.
@@ -156,10 +156,10 @@ def norm_metrics(report: NormReport) -> dict[str, Float[Array, ""]]:
 
 
 def norm_table(report: NormReport) -> tuple[list[str], list[list[str]]]:
-    """The report as a table of text: headings, and a row for each layer.
+    """The report as a table of text: the headings, and a row for each layer.
 
     Args:
-        report: of `norm_report`, with arrays that aren't traced.
+        report: the result of `norm_report`, with arrays that aren't traced.
 
     Returns:
         Headings and rows.
@@ -186,10 +186,10 @@ def norm_table(report: NormReport) -> tuple[list[str], list[list[str]]]:
 
 
 def norm_warnings(report: NormReport) -> list[str]:
-    """What is wrong, in a sentence each, and what to do; none if all is well.
+    """A sentence for each problem, with advice; an empty list if all is well.
 
     Args:
-        report: of `norm_report`, with arrays that aren't traced.
+        report: the result of `norm_report`, with arrays that aren't traced.
 
     Returns:
         Lines of text.
@@ -244,10 +244,10 @@ def norm_warnings(report: NormReport) -> list[str]:
 
 
 def _below(path: str, name: str) -> str:
-    """The name of a layer's array or number; the model itself has the path ""."""
+    """The path of a layer's array or number; the model itself has the path ""."""
     return f"{path}/{name}" if path else name
 
 
 def _factor(layer: LayerReport) -> Float[Array, "..."]:
-    """How many times the two deviations are apart, whichever is the larger."""
+    """The larger of the two deviations over the smaller."""
     return jnp.maximum(layer.std_ratio, 1 / layer.std_ratio)

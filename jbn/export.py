@@ -1,4 +1,4 @@
-"""A function for inference in one file: compiled anywhere, for batches of any size."""
+"""A function for inference in one file, which runs on any platform with batches of any size."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,16 +20,18 @@ def save_function(
 ) -> None:
     """Writes a function of a batch, with the arrays that it holds, as StableHLO.
 
-    What loads it needs JAX, and neither jbn nor Flax nor the model's code. For inference fold the
+    To load it, a program needs JAX, but not jbn, Flax or the model's code. For inference fold the
     batch normalizations first (`jbn.variables.fold_batch_norm`). JAX writes and reads such files
-    with flatbuffers, which `pip install 'jbn[export]'` brings.
+    with flatbuffers, which `pip install 'jbn[export]'` installs.
 
     Args:
         path: the file.
-        function: of an array whose first axis is the batch's, to an array or a tree of such, e.g.
-            `lambda x: model.apply(variables, x, train=False)`. It has to take batches of any size.
-        example: an array of the shape and dtype of a batch, of any size.
-        platforms: what it shall run on: "cpu", "cuda", "rocm", "tpu". Needn't be here.
+        function: takes an array whose first axis is the batch's, and returns an array or a tree of
+            arrays, e.g. `lambda x: model.apply(variables, x, train=False)`. It must accept batches
+            of any size.
+        example: an array with the shape and dtype of a batch, of any batch size.
+        platforms: the platforms to run on: "cpu", "cuda", "rocm", "tpu". This machine needn't have
+            them.
 
     Raises:
         ValueError: the example has no axis for the batch, or a platform is unknown.
@@ -45,7 +47,7 @@ def save_function(
         [[3.]] (3, 1)
 
     References:
-        JAX's documentation of `jax.export`: what a saved function keeps being able to run on.
+        JAX's documentation of `jax.export` (where and how long a saved function can run).
     """
     if not example.ndim:
         raise ValueError("example: found a number, wanted an array whose first axis is the batch's")
@@ -60,13 +62,13 @@ def save_function(
 
 
 def load_function(path: str | Path) -> Callable[[Array], Any]:
-    """The function that `save_function` wrote: compiled for each batch size that it meets.
+    """The function that `save_function` wrote; it is compiled for each new batch size.
 
     Args:
-        path: the file. It holds a program: load what you trust.
+        path: the file. It holds a program, so load only files that you trust.
 
     Returns:
-        A function of an array of the shape and dtype of the example, with any number of examples.
+        A function of an array with the example's shape and dtype, but any number of examples.
 
     Raises:
         ValueError: the file holds no such function, or it is not for this platform (when called).
@@ -74,8 +76,8 @@ def load_function(path: str | Path) -> Callable[[Array], Any]:
     data = Path(path).read_bytes()
     try:
         exported = export.deserialize(bytearray(data))
-    except ImportError:  # flatbuffers isn't there
+    except ImportError:  # flatbuffers isn't installed
         raise
-    except Exception as error:  # flatbuffers reads on until it stumbles over something
+    except Exception as error:  # flatbuffers raises any error on bad bytes
         raise ValueError(f"path: found no exported function in {path}: {error}") from None
     return jax.jit(exported.call)

@@ -1,27 +1,49 @@
-"""Several virtual devices, and Keras on JAX: both are chosen before either is imported."""
+"""Several virtual devices, Keras on JAX, and how programs are compiled: chosen before either.
 
-import atexit
+Compiling is most of what the suite costs. So programs are compiled with few optimizations, and kept
+in `.compiled` for the next run and for the other workers. A test marked `optimized` is about what a
+user's program does: its accuracy, its bytes, its bits, its traces. It gets programs that are
+optimized and compiled anew.
+"""
+
 import os
-import shutil
-import tempfile
+from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "4"
 os.environ["KERAS_BACKEND"] = "jax"
 os.environ["CI"] = "true"  # plain progress lines, whoever runs the tests
-# A program that takes more than a second to compile is compiled once for all workers, which inherit
-# the folder from the process that starts them.
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jbn-tests-")
-    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".compiled"))
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import hypothesis
+import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 hypothesis.settings.register_profile(
     "jbn", deadline=None, derandomize=True, max_examples=25, print_blob=True
 )
 hypothesis.settings.load_profile("jbn")
+
+
+@pytest.fixture(autouse=True)
+def _compilation(request):
+    """Compiles the programs of a test marked `optimized` as a user's are."""
+    if request.node.get_closest_marker("optimized") is None:
+        yield
+        return
+    _optimize(True)
+    yield
+    _optimize(False)
+
+
+def _optimize(optimize):
+    jax.config.update("jax_disable_most_optimizations", not optimize)
+    jax.config.update("jax_enable_compilation_cache", not optimize)
+    compilation_cache.reset_cache()  # JAX remembers whether it uses the cache
 
 
 @pytest.fixture
@@ -45,7 +67,6 @@ def jbn_command(monkeypatch, capsys):
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory):
     """The folder of a finished run: two arms, two seeds, two epochs, a few hidden units."""
-    import jax
     from rich.console import Console
 
     from jbn.config import config_from_dict
@@ -77,7 +98,6 @@ def small_sweep(tmp_path_factory):
 
     At the highest rate every seed diverges.
     """
-    import jax
     from rich.console import Console
 
     from jbn.config import config_from_dict

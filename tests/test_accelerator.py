@@ -22,15 +22,6 @@ def bench(monkeypatch):
     return importlib.import_module("accelerator")
 
 
-@pytest.fixture
-def quick_compilation():
-    """Programs are compiled in half the time; how long they take isn't the subject."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.mark.usefixtures("quick_compilation")
 def test_every_section_writes_its_rows_and_jbn_is_right(bench, tmp_path):
     assert bench.run(list(bench.SECTIONS), "tiny", seconds=480, out=tmp_path)
     rows = {}

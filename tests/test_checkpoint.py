@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -57,7 +58,7 @@ def test_what_is_not_there_is_named(small_run, tmp_path):
 
 
 def test_arrays_keep_their_values_and_their_tree(tmp_path):
-    tree = {
+    tree: dict[str, Any] = {
         "params": {"a": {"kernel": jnp.arange(6.0).reshape(2, 3)}, "b": jnp.int32(3)},
         "half": jnp.array([1.0, 1 / 3], jnp.bfloat16),
     }

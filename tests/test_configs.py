@@ -7,22 +7,48 @@ import pytest
 from rich.console import Console
 
 from jbn.config import load_config
+from jbn.data import load
 from jbn.progress import show_progress
 from jbn.run import run
+from jbn.train import count_parameters
 
 ROOT = Path(__file__).parents[1] / "configs"
 # One epoch of few batches; handwritten digits in the place of larger images.
 SHORT = ("num_seeds=1", "train.num_epochs=1", "train.batch_size=360", "data.name=digits")
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.toml")), ids=lambda path: path.stem)
-def test_a_short_version_runs(path, tmp_path):
+PATHS = sorted(ROOT.rglob("*.toml"))
+
+
+def short(path):
+    """The config with at most two values of each swept key."""
     config = load_config(path, SHORT)
-    if config.sweep.axes:
-        axes = {key: values[:2] for key, values in config.sweep.axes.items()}
-        config = config.model_copy(update={"sweep": config.sweep.model_copy(update={"axes": axes})})
+    axes = {key: values[:2] for key, values in config.sweep.axes.items()}
+    return config.model_copy(update={"sweep": config.sweep.model_copy(update={"axes": axes})})
+
+
+def kinds(arm):
+    """What chooses the code that an arm runs."""
+    return arm.model.kind, arm.norm.kind, arm.optimizer.kind
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_short_version_runs(path, tmp_path):
+    """Of arms of the same kinds, in this config or an earlier one, the first is run."""
+    config, seen = short(path), set()
+    for earlier in PATHS[: PATHS.index(path)]:
+        seen |= set(map(kinds, short(earlier).arms.values()))
+    arms = {}
+    for name, arm in config.arms.items():
+        if kinds(arm) not in seen or not arms:
+            arms[name] = arm
+        else:
+            count_parameters(arm, load(arm.data))  # traces the whole training
+        seen.add(kinds(arm))
+    config = config.model_copy(update={"arms": arms})
     with show_progress(Console(quiet=True)) as progress:
         summary = run(config, tmp_path / "run", jax.devices()[0], progress)
+    assert list(summary["arms"]) == list(arms)
     for arm in summary["arms"].values():
         assert arm["num_diverged"] == 0
         assert 0 < arm["test_accuracy"]["mean"] < 1

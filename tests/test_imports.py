@@ -9,6 +9,8 @@ import pytest
 
 import jbn
 
+pytestmark = pytest.mark.quick
+
 PACKAGE = Path(__file__).parent.parent / "jbn"
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 from bench.in_turn import seconds_in_turn
 from timing import make_steps
 
@@ -9,6 +10,7 @@ from jbn.config import ArmConfig, DataConfig, ModelConfig, TrainConfig
 from jbn.data import load
 
 
+@pytest.mark.optimized
 def test_so_many_steps_are_taken_as_are_named():
     config = ArmConfig(
         data=DataConfig(name="wine"),

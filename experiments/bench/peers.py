@@ -26,17 +26,20 @@ def _flax_batch_norm(x: jax.Array, **options: Any) -> jax.Array:
         use_running_average=False, epsilon=EPSILON, use_scale=False, use_bias=False, **options
     )
     stats = {"mean": jnp.zeros(x.shape[-1]), "var": jnp.ones(x.shape[-1])}
-    return layer.apply({"batch_stats": stats}, x, mutable=["batch_stats"])[0]
+    y, _ = layer.apply({"batch_stats": stats}, x, mutable=["batch_stats"])
+    return y
 
 
 def _flax_layer_norm(x: jax.Array, **options: Any) -> jax.Array:
     layer = nn.LayerNorm(epsilon=EPSILON, use_scale=False, use_bias=False, **options)
-    return layer.apply({}, x)
+    y: Any = layer.apply({}, x)
+    return y
 
 
 def _flax_group_norm(x: jax.Array, **options: Any) -> jax.Array:
     layer = nn.GroupNorm(GROUPS, epsilon=EPSILON, use_scale=False, use_bias=False, **options)
-    return layer.apply({}, x)
+    y: Any = layer.apply({}, x)
+    return y
 
 
 def _beside_flax(ours: Callable, flax: Callable) -> dict[str, Callable[[jax.Array], jax.Array]]:

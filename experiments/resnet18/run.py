@@ -14,6 +14,7 @@ inputs of a ReLU have another sign in each step of those from float32's last bit
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -196,7 +197,7 @@ def largest_relative_difference(curve, other) -> float:
 
 def main() -> None:
     """Trains, prints and writes the JSON."""
-    result = {
+    result: dict[str, Any] = {
         "command": "python experiments/resnet18/run.py",
         "environment": describe_environment(jax.devices()[0]),
         "num_steps": NUM_STEPS,

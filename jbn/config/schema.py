@@ -62,7 +62,7 @@ class AugmentConfig(Section):
     """What happens to a training image, anew each time that it comes."""
 
     shift: int = Field(default=0, ge=0, le=64)  # pixels at most, up or down and left or right
-    flip: bool = False  # left for right, every other time
+    flip: bool = False  # left for right, with probability 1/2
     cutout: int = Field(default=0, ge=0, le=64)  # side of a square that becomes 0
 
 

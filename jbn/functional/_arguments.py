@@ -1,4 +1,4 @@
-"""Arguments made canonical, or an error that says which one, what was found and what was wanted."""
+"""Checks and canonical forms of arguments. Errors say which argument, what was found and wanted."""
 
 import functools
 import math
@@ -17,25 +17,25 @@ from jbn.functional._mask import Mask, Shape, expand_mask
 
 
 class NamedAxis(NamedTuple):
-    """A mapped axis, or several, to sum over; within groups of its indices, if there are any."""
+    """The mapped axis to sum over, or several, and the groups of its indices to sum within."""
 
     name: str | tuple[str, ...] | None = None
     index_groups: tuple[tuple[int, ...], ...] | None = None
 
     def size(self) -> int:
-        """How many values a sum over the axis adds up."""
+        """The number of values that a sum over the axis adds up."""
         if self.name is None:
             return 1
         return lax.psum(1, self.name, axis_index_groups=self.index_groups)
 
     def sum(self, terms: Sequence[Inexact[Array, "..."]]) -> tuple[Inexact[Array, "..."], ...]:
-        """Terms of one shape and dtype, each summed over the axis, in one collective."""
+        """Each term summed over the axis, in one collective; all have one shape and dtype."""
         if self.name is None:
             return tuple(terms)
         return tuple(lax.psum(jnp.stack(terms), self.name, axis_index_groups=self.index_groups))
 
     def max(self, terms: Sequence[Float[Array, "..."]]) -> tuple[Float[Array, "..."], ...]:
-        """Terms of one shape and dtype, the largest of each over the axis, in one collective."""
+        """Each term's maximum over the axis, in one collective; all have one shape and dtype."""
         if self.name is None:
             return tuple(terms)
         return tuple(lax.pmax(jnp.stack(terms), self.name, axis_index_groups=self.index_groups))
@@ -44,7 +44,7 @@ class NamedAxis(NamedTuple):
 def named_axis(
     axis_name: str | Sequence[str] | None, index_groups: Sequence[Sequence[int]] | None = None
 ) -> NamedAxis:
-    """A hashable `NamedAxis` whose name is bound here."""
+    """A hashable `NamedAxis`; raises an error if no transformation binds the name."""
     if not isinstance(axis_name, str | Sequence | None):
         raise TypeError(
             f"axis_name: found {axis_name!r}, wanted a name, a sequence of names or None"
@@ -69,8 +69,8 @@ def named_axis(
 
 
 def accumulation_dtype(*dtypes: DTypeLike) -> jnp.dtype:
-    """The dtype to compute in: float32, or what is wider among `dtypes`, complex ones included."""
-    # NumPy's rules, for JAX's would refuse to mix dtypes where the user has made them strict.
+    """The dtype to compute in: `dtypes` and float32 promoted; complex if one of them is."""
+    # By NumPy's rules: JAX's refuse to mix dtypes if the user has made promotion strict.
     return functools.reduce(np.promote_types, [np.dtype(d) for d in dtypes], np.dtype(np.float32))
 
 
@@ -80,7 +80,7 @@ def real_dtype(dtype: DTypeLike) -> jnp.dtype:
 
 
 def canonical_axes(name: str, axes: int | Sequence[int], ndim: int) -> tuple[int, ...]:
-    """Axes as sorted non-negative numbers, each once."""
+    """The axes as sorted non-negative integers; a repeated axis is an error."""
     wanted = f"wanted distinct integers from {-ndim} to {ndim - 1} for an x of {ndim} dimensions"
     try:
         given = tuple(operator.index(a) for a in (axes if isinstance(axes, Sequence) else (axes,)))
@@ -94,23 +94,23 @@ def canonical_axes(name: str, axes: int | Sequence[int], ndim: int) -> tuple[int
 
 
 def split_axes(axis: int | Sequence[int], ndim: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The feature axes, and all others, which statistics are taken over."""
+    """The feature axes, and all other axes, which the statistics are over."""
     feature_axes = canonical_axes("axis", axis, ndim)
     return feature_axes, tuple(a for a in range(ndim) if a not in feature_axes)
 
 
 def broadcast_shape(shape: Shape, feature_axes: tuple[int, ...]) -> Shape:
-    """The shape that values per feature need to broadcast to an x of that shape."""
+    """The shape in which values per feature broadcast to an x of `shape`."""
     return tuple(size if axis in feature_axes else 1 for axis, size in enumerate(shape))
 
 
 def num_reduced(shape: Shape, reduction_axes: tuple[int, ...]) -> int:
-    """The number of entries that a reduction makes one of."""
+    """The number of entries that a reduction combines into one."""
     return math.prod(shape[axis] for axis in reduction_axes)
 
 
 def check_floating(name: str, value: Array, *, complex_too: bool) -> None:
-    """Raises unless the value is an array of a floating dtype: a real one, or a complex one too."""
+    """Raises an error unless the value is a floating array: real, or with `complex_too` complex."""
     if value is None:
         raise TypeError(f"{name}: found None, wanted an array")
     dtype = jnp.result_type(value)
@@ -119,7 +119,7 @@ def check_floating(name: str, value: Array, *, complex_too: bool) -> None:
             " or a complex one" if complex_too else ""
         )
         advice = (
-            "scale, bias and the running mean are complex only where x is"
+            "scale, bias and the running mean may be complex only if x is"
             if jnp.issubdtype(dtype, jnp.complexfloating)
             else f"cast it first, e.g. {name}.astype(jnp.float32)"
         )
@@ -127,7 +127,7 @@ def check_floating(name: str, value: Array, *, complex_too: bool) -> None:
 
 
 def check_shape(name: str, value: Array, wanted: tuple[int, ...]) -> None:
-    """Raises unless the value has the wanted shape."""
+    """Raises an error unless the value has the wanted shape."""
     if jnp.shape(value) != wanted:
         raise ValueError(
             f"{name}: found shape {jnp.shape(value)}, wanted {wanted}, the sizes of x along its "
@@ -136,7 +136,7 @@ def check_shape(name: str, value: Array, wanted: tuple[int, ...]) -> None:
 
 
 def check_range(name: str, value: Any, low: float, high: float) -> None:
-    """Raises unless the value is one number from low to high; a traced one may be any."""
+    """Raises an error unless the value is one number from low to high; a traced one may be any."""
     wanted = f"wanted a number from {low:g} to {high:g}"
     if value is None or isinstance(value, str):
         raise TypeError(f"{name}: found {value!r}, {wanted}")
@@ -152,7 +152,7 @@ def check_range(name: str, value: Any, low: float, high: float) -> None:
 
 
 class LayerArguments(NamedTuple):
-    """What layers are given: checked, and shaped to broadcast, in the dtype to compute in."""
+    """A layer's checked arguments. Scale, bias and epsilon have the dtype to compute in."""
 
     x: Inexact[Array, "..."]
     scale: Inexact[Array, "..."]
@@ -171,7 +171,7 @@ def layer_arguments(
     mask: Mask | None,
     dtype: DTypeLike | None,
 ) -> LayerArguments:
-    """The arguments that layers have in common; or an error that names the bad one."""
+    """The arguments that all layers share, in shapes that broadcast; an error names a bad one."""
     is_complex = jnp.iscomplexobj(x)
     features = tuple(x.shape[a] for a in feature_axes)
     for name, value in [("scale", scale), ("bias", bias)]:

@@ -1,4 +1,4 @@
-"""Batch normalization: by the moments of the batch, and by the running statistics."""
+"""Batch normalization: with the statistics of the batch, or with the running statistics."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -40,52 +40,54 @@ def batch_norm(
     axis_index_groups: Sequence[Sequence[int]] | None = None,
     dtype: DTypeLike | None = None,
 ) -> tuple[Inexact[Array, "*shape"], BatchStats]:
-    """x normalized per feature, and the running statistics after it.
+    """x normalized per feature, and the updated running statistics.
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
-    In training mean and var are those of the batch, over all axes but `axis`, and the running
-    statistics move towards them: momentum * old + (1 - momentum) * batch. With
-    `use_running_average` they are the running ones, which stay as they are.
+    In training, mean and var are the batch's, over all axes but `axis`. Each running statistic
+    becomes momentum * old + (1 - momentum) * batch. With `use_running_average`, mean and var are
+    the running statistics, which stay as they are.
 
-    Float32 in training, up to |mean| / std = 1e5: y is within 1e-6 of float64's, relative to
-    max(1, |y|) (5e-6 where every 16th entry, and no other, is an outlier); and x's cotangent is
-    within 1e-6 of the largest |scale * dy| / sqrt(var + epsilon) of its channel, dy being y's. With
-    running statistics the mean is one float32 number, so y is off by up to 6e-8 * |mean| / std. A
-    bfloat16 or float16 y is within one unit in the last place of max(1, |y|). Nothing of x's size
-    is kept for the backward pass but x.
+    These bounds hold for float32 in training, up to |mean| / std = 1e5. The error of y is at most
+    1e-6 * max(1, |y|), or 5e-6 * max(1, |y|) if exactly every 16th entry is an outlier. The error
+    of x's cotangent dx is at most 1e-6 times the channel's largest
+    |scale * dy| / sqrt(var + epsilon), where dy is y's cotangent. With running statistics the mean
+    is one float32 number, so y is off by up to 6e-8 * |mean| / std. The error of a bfloat16 or
+    float16 y is at most one unit in the last place of max(1, |y|). The backward pass stores only x
+    and per-channel values.
 
     Args:
         x: data of any shape; a floating dtype, real or complex.
-        stats: running statistics, of the shape of x along `axis`: `(features,)` for a single axis.
-            A complex x has a complex mean: `init_batch_stats(num_features, jnp.complex64)`.
+        stats: running statistics. Their shape is x's along `axis`: `(features,)` for a single axis.
+            For a complex x the mean is complex: `init_batch_stats(num_features, jnp.complex64)`.
         scale: γ, of the same shape. None is 1.
         bias: β, of the same shape. None is 0.
         use_running_average: False in training, True in evaluation. A Python bool.
-        axis: the feature axis, or several (their sizes in x's order), with statistics of their own.
+        axis: the feature axis, or several. Each index along them has its own statistics. With
+            several axes, `stats`, `scale` and `bias` have the sizes in x's order.
         momentum: the weight of the old running value, from 0 to 1 (PyTorch's is one minus this).
         epsilon: added to the variance before the root. It and the momentum may be traced.
-        mask: True where an entry counts; or, as floating numbers, how often it counts: an entry of
-            weight 2 is as good as two. Broadcastable to x. Entries that don't count are normalized
-            with the statistics of the others; where they hold NaN, infinity or numbers beyond the
-            square root of the largest (1.8e19 in float32), y is 0. Differentiation takes the mask
-            for constant. A negative weight makes NaN of its channel in training; sums of weights
-            times x beyond 1e-30 to 1e30 lose digits.
-        axis_name: a mapped axis, or several, over which the batch is spread (of `jax.vmap` or
-            `jax.shard_map`). Under `jit` with a sharded batch the statistics are global without it.
-        axis_index_groups: groups of indices of that axis that share statistics; where `lax.psum`
-            takes them (`jax.shard_map` with `check_vma=False`).
-        dtype: of y. None is x's; complex if x is.
+        mask: True where an entry counts; or floating weights, where an entry of weight 2 counts as
+            two entries. Broadcastable to x. An entry that doesn't count is normalized with the
+            statistics of the others. Its y is 0 if x is NaN or infinite, or if |x| is above the
+            square root of the largest number (1.8e19 in float32). Derivatives treat the mask as a
+            constant. In training, a negative weight makes its channel NaN. Sums of weights times x
+            lose digits outside 1e-30 to 1e30.
+        axis_name: the mapped axis of `jax.vmap` or `jax.shard_map` that the batch is spread over,
+            or several. Under `jit`, a sharded batch needs none: its statistics are global.
+        axis_index_groups: groups of that axis's indices; each group shares statistics. They work
+            where `lax.psum` accepts them: in `jax.shard_map` with `check_vma=False`.
+        dtype: the dtype of y, complex if x is. None is x's dtype.
 
     Returns:
         y: x's shape, `dtype`.
         stats: the running statistics, in the shapes and dtypes they came in. In training, a channel
-            whose batch isn't finite, or whose entries count less than two in all (the sum of their
-            weights), keeps its old values.
+            keeps its old values if the batch's mean or variance isn't finite, or if fewer than two
+            of its entries count (with weights: if their sum is below 2).
 
     Raises:
-        TypeError: x, scale, bias or stats have no floating dtype, or a complex one where x is real;
-            the mask is neither boolean nor floating; or stats is no `BatchStats`.
+        TypeError: x, scale, bias or stats aren't floating, or one is complex while x is real; the
+            mask is neither boolean nor floating; or stats isn't a `BatchStats`.
         ValueError: an axis is out of range or repeated, a shape doesn't fit x, `axis_name` isn't
             bound, momentum or epsilon is out of range, or training has one value per channel.
 
@@ -126,19 +128,19 @@ def batch_norm(
 def _check(
     x: Array, stats: Any, feature_axes: tuple[int, ...], use_running_average: Any, momentum: Any
 ) -> None:
-    """Raises unless the arguments are what `batch_norm` says."""
+    """Raises an error if an argument isn't as `batch_norm` describes it."""
     check_floating("x", x, complex_too=True)
     is_complex = jnp.iscomplexobj(x)
     features = tuple(x.shape[a] for a in feature_axes)
     if not isinstance(stats, BatchStats):
         raise TypeError(
-            f"stats: found a {type(stats).__name__}, wanted a jbn.BatchStats; of what Flax keeps "
-            "make one by jbn.BatchStats(mean=..., var=...)"
+            f"stats: found a {type(stats).__name__}, wanted a jbn.BatchStats; make one of Flax's "
+            "batch_stats by jbn.BatchStats(mean=..., var=...)"
         )
     if not isinstance(use_running_average, bool):
         raise TypeError(
-            f"use_running_average: found {use_running_average!r}, wanted True or False: a Python "
-            "bool, since the two are different programs"
+            f"use_running_average: found {use_running_average!r}, wanted True or False, as a "
+            "Python bool, since the two are different programs"
         )
     for name, value in [("stats.mean", stats.mean), ("stats.var", stats.var)]:
         check_floating(name, value, complex_too=is_complex and name == "stats.mean")
@@ -149,7 +151,7 @@ def _check(
 def _check_batch_size(
     x: Array, feature_axes: tuple[int, ...], reduction_axes: tuple[int, ...], named: NamedAxis
 ) -> None:
-    """Raises where training has no second value to take a variance of."""
+    """Raises an error if training has fewer than two values per channel."""
     if num_reduced(x.shape, reduction_axes) * named.size() < 2:
         raise ValueError(
             f"x: found one value per channel, or none (shape {x.shape}, axis {feature_axes}), "

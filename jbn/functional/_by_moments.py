@@ -1,4 +1,4 @@
-"""Data normalized by their own moments, and the differential: what is kept of x's size is x."""
+"""Data normalized by their own moments, with a differential that stores only x and small values."""
 
 import functools
 
@@ -23,13 +23,13 @@ def normalize_by_moments(
     named: NamedAxis,
     dtype: jnp.dtype,
 ) -> tuple[Inexact[Array, "..."], ShiftedMoments]:
-    """y and the moments of x, for parameters in the accumulation dtype that broadcast to x."""
+    """y and the moments of x. Scale, bias and epsilon have the accumulation dtype."""
     x_dtype = x.dtype
     x, usable = without_unusable(x.astype(scale.dtype), mask)
     moments = shifted_moments(x, reduction_axes, mask, named)
     center, rest = _split_mean(moments, x_dtype, dtype)
     factor = lax.rsqrt(moments.var + epsilon).astype(x.dtype) * scale
-    # Not (x - center - rest): XLA makes one subtraction of two, and the digits are gone.
+    # In (x - center - rest) XLA would turn two subtractions into one and lose the digits of rest.
     y = (x - center) * factor + (bias - rest * factor)
     return zero_unless(usable, y).astype(dtype), moments
 
@@ -38,9 +38,9 @@ def normalize_by_moments(
 def _by_moments_jvp(reduction_axes, named, dtype, primals, tangents):
     """The differential, written so that its transpose is the textbook backward pass.
 
-    A checkpoint around it makes reverse mode keep its arguments (x and values per channel) instead
-    of intermediate results of x's size; the scheduling barrier that a checkpoint puts up by
-    default would cost what this saves.
+    The checkpoint around it makes reverse mode store its arguments (x and per-channel values)
+    instead of intermediate results of x's size. `prevent_cse=False` removes the scheduling barrier
+    of a checkpoint, which would cost what the checkpoint saves.
     """
     x, scale, _, epsilon, mask = primals
     y, moments = normalize_by_moments(*primals, reduction_axes, named, dtype)
@@ -85,8 +85,8 @@ def _split_mean(
 ) -> tuple[Inexact[Array, "..."], Inexact[Array, "..."]]:
     """(center, rest), whose sum is the mean.
 
-    From 16 bits to 16 bits one number does, and is cheaper: so far from zero that a second would
-    matter, such data have no digits left themselves.
+    If x and y both have 16 bits, center is the whole mean, which is cheaper. A second number would
+    matter only so far from zero that 16-bit data have no digits left.
     """
     if x_dtype.itemsize == y_dtype.itemsize == 2:
         return moments.shift + moments.offset, jnp.zeros_like(moments.offset)

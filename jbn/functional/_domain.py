@@ -1,4 +1,4 @@
-"""Batch normalization with statistics of its own for each domain."""
+"""Batch normalization in which each domain has its own statistics."""
 
 from collections.abc import Sequence
 
@@ -28,21 +28,21 @@ def domain_batch_norm(
     axis_index_groups: Sequence[Sequence[int]] | None = None,
     dtype: DTypeLike | None = None,
 ) -> tuple[Inexact[Array, "*shape"], BatchStats]:
-    """x normalized with the statistics of one domain, and the statistics of all domains after it.
+    """x normalized as data of one domain, and the updated statistics of all domains.
 
         y, stats[domain] = batch_norm(x, stats[domain], scale, bias)
 
-    The rows of the other domains stay as they are. The domains share scale and bias, or each has a
-    row of its own there too.
+    The rows of the other domains stay as they are. The domains share scale and bias, or each domain
+    has its own row of them.
 
     Args:
         x: data of one domain; a floating dtype, real or complex.
         stats: running statistics of all domains; shape `(domains, *features)`. Make them by
             `init_batch_stats((num_domains, num_features))`.
         scale, bias: γ and β; shape `(*features)`, or `(domains, *features)`. None is 1 and 0.
-        domain: the row, from 0; an integer or a traced one. A Python integer beyond the rows is an
-            error. An array beyond them moves nothing, and makes NaN of y in evaluation; a negative
-            one counts from the end.
+        domain: the domain's row, from 0: a Python integer, or an integer array, traced or not. A
+            Python integer outside the rows is an error. An array outside the rows updates nothing,
+            and makes y NaN in evaluation. A negative array counts from the end.
         use_running_average, axis, momentum, epsilon, mask, axis_name, axis_index_groups, dtype: as
             in `jbn.batch_norm`.
 
@@ -50,7 +50,7 @@ def domain_batch_norm(
         y, in x's shape, and the statistics of all domains in the shapes and dtypes they came in.
 
     Raises:
-        ValueError: the domain is a Python integer beyond the rows; and as `jbn.batch_norm`.
+        ValueError: the domain is a Python integer outside the rows; and as `jbn.batch_norm`.
 
     Example:
         >>> import jax.numpy as jnp, jbn

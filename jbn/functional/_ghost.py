@@ -1,4 +1,4 @@
-"""Batch normalization over parts of the batch, of a size that doesn't depend on the devices."""
+"""Batch normalization over groups of the batch, whose size doesn't depend on the devices."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,25 +31,27 @@ def ghost_batch_norm(
     axis_index_groups: Sequence[Sequence[int]] | None = None,
     dtype: DTypeLike | None = None,
 ) -> tuple[Inexact[Array, "*shape"], BatchStats]:
-    """x normalized in groups of `virtual_batch_size` examples, and the running statistics.
+    """x normalized in groups of `virtual_batch_size` examples, and the updated running statistics.
 
-    Each group of successive examples (along the first axis that isn't a feature axis) is normalized
-    as `jbn.batch_norm` does it, with statistics of its own. The running statistics move once, by
-    those of the whole batch, merged exactly from the groups'. In evaluation it is `jbn.batch_norm`.
+    A group is a run of successive examples along the first axis that isn't a feature axis. Each
+    group is normalized by `jbn.batch_norm`, with its own statistics. The running statistics are
+    updated once, by the statistics of the whole batch, which are merged exactly from the groups'.
+    In evaluation it is `jbn.batch_norm`.
 
-    Under `jit` with a batch sharded into whole groups, y takes no communication; the running
-    statistics take one small sum.
+    Under `jit`, with a batch sharded into whole groups, y needs no communication and the running
+    statistics need one small sum.
 
     Args:
         x, stats, scale, bias, use_running_average, axis, momentum, epsilon, mask, dtype: as in
             `jbn.batch_norm`.
-        axis_name, axis_index_groups: a mapped axis over which each group is spread, and groups of
+        axis_name, axis_index_groups: the mapped axis that each group is spread over, and groups of
             its indices.
-        virtual_batch_size: examples in a group; it divides their number.
+        virtual_batch_size: the number of examples in a group; it divides the number of examples.
 
     Returns:
-        y and the running statistics, as `jbn.batch_norm` does. A group whose statistics aren't
-        finite, or whose entries count less than two in all, has no part in the running ones.
+        y and the running statistics, as from `jbn.batch_norm`. In a channel, a group is left out of
+        the running statistics if its own statistics aren't finite, or if fewer than two of its
+        entries count (with weights: if their sum is below 2).
 
     Raises:
         ValueError: `virtual_batch_size` doesn't divide the number of examples; and as
@@ -97,7 +99,7 @@ def ghost_batch_norm(
         }
         layer: dict[str, Any] = {"axis": feature_axes, "epsilon": epsilon, "dtype": dtype, **spread}
         y, _ = batch_norm(x, stats, scale, bias, use_running_average=False, **layer)
-        # The same moments that batch_norm takes: in one program XLA computes them once.
+        # batch_norm takes the same moments: in one program XLA computes them once.
         return y, moments(x, reduction_axes, **spread)
 
     mask = expand_mask(mask, x.shape)

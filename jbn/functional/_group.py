@@ -1,4 +1,4 @@
-"""Normalization of groups of channels, or of single ones, each example by itself."""
+"""Group and instance normalization: of groups of channels, or of channels, in each example."""
 
 from collections.abc import Sequence
 
@@ -35,19 +35,19 @@ def group_norm(
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
-    with the mean and the variance of an example's group. One group is layer normalization over all
-    but the first axis; as many as channels are instance normalization. As accurate and sparing as
-    `jbn.batch_norm`, but that the bound on dx is 5e-6 for an entry, of thousands, that makes nearly
-    all of the variance by itself.
+    with the mean and the variance of the example's group. One group is layer normalization over all
+    axes but the first. One channel per group is instance normalization. Accuracy and memory are
+    those of `jbn.batch_norm`, with one exception: the bound on the error of dx is 5e-6 for an
+    entry, among thousands, that makes nearly all of the variance by itself.
 
     Args:
         x: data of any shape; a floating dtype, real or complex.
         scale: γ, one per channel: shape `(features,)`. None is 1.
         bias: β, of the same shape. None is 0.
-        num_groups: how many groups; it divides the number of channels.
+        num_groups: the number of groups; it divides the number of channels.
         axis: the channel axis.
-        reduction_axes: the axes to average over besides. None: all but the first, which is the
-            batch's.
+        reduction_axes: the axes to average over besides the channels of the group. None: all but
+            the first, the batch axis.
         epsilon, mask, axis_name, axis_index_groups, dtype: as in `jbn.layer_norm`.
 
     Returns:
@@ -79,7 +79,7 @@ def group_norm(
     given = layer_arguments(x, scale, bias, (axis,), epsilon, mask, dtype)
 
     def grouped(value: Array) -> Array:
-        """With an axis of groups before the channel axis; a size of 1 there is for all channels."""
+        """The value with its channel axis split into (groups, channels); a size of 1 stays 1."""
         sizes = (1, 1) if value.shape[axis] == 1 else (num_groups, value.shape[axis] // num_groups)
         return value.reshape(value.shape[:axis] + sizes + value.shape[axis + 1 :])
 
@@ -111,14 +111,14 @@ def instance_norm(
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
-    with the mean and the variance over all axes but the first, which is the batch's, and the
-    channel axes. As accurate and sparing as `jbn.group_norm`.
+    with the mean and the variance over all axes except the batch axis, which is the first, and the
+    channel axes. Accuracy and memory are those of `jbn.group_norm`.
 
     Args:
         x: data of shape `(batch, ...)`; a floating dtype, real or complex.
         scale: γ, of x's shape along `axis`. None is 1.
         bias: β, of the same shape. None is 0.
-        axis: the channel axis, or several (their sizes in x's order); not the first.
+        axis: the channel axis, or several (their sizes in x's order); not the first axis.
         epsilon, mask, axis_name, axis_index_groups, dtype: as in `jbn.layer_norm`.
 
     Returns:
@@ -130,7 +130,7 @@ def instance_norm(
 
     Example:
         >>> import jax.numpy as jnp, jbn
-        >>> images = jnp.array([[[1.0, 10.0], [3.0, 30.0]]])  # one, of two pixels and two channels
+        >>> images = jnp.array([[[1.0, 10.0], [3.0, 30.0]]])  # one image, two pixels, two channels
         >>> print(jbn.instance_norm(images).round(3))
         [[[-1. -1.]
           [ 1.  1.]]]

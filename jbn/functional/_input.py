@@ -1,4 +1,4 @@
-"""Input normalization by the statistics of a stream, and back."""
+"""Input normalization by the statistics of a stream, and its inverses."""
 
 from collections.abc import Sequence
 
@@ -18,20 +18,21 @@ def standardize(
 
         y = (x - mean) / sqrt(var)
 
-    A feature that is constant becomes 0; `jbn.unstandardize` gives its value back exactly.
+    A constant feature becomes 0; `jbn.unstandardize` gives its value back exactly.
 
     Args:
         x: data; a real floating dtype.
-        stats: of the training data, by `jbn.update_input_stats`. Those of no data change nothing.
-        axis: the feature axes of x, in x's order. None: its last ones, as many as the statistics
-            have.
+        stats: the training data's, by `jbn.update_input_stats`. Statistics of no data leave x as it
+            is.
+        axis: the feature axes of x, in x's order. None: the last axes of x, one for each axis of
+            the statistics.
 
     Returns:
         y, of x's shape and dtype.
 
     Raises:
-        TypeError: x has no real floating dtype.
-        ValueError: the features of x aren't those of the statistics.
+        TypeError: x isn't real and floating.
+        ValueError: the features of x don't fit the statistics.
 
     Example:
         >>> import jax.numpy as jnp, jbn
@@ -46,7 +47,7 @@ def standardize(
     """
     x, dtype, stats = _beside(x, stats, axis)
     mean, remainder, std = _mean_and_std(stats)
-    # Not (x - mean - remainder) / std: the compiler would add the two constants, and lose digits.
+    # In (x - mean - remainder) / std the compiler would add the two constants and lose digits.
     return ((x - mean) / std - remainder / std).astype(dtype)
 
 
@@ -109,7 +110,7 @@ def center(
     """
     x, dtype, stats = _beside(x, stats, axis)
     mean, remainder, _ = _mean_and_std(stats)
-    # Behind a barrier: the compiler would add the two constants, and lose digits.
+    # Without the barrier the compiler would add the two constants and lose digits.
     return (x - mean - lax.optimization_barrier(remainder)).astype(dtype)
 
 
@@ -151,12 +152,12 @@ def rescale(
     high: float = 1.0,
     axis: int | Sequence[int] | None = None,
 ) -> Float[Array, "*shape"]:
-    """x moved and stretched so that the data go from `low` to `high` (min-max).
+    """x shifted and scaled so that the data range from `low` to `high` (min-max).
 
         y = low + (x - min) * (high - low) / (max - min)
 
-    A feature that is constant becomes `low`; `jbn.unrescale` gives its value back exactly. New
-    values beyond the data's are beyond low and high.
+    A constant feature becomes `low`; `jbn.unrescale` gives its value back exactly. If x is outside
+    the data's range, y is outside `low` to `high`.
 
     Args:
         x, stats, axis: as in `jbn.standardize`.
@@ -166,8 +167,8 @@ def rescale(
         y, of x's shape and dtype.
 
     Raises:
-        TypeError: x has no real floating dtype.
-        ValueError: the features of x aren't those of the statistics, or low isn't below high.
+        TypeError: x isn't real and floating.
+        ValueError: the features of x don't fit the statistics, or low isn't below high.
 
     Example:
         >>> import jax.numpy as jnp, jbn
@@ -222,7 +223,7 @@ def unrescale(
 def scale_by_max_abs(
     x: Float[Array, "*shape"], stats: InputStats, *, axis: int | Sequence[int] | None = None
 ) -> Float[Array, "*shape"]:
-    """x stretched so that the data are from -1 to 1; 0 stays 0.
+    """x scaled so that the data lie between -1 and 1; 0 stays 0.
 
         y = x / max(|min|, |max|)
 
@@ -279,7 +280,7 @@ def unscale_by_max_abs(
 
 
 def _beside(x, stats, axis):
-    """x in the dtype to compute in, its own dtype, and the statistics shaped to broadcast to it."""
+    """x in the dtype to compute in, x's own dtype, and the statistics shaped to broadcast to x."""
     x = jnp.asarray(x)
     check_floating("x", x, complex_too=False)
     feature_axes, _ = split_input_axes(x, stats, axis)
@@ -293,9 +294,9 @@ def _beside(x, stats, axis):
 
 
 def _mean_and_std(stats):
-    """The mean, what its rounding left over, and a standard deviation to divide by.
+    """The mean, its remainder, and a standard deviation to divide by, which is never 0.
 
-    A constant feature has its value as the mean, exactly, and 1.
+    For a constant feature they are its value, 0 and 1.
     """
     constant = stats.min == stats.max
     spreads = (stats.min < stats.max) & (stats.var > 0)
@@ -307,7 +308,7 @@ def _mean_and_std(stats):
 
 
 def _range(stats, low, high):
-    """Where the data start, and the factor from their range to high - low."""
+    """The data's smallest value, and the factor that scales their range to high - low."""
     if not low < high:
         raise ValueError(f"low, high: found {low} and {high}, wanted low below high")
     seen, spreads = stats.min <= stats.max, stats.min < stats.max

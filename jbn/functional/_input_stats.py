@@ -1,4 +1,4 @@
-"""Statistics of a stream of inputs: what arrives in batches, in any order, from anywhere."""
+"""Statistics of a stream of inputs, which arrive in batches of any size and in any order."""
 
 import functools
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from jbn.functional._moments import shifted_moments
 
 
 class Remainders(NamedTuple):
-    """What the rounding of count, mean and variance left over: added again with the next batch."""
+    """The rounding errors of count, mean and variance; the next batch adds them back."""
 
     count: Float[Array, "*features"]  # type: ignore[assignment]  # hides tuple.count, on purpose
     mean: Float[Array, "*features"]
@@ -46,7 +46,7 @@ def init_input_stats(
 
     Args:
         num_features: the number of features; a shape for several feature axes, () for none.
-        dtype: of all arrays: float32 or float64.
+        dtype: the dtype of all arrays, float32 or float64.
 
     Returns:
         `InputStats`, each array of shape `(num_features,)` or of the shape given.
@@ -75,24 +75,24 @@ def update_input_stats(
 ) -> InputStats:
     """The statistics of the stream with one more batch.
 
-    They are exactly those of all entries together, whatever the order and the size of the batches.
+    They are exactly those of all entries together, for batches of any order and size.
 
     Args:
         stats: the statistics so far; made by `jbn.init_input_stats`.
         x: the batch; a real floating dtype.
-        axis: the feature axes of x, in x's order. None: its last ones, as many as the statistics
-            have.
-        mask: True where an entry counts, or how often it counts; broadcastable to x. To leave out
-            missing values: `jnp.isfinite(x)`.
-        axis_name: a mapped axis, or several, over which the batch is spread.
+        axis: the feature axes of x, in x's order. None: the last axes of x, one for each axis of
+            the statistics.
+        mask: True where an entry counts, or floating weights; broadcastable to x. The mask
+            `jnp.isfinite(x)` leaves out missing values.
+        axis_name: the mapped axis that the batch is spread over, or several.
 
     Returns:
         `InputStats` of the same shapes and dtypes.
 
     Raises:
-        TypeError: x has no real floating dtype, or the mask is neither boolean nor floating.
-        ValueError: the features of x aren't those of the statistics, an axis is out of range or
-            repeated, the mask doesn't broadcast to x, or `axis_name` isn't bound.
+        TypeError: x isn't real and floating, or the mask is neither boolean nor floating.
+        ValueError: the features of x don't fit the statistics, an axis is out of range or repeated,
+            the mask doesn't broadcast to x, or `axis_name` isn't bound.
 
     Example:
         >>> import jax.numpy as jnp, jbn
@@ -120,7 +120,7 @@ def update_input_stats(
 
     minus_min, max = named.max([largest(-x), largest(x)])
     zero = jnp.zeros_like(count)
-    # What the statistics' dtype can't hold of the shift goes to the remainder.
+    # The remainder takes the digits of the shift that the statistics' dtype can't hold.
     remainder = shift - shift.astype(stats.mean.dtype).astype(shift.dtype)
     batch = InputStats(
         count, shift, var, -minus_min, max, Remainders(zero, offset + remainder, zero)
@@ -130,16 +130,16 @@ def update_input_stats(
 
 
 def merge_input_stats(parts: InputStats) -> InputStats:
-    """The statistics of all streams together, from those of each.
+    """The statistics of all streams together, from the statistics of each.
 
-    Two are merged by these formulas, per feature, where a is the one with more entries; more than
-    two are merged in pairs:
+    More than two streams are merged in pairs. Two streams are merged by these formulas, per
+    feature, where a is the stream with more entries:
 
         count = a.count + b.count        w = b.count / count        δ = b.mean - a.mean
         mean = a.mean + w δ              var = a.var + w (b.var - a.var + (1 - w) δ²)
 
-    The rounding errors of these sums are kept as remainders. So a float32 stream of 10⁹ values
-    doesn't stop counting at 2²⁴, and its mean still moves.
+    The statistics keep the rounding errors of these sums as remainders. So a float32 stream of 10⁹
+    values doesn't stop counting at 2²⁴, and its mean still changes.
 
     Args:
         parts: statistics stacked along a new first axis, as `jax.vmap` and `jax.lax.scan` return
@@ -162,13 +162,13 @@ def merge_input_stats(parts: InputStats) -> InputStats:
 
     References:
         Chan, Golub and LeVeque, 1983, Algorithms for Computing the Sample Variance; Knuth, 1997,
-        The Art of Computer Programming 2, Section 4.2.2 (the error of a sum, exactly).
+        The Art of Computer Programming 2, Section 4.2.2 (the exact error of a sum).
     """
     shapes = {jnp.shape(leaf) for leaf in jax.tree.leaves(parts)}
     if len(shapes) > 1 or not all(shape and shape[0] for shape in shapes):
         raise ValueError(
             f"parts: found shapes {', '.join(map(str, sorted(shapes)))}, wanted one shape, with "
-            "the parts, at least one, along its first axis"
+            "at least one part along its first axis"
         )
     num_parts = parts.count.shape[0]
     while num_parts > 1:
@@ -184,8 +184,8 @@ def merge_input_stats(parts: InputStats) -> InputStats:
 
 
 def _merge_two(a: InputStats, b: InputStats) -> InputStats:
-    """The statistics of two streams together; or of many pairs, along a first axis."""
-    # From the larger: nothing of it is lost where the other is nothing.
+    """The statistics of two streams together, or of many pairs along a first axis."""
+    # a becomes the larger stream, so merging an empty stream changes nothing.
     a, b = (
         jax.tree.map(functools.partial(jnp.where, a.count >= b.count), one, other)
         for one, other in ((a, b), (b, a))
@@ -209,7 +209,7 @@ def _merge_two(a: InputStats, b: InputStats) -> InputStats:
 def split_input_axes(
     x: Float[Array, "..."], stats: InputStats, axis: int | Sequence[int] | None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The feature axes of x, by default its last ones, and all others."""
+    """The feature axes of x, which are its last axes by default, and all other axes."""
     features = stats.mean.shape
     last = tuple(range(-len(features), 0))
     if axis is None and x.ndim < len(features):
@@ -230,7 +230,7 @@ def _add(a, a_remainder, b, b_remainder):
 
 
 def _sum_and_error(a, b):
-    """a + b, and exactly what its rounding lost."""
-    total = lax.optimization_barrier(a + b)  # or the compiler might take total - a for b
+    """a + b, and its exact rounding error."""
+    total = lax.optimization_barrier(a + b)  # or the compiler might replace total - a by b
     b_seen = total - a
     return total, (a - (total - b_seen)) + (b - b_seen)

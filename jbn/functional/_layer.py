@@ -1,4 +1,4 @@
-"""Normalization of each example by itself: layer normalization, and by the root mean square."""
+"""Normalization of each example by itself: layer normalization and RMS normalization."""
 
 import functools
 from collections.abc import Sequence
@@ -46,27 +46,27 @@ def layer_norm(
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
-    As accurate far from zero as `jbn.batch_norm`, and as sparing: nothing of x's size is kept for
-    the backward pass but x.
+    It is as accurate far from zero as `jbn.batch_norm`. The backward pass stores only x and values
+    of the size of the statistics.
 
     Args:
         x: data of any shape; a floating dtype, real or complex.
-        scale: γ, of x's shape along `feature_axes`: `(features,)` for a single one. None is 1.
+        scale: γ, of x's shape along `feature_axes`: `(features,)` for a single axis. None is 1.
         bias: β, of the same shape. None is 0.
         reduction_axes: the axes to average over.
         feature_axes: the axes along which scale and bias vary (their sizes in x's order).
         epsilon: added to the variance before the root. It may be traced.
-        mask: True where an entry counts, or how often it counts; as in `jbn.batch_norm`.
-        axis_name, axis_index_groups: a mapped axis that the reduced ones are spread over; as in
-            `jbn.batch_norm`.
-        dtype: of y. None is x's; complex if x is.
+        mask: True where an entry counts, or floating weights; as in `jbn.batch_norm`.
+        axis_name, axis_index_groups: the mapped axis that the reduced axes are spread over, and
+            groups of its indices; as in `jbn.batch_norm`.
+        dtype: the dtype of y, complex if x is. None is x's dtype.
 
     Returns:
         y, of x's shape and `dtype`.
 
     Raises:
-        TypeError: x, scale or bias have no floating dtype, or a complex one where x is real; or the
-            mask is neither boolean nor floating.
+        TypeError: x, scale or bias aren't floating, scale or bias is complex while x is real, or
+            the mask is neither boolean nor floating.
         ValueError: an axis is out of range or repeated, a shape doesn't fit x, `axis_name` isn't
             bound, or epsilon is below 0.
 
@@ -105,8 +105,8 @@ def rms_norm(
 
         y = x / sqrt(mean(|x|²) + epsilon) * scale
 
-    No mean is subtracted, so there is nothing to lose far from zero; and no bias added. Nothing of
-    x's size is kept for the backward pass but x.
+    No mean is subtracted, so no digits are lost far from zero. No bias is added. The backward pass
+    stores only x and values of the size of the root mean square.
 
     Args:
         x, scale, reduction_axes, feature_axes, epsilon, mask, axis_name, axis_index_groups, dtype:
@@ -164,7 +164,7 @@ def _divide_by_rms(
 
 @_divide_by_rms.defjvp
 def _divide_by_rms_jvp(reduction_axes, named, dtype, primals, tangents):
-    """As in `normalize_by_moments`: a differential that is its own checkpoint."""
+    """The differential, with a checkpoint around it as in `normalize_by_moments`."""
     x, scale, epsilon, mask = primals
     y, count, mean_square = _divide_by_rms(*primals, reduction_axes, named, dtype)
     differential = jax.checkpoint(
@@ -177,10 +177,11 @@ def _divide_by_rms_jvp(reduction_axes, named, dtype, primals, tangents):
 def _rms_differential(
     reduction_axes, named, dtype, x, count, mean_square, scale, epsilon, mask, dx, dscale, depsilon
 ):
-    """dy and that of the mean square, linear in dx, dscale and depsilon.
+    """dy and dmean_square, linear in dx, dscale and depsilon.
 
-    With r = 1 / sqrt(mean square + epsilon), x̂ = x r and p = Re Σdx·x̂* / n: the mean square has
-    2 p / r, and dy = scale r (dx - x̂ p) + x̂ (dscale - scale r² depsilon / 2).
+    With r = 1 / sqrt(mean_square + epsilon), x̂ = x r and p = Re Σdx·x̂* / n:
+    dmean_square = 2 p / r,
+    dy = scale r (dx - x̂ p) + x̂ (dscale - scale r² depsilon / 2).
     """
     x, usable = without_unusable(x.astype(scale.dtype), mask)
     dx = dx.astype(scale.dtype)

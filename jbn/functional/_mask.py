@@ -1,4 +1,4 @@
-"""Which entries count, and how often: masks and weights."""
+"""Masks and weights: which entries count, and how much."""
 
 from typing import Any
 
@@ -6,20 +6,20 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact
 
-# True where an entry counts; or how often it counts, a number that isn't negative.
+# True where an entry counts; or its weight, a number that isn't negative.
 Mask = Bool[Array, "..."] | Float[Array, "..."]
 Shape = tuple[Any, ...]  # of integers, and of sizes that `jax.export` leaves open
 
 
 def expand_mask(mask: Mask | None, shape: Shape) -> Mask | None:
-    """The mask with as many dimensions as x has, each of size 1 or x's. Weights are constants."""
+    """The mask with x's number of dimensions, each of size 1 or x's; weights become constants."""
     if mask is None:
         return None
     mask = jnp.asarray(mask)
     if mask.dtype != jnp.bool_ and not jnp.issubdtype(mask.dtype, jnp.floating):
         raise TypeError(
             f"mask: found dtype {mask.dtype}, wanted bool, True where an entry counts (e.g. "
-            "mask != 0), or a floating one, how often it counts"
+            "mask != 0), or a floating dtype, for weights"
         )
     expanded = (1,) * (len(shape) - mask.ndim) + mask.shape
     if len(expanded) != len(shape) or any(
@@ -31,17 +31,17 @@ def expand_mask(mask: Mask | None, shape: Shape) -> Mask | None:
     mask = mask.reshape(expanded)
     if mask.dtype == jnp.bool_:
         return mask
-    # The values of a traced array can't be an error; NaN shows in the results of its channel.
+    # A traced value can't raise an error, so a negative weight shows as NaN in its results.
     return lax.stop_gradient(jnp.where(mask >= 0, mask, jnp.nan))
 
 
 def is_counted(mask: Mask) -> Bool[Array, "..."]:
-    """Where entries count at all."""
+    """True where an entry counts at all: where its weight isn't 0."""
     return mask if mask.dtype == jnp.bool_ else mask != 0
 
 
 def weighted(values: Inexact[Array, "..."], mask: Mask | None) -> Inexact[Array, "..."]:
-    """Values times how often they count; 0, whatever the value, where that is never."""
+    """The values times their weights; 0 where an entry doesn't count, whatever its value."""
     if mask is None:
         return values
     if mask.dtype != jnp.bool_:
@@ -52,15 +52,15 @@ def weighted(values: Inexact[Array, "..."], mask: Mask | None) -> Inexact[Array,
 def total_weight(
     mask: Mask, shape: Shape, reduction_axes: tuple[int, ...], dtype: jnp.dtype
 ) -> Inexact[Array, "..."]:
-    """The sum of the mask, broadcast to the shape, over the axes, which stay with size 1."""
-    # Counted as integers: a float32 sum of ones sticks at 2**24.
+    """The sum of the mask over the axes, which stay with size 1; the mask is first broadcast."""
+    # True is counted in integers: a float32 sum of ones stops at 2**24.
     sum_dtype = jnp.int32 if mask.dtype == jnp.bool_ else dtype
     mask = jnp.broadcast_to(mask, shape)
     return jnp.sum(mask, reduction_axes, sum_dtype, keepdims=True).astype(dtype)
 
 
 def divisor(count: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
-    """What to divide a sum by: the count, or 1 where nothing counts."""
+    """The count, or 1 where nothing counts: a divisor that is never 0."""
     return jnp.where(count != 0, count, 1)
 
 

@@ -1,4 +1,4 @@
-"""Count, mean and variance of a batch: one pass over the data, accurate far from zero."""
+"""Count, mean and variance of a batch, from one pass over the data and accurate far from zero."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,9 +18,9 @@ from jbn.functional._arguments import (
 )
 from jbn.functional._mask import Mask, divisor, expand_mask, is_counted, total_weight, weighted
 
-# The shift is the mean of every 16th entry, and of no fewer than 8. If a fraction f of the
-# entries makes the shift, then (shift - mean)² <= var * (1/f - 1) whatever the data, so the
-# variance loses at most log2(16) bits, for one sixteenth more reading.
+# The shift is the mean of every 16th entry, and of at least 8 entries. If it is the mean of a
+# fraction f of the entries, then (shift - mean)² <= var * (1/f - 1) for any data. So the variance
+# loses at most log2(16) bits, and reading takes one sixteenth more.
 _SHIFT_STRIDE = 16
 _SHIFT_MIN_COUNT = 8
 
@@ -52,30 +52,30 @@ def moments(
 ) -> Moments:
     """The count, the mean and the biased variance of x over `reduction_axes`.
 
-    With d = x - shift, where the shift is a value near the data (the mean of a sixteenth of it;
-    under a mask, the mean of all counted entries):
+    With d = x - shift, where the shift is a value near the data:
 
         mean = shift + Σd / count        var = Σ|d|² / count - |Σd / count|²
 
-    This reads x once, as E[x²] - E[x]² does, and doesn't cancel far from zero.
+    The shift is the mean of a sixteenth of the data or, under a mask, of all counted entries.
+    Without a mask, x is read once, as by E[x²] - E[x]², but far from zero no digits cancel.
 
     Args:
         x: data of any shape; a floating dtype, real or complex.
         reduction_axes: the axes to average over; negative ones count from the end.
-        mask: True where an entry counts; or, as floating numbers, how often it counts: weights,
-            which make NaN where one is negative. Broadcastable to x. None counts all once. Constant
-            to differentiation.
-        axis_name: a mapped axis, or several, to average over as well (of `jax.vmap` or
-            `jax.shard_map`).
-        axis_index_groups: groups of indices of that axis to average within, as in `jbn.batch_norm`.
+        mask: True where an entry counts; or floating weights, where an entry of weight 2 counts as
+            two entries. Broadcastable to x. None: each entry counts once. A negative weight makes
+            its moments NaN. Derivatives treat the mask as a constant.
+        axis_name: the mapped axis of `jax.vmap` or `jax.shard_map` to average over as well, or
+            several.
+        axis_index_groups: groups of that axis's indices to average within, as in `jbn.batch_norm`.
 
     Returns:
-        `Moments(count, mean, var)`: arrays of x's shape with size 1 at the reduced axes, float32
-        (float64 for a float64 x; the mean of a complex x is complex). Where nothing counts all
-        three are 0.
+        `Moments(count, mean, var)`: arrays of x's shape with size 1 at the reduced axes. They are
+        float32, or float64 for a float64 x; the mean of a complex x is complex. All three are 0
+        where nothing counts.
 
     Raises:
-        TypeError: x has no floating dtype, or the mask is neither boolean nor floating.
+        TypeError: x isn't floating, or the mask is neither boolean nor floating.
         ValueError: an axis is out of range or repeated, the mask doesn't broadcast to x, or
             `axis_name` isn't bound.
 
@@ -105,22 +105,22 @@ def moments(
 
 
 def merge_moments(parts: Moments) -> Moments:
-    """The moments of all data together, from those of its parts.
+    """The moments of all data together, from the moments of its parts.
 
         count = Σ nᵢ    mean = Σ nᵢ meanᵢ / Σ nᵢ    var = Σ nᵢ (varᵢ + |meanᵢ - mean|²) / Σ nᵢ
 
-    Exact for parts of any sizes. Use it for population statistics over many batches, or to move the
-    running statistics once for all micro-batches of one optimizer step, by the values of the whole
-    batch (each micro-batch is normalized with its own statistics all the same). A part with count 0
-    has no say, whatever it holds.
+    The formulas are exact for parts of any size. Use them for population statistics over many
+    batches, or to update the running statistics once per optimizer step. The update then has the
+    moments of all the step's micro-batches together, but each micro-batch is still normalized with
+    its own statistics. A part with count 0 is ignored, whatever its mean and variance.
 
     Args:
-        parts: moments stacked along a new first axis, as `jax.vmap` and `jax.lax.scan` return them:
-            counts of shape `(parts, ...)`, means and variances likewise.
+        parts: moments stacked along a new first axis, as `jax.vmap` and `jax.lax.scan` return them.
+            Count, mean and var each have the shape `(parts, ...)`.
 
     Returns:
-        `Moments` without the first axis, in the dtypes that came in. Where all counts are 0, all
-        three are 0.
+        `Moments` without the first axis, in the dtypes that came in. All three are 0 where all
+        counts are 0.
 
     Raises:
         ValueError: the three have different shapes.
@@ -144,7 +144,7 @@ def merge_moments(parts: Moments) -> Moments:
     if not count.shape == mean.shape == var.shape or 0 in count.shape[:1] or count.ndim == 0:
         raise ValueError(
             f"parts: found shapes {count.shape}, {mean.shape} and {var.shape}, wanted one shape, "
-            "with the parts, at least one, along its first axis"
+            "with at least one part along its first axis"
         )
     dtype = accumulation_dtype(mean.dtype)
     count, var = (value.astype(real_dtype(dtype)) for value in (count, var))
@@ -155,12 +155,12 @@ def merge_moments(parts: Moments) -> Moments:
 
 
 def merge_shifted_moments(parts: ShiftedMoments) -> ShiftedMoments:
-    """The moments of all parts together, without the first axis, along which the parts are."""
+    """The moments of all parts together; the parts are stacked along the first axis."""
     valid = parts.count != 0
     n, shift, offset, var = (jnp.where(valid, value, 0) for value in parts)
     total = jnp.sum(n, 0, keepdims=True)
     weights = n / divisor(total)
-    # Of differences from the largest part: a sum of large means would lose their digits.
+    # Averages the differences from the largest part's mean: a sum of large means loses digits.
     near = jnp.take_along_axis(shift, jnp.argmax(n, 0, keepdims=True), 0)
     delta = jnp.where(valid, shift - near + offset, 0)
     mean_delta = jnp.sum(weights.astype(shift.dtype) * delta, 0, keepdims=True)
@@ -174,7 +174,7 @@ def shifted_moments(
     mask: Mask | None,
     named: NamedAxis,
 ) -> ShiftedMoments:
-    """The moments of an x that has the accumulation dtype already, over canonical axes."""
+    """The moments of x over canonical axes; x already has the accumulation dtype."""
     if mask is None:
         few = _every_16th(x, reduction_axes)
         (few_sum,) = named.sum([_sum(few, reduction_axes)])
@@ -194,16 +194,16 @@ def shifted_moments(
     d_sum, d2_sum = named.sum([_sum(term, reduction_axes) for term in terms])
     offset = d_sum / n
     var = jnp.real(d2_sum / n - squared(offset))
-    # Not jnp.maximum, which would halve the derivative where the variance is 0.
+    # jnp.maximum would halve the derivative where the variance is 0.
     return ShiftedMoments(jnp.real(count), shift, offset, jnp.where(var < 0, 0, var))
 
 
 def _as_shift(near_mean: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
-    """A constant near the mean: the very same number wherever it is used.
+    """A constant near the mean, rounded so that all its uses see the same number.
 
-    XLA computes `sum / count` anew in each fusion that subtracts it, and there a fused multiply-add
-    may subtract the unrounded quotient: x - shift would differ by a rounding of the mean from one
-    use to the next. Rounding to one bit less than the dtype holds stands between the two.
+    XLA computes `sum / count` again in each fusion that subtracts it. There a fused multiply-add
+    may subtract the unrounded quotient, so x - shift would differ between two uses by the rounding
+    of the mean. Rounding the quotient to one bit less than the dtype holds prevents that.
     """
     near_mean = lax.stop_gradient(near_mean)
     if jnp.iscomplexobj(near_mean):
@@ -222,7 +222,7 @@ def _sum(x: Inexact[Array, "..."], reduction_axes: tuple[int, ...]) -> Inexact[A
 
 
 def _every_16th(x: Inexact[Array, "..."], reduction_axes: tuple[int, ...]) -> Inexact[Array, "..."]:
-    """Entries taken evenly along the reduction axes; more of them, or all, where x has few."""
+    """Every 16th entry along the reduction axes; if x has few entries, more of them or all."""
     stride = min(_SHIFT_STRIDE, max(1, num_reduced(x.shape, reduction_axes) // _SHIFT_MIN_COUNT))
     slices = [slice(None)] * x.ndim
     for axis in reduction_axes:

@@ -1,4 +1,4 @@
-"""Statistics applied to data: subtract the mean, divide by the root, scale, add the bias."""
+"""Normalization with given statistics, mean and variance, and with scale and bias."""
 
 import jax.numpy as jnp
 from jax import lax
@@ -20,8 +20,8 @@ def normalize(
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
-    Broadcasting and nothing else: every argument has x's number of dimensions, as the results of
-    `jbn.moments` have.
+    The arguments broadcast to x. Each has x's number of dimensions, like the results of
+    `jbn.moments`.
 
     Args:
         x: data of any shape; a floating dtype, real or complex.
@@ -30,11 +30,10 @@ def normalize(
         epsilon: added to `var` before the root.
 
     Returns:
-        y, with x's shape and dtype; computed in float32, or in x's dtype where that is wider.
+        y, with x's shape and dtype; computed in float32, or in x's dtype if that is wider.
 
     Raises:
-        TypeError: x has no floating dtype, or is real and another argument complex; or var is
-            complex.
+        TypeError: x isn't floating, x is real and another argument complex, or var is complex.
 
     Example:
         >>> import jax.numpy as jnp, jbn

@@ -1,4 +1,4 @@
-"""Batch renormalization: batch normalization that trains with what it evaluates with."""
+"""Batch renormalization: batch normalization that trains nearly as it evaluates."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from jbn.functional._stats import BatchStats
 
 
 class RenormLimits(NamedTuple):
-    """How far batch renormalization may correct: 1 / r_max ≤ r ≤ r_max, -d_max ≤ d ≤ d_max."""
+    """Limits of batch renormalization's r and d: 1 / r_max ≤ r ≤ r_max, -d_max ≤ d ≤ d_max."""
 
     r_max: float | Float[Array, ""]
     d_max: float | Float[Array, ""]
@@ -31,23 +31,24 @@ def renorm_limits(
     num_r_steps: int = 40_000,
     num_d_steps: int = 25_000,
 ) -> RenormLimits:
-    """The paper's schedule: plain batch normalization at first, then ever wider limits.
+    """The limits at a step of the paper's schedule: batch normalization, then wider and wider.
 
-    Up to `num_plain_steps` r_max is 1 and d_max is 0, which is batch normalization; then they grow
-    linearly, to their final values at `num_r_steps` and `num_d_steps`.
+    Up to `num_plain_steps`, r_max is 1 and d_max is 0, which is batch normalization. Then both grow
+    linearly: r_max until `num_r_steps`, d_max until `num_d_steps`.
 
     Args:
         step: the number of updates before this one; an integer or a traced one.
         r_max, d_max: the final limits.
-        num_plain_steps, num_r_steps, num_d_steps: when they begin to grow and when they are there.
-            The defaults are those of an ImageNet training of 160,000 steps: scale them.
+        num_plain_steps: the step at which the limits begin to grow.
+        num_r_steps, num_d_steps: the steps at which r_max and d_max are final. The three defaults
+            are for an ImageNet training of 160,000 steps: scale them to yours.
 
     Returns:
         `RenormLimits(r_max, d_max)`, float32 scalars.
 
     Raises:
-        ValueError: r_max is below 1 or d_max below 0, or a limit shall be there before it begins to
-            grow.
+        ValueError: r_max is below 1, d_max is below 0, or `num_r_steps` or `num_d_steps` is below
+            `num_plain_steps`.
 
     Example:
         >>> import jbn
@@ -88,24 +89,25 @@ def batch_renorm(
     axis_index_groups: Sequence[Sequence[int]] | None = None,
     dtype: DTypeLike | None = None,
 ) -> tuple[Float[Array, "*shape"], BatchStats]:
-    """x normalized per feature, nearly as in evaluation, and the running statistics after it.
+    """x normalized per feature, nearly as in evaluation, and the updated running statistics.
 
         r = clip(σ / σ_running, 1 / r_max, r_max)    d = clip((μ - μ_running) / σ_running, ±d_max)
         y = ((x - μ) / σ * r + d) * scale + bias
 
-    with σ = sqrt(var + epsilon). Without limits this is (x - μ_running) / σ_running, while the
-    gradient is that of batch normalization: r and d are constants to it. In evaluation it is
-    `jbn.batch_norm`. For batches that are small or not drawn at random.
+    with σ = sqrt(var + epsilon). Without limits, (x - μ) / σ * r + d equals
+    (x - μ_running) / σ_running. The gradient is still that of batch normalization, with r and d as
+    constants. In evaluation it is `jbn.batch_norm`. Use it for batches that are small or not drawn
+    at random.
 
     Args:
         x: as in `jbn.batch_norm`, and real.
         stats, scale, bias, use_running_average, axis, momentum, epsilon, mask, axis_name,
             axis_index_groups, dtype: as in `jbn.batch_norm`.
-        limits: r_max, at least 1, and d_max, at least 0; numbers or traced scalars. Widen them
-            slowly, by `jbn.renorm_limits`: r_max 1 and d_max 0 are batch normalization.
+        limits: r_max, at least 1, and d_max, at least 0; numbers or traced scalars. r_max 1 and
+            d_max 0 are batch normalization. Widen them slowly, by `jbn.renorm_limits`.
 
     Returns:
-        y and the running statistics, as `jbn.batch_norm` does.
+        y and the running statistics, as from `jbn.batch_norm`.
 
     Raises:
         TypeError: x is complex; and as `jbn.batch_norm`.
@@ -127,7 +129,7 @@ def batch_renorm(
     """
     check_range("limits.r_max", limits.r_max, 1.0, float("inf"))
     check_range("limits.d_max", limits.d_max, 0.0, float("inf"))
-    check_floating("x", x, complex_too=False)  # a complex d has no clip
+    check_floating("x", x, complex_too=False)  # clip takes no complex d
     spread: dict[str, Any] = {
         "mask": mask,
         "axis_name": axis_name,
@@ -147,7 +149,7 @@ def batch_renorm(
         if value is not None:
             check_floating(name, value, complex_too=False)
     _, reduction_axes = split_axes(axis, x.ndim)
-    # The same moments that batch_norm takes: in one program XLA computes them once.
+    # batch_norm takes the same moments: in one program XLA computes them once.
     batch = moments(lax.stop_gradient(x), reduction_axes, **spread)
     computed = batch.mean.dtype
     mean, var = (part.reshape(stats.mean.shape) for part in (batch.mean, batch.var))

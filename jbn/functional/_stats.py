@@ -1,4 +1,4 @@
-"""Running statistics of batch normalization, and how a batch moves them."""
+"""Running statistics of batch normalization, and how a batch updates them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,8 +25,8 @@ def init_batch_stats(
 
     Args:
         num_features: the size of x along its feature axis; a shape for several feature axes.
-        dtype: of both arrays; float32 keeps its digits over many updates. A complex one makes the
-            mean complex, for complex data; the variance is real.
+        dtype: the dtype of both arrays. float32 keeps its digits over many updates. With a complex
+            dtype, for complex data, the mean is complex and the variance is real.
 
     Returns:
         `BatchStats(mean, var)`, each of shape `(num_features,)` or of the shape given.
@@ -44,7 +44,7 @@ def init_batch_stats(
 
 
 def running_mean_dtype(x: Array, dtype: DTypeLike) -> jnp.dtype:
-    """The dtype of a running mean for x, where it would be `dtype` for a real x."""
+    """The dtype of x's running mean: `dtype` if x is real, a complex dtype otherwise."""
     return accumulation_dtype(dtype, jnp.complex64) if jnp.iscomplexobj(x) else jnp.dtype(dtype)
 
 
@@ -55,13 +55,12 @@ def update_batch_stats(
 
         new = momentum * old + (1 - momentum) * batch
 
-    A channel whose batch statistics are not finite, or come from entries that count less than two
-    in all (under weights: the sum of those), keeps its old values: one bad batch does not ruin the
-    average.
+    A channel keeps its old values if the batch's mean or variance isn't finite, or if its count
+    (under weights, their sum) is below 2. So one bad batch does not ruin the average.
 
     Args:
         stats: the running statistics; shape `(num_features,)`, or that of several feature axes.
-        moments: what `jbn.moments` says of the batch; reduced axes of size 1 are dropped.
+        moments: the batch's moments, by `jbn.moments`. Their axes of size 1 are dropped.
         momentum: the weight of the old value, from 0 to 1, as in Flax and Keras (PyTorch's is one
             minus this). A number or a traced scalar.
 
@@ -69,8 +68,8 @@ def update_batch_stats(
         `BatchStats` of the same shapes and dtypes.
 
     Raises:
-        TypeError: the batch's mean is complex, and the running one is not.
-        ValueError: momentum is outside 0 to 1, or stats and moments are of different sizes.
+        TypeError: the batch's mean is complex and the running mean isn't.
+        ValueError: momentum is outside 0 to 1, or stats and moments have different sizes.
 
     Example:
         >>> import jax.numpy as jnp, jbn
@@ -91,8 +90,8 @@ def update_batch_stats(
         )
     if jnp.iscomplexobj(moments.mean) and not jnp.iscomplexobj(stats.mean):
         raise TypeError(
-            f"stats.mean: found dtype {stats.mean.dtype}, wanted a complex one, as the mean of "
-            "the batch has; make it by jbn.init_batch_stats(num_features, jnp.complex64)"
+            f"stats.mean: found dtype {stats.mean.dtype}, wanted a complex one, like the "
+            "batch's mean; make it by jbn.init_batch_stats(num_features, jnp.complex64)"
         )
     valid = is_valid_batch(moments)
 
@@ -107,17 +106,16 @@ def update_batch_stats(
 
 
 def is_valid_batch(moments: Moments) -> Bool[Array, "..."]:
-    """Where a batch is fit to move the running statistics.
+    """True for each channel whose batch may update the running statistics.
 
         count >= 2, and mean and variance are finite
 
-    where the count is the number of entries, or the sum of their weights.
-
-    `update_batch_stats` keeps the old values elsewhere. A training loop that wants to know how
-    often that happened sums `~is_valid_batch(moments)` in its metrics.
+    The count is the number of entries, or the sum of their weights. Where this is False,
+    `update_batch_stats` keeps the old values. To see how often that happens, sum
+    `~is_valid_batch(moments)` in the metrics of the training loop.
 
     Args:
-        moments: what `jbn.moments` says of the batch.
+        moments: the batch's moments, by `jbn.moments`.
 
     Returns:
         True or False per channel; the shape of the moments.
@@ -129,7 +127,7 @@ def is_valid_batch(moments: Moments) -> Bool[Array, "..."]:
         [[ True False]]
 
     References:
-        Ioffe and Szegedy, 2015, arXiv:1502.03167, Section 3.1 (the average that is guarded);
+        Ioffe and Szegedy, 2015, arXiv:1502.03167, Section 3.1 (the running average);
         pytorch/pytorch#88474 (one non-finite batch ruins it for good).
     """
     return (moments.count >= 2) & jnp.isfinite(moments.mean) & jnp.isfinite(moments.var)
@@ -138,27 +136,27 @@ def is_valid_batch(moments: Moments) -> Bool[Array, "..."]:
 def ema_momentum(
     step: int | Int[Array, ""], momentum: float | Float[Array, ""] = 0.99
 ) -> Float[Array, ""]:
-    """A momentum for which the running statistics have no memory of their initial values.
+    """The step's momentum, which makes running statistics independent of their initial values.
 
         momentum(step) = min(momentum, step / (step + 1))
 
-    The first batch replaces the initial mean 0 and variance 1; up to about 1 / (1 - momentum)
-    batches the running statistics are the plain average of all, then the exponential one. With a
-    constant momentum the initial values keep the weight momentum**steps, which is why evaluation is
-    far worse than training after a short run: after 10 steps at 0.99 they still weigh 0.9.
+    The first batch replaces the initial mean 0 and variance 1. For about 1 / (1 - momentum) batches
+    the running statistics are the plain average of all batches, then an exponential average. With a
+    constant momentum the initial values keep the weight momentum**steps: after 10 steps at 0.99
+    they still weigh 0.9. That makes evaluation far worse than training after a short run.
 
     Args:
         step: the number of updates before this one; an integer or a traced one.
         momentum: the momentum in the long run, from 0 to 1; a number or a traced scalar.
 
     Returns:
-        A float32 scalar, to be given as `momentum` to `jbn.batch_norm`.
+        A float32 scalar: the `momentum` for `jbn.batch_norm`.
 
     Raises:
         ValueError: momentum is outside 0 to 1.
 
     Example:
-        Ten batches of mean 5 and variance 4, and what evaluation would use:
+        Ten batches of mean 5 and variance 4, and the running statistics after them:
 
         >>> import jax.numpy as jnp, jbn
         >>> batch = jbn.Moments(*(jnp.array([v]) for v in (32.0, 5.0, 4.0)))
@@ -171,8 +169,8 @@ def ema_momentum(
         [0.48] [1.29] [5.] [4.]
 
     References:
-        Kingma and Ba, 2015, arXiv:1412.6980, Section 3 (the bias of initial values, corrected there
-        by division).
+        Kingma and Ba, 2015, arXiv:1412.6980, Section 3 (which corrects the bias of the initial
+        values by division).
     """
     check_range("momentum", momentum, 0.0, 1.0)
     step = jnp.asarray(step, jnp.float32)
@@ -182,15 +180,15 @@ def ema_momentum(
 def effective_num_batches(
     step: int | Int[Array, ""], momentum: float | Float[Array, ""] = 0.99
 ) -> Float[Array, ""]:
-    """How many batches, weighed alike, would make a mean as steady as the running one.
+    """The number of equally weighted batches whose mean is as steady as the running mean.
 
-    One over the sum of the squared weights that the batches have after `step` updates with
-    `ema_momentum`. The first n0 = min(step, floor(momentum / (1 - momentum)) + 1) of them share the
-    weight m**k, the k = step - n0 later ones have (1 - m) m**j:
+    It is 1 over the sum of the batches' squared weights after `step` updates with `ema_momentum`.
+    With m = momentum, the first n0 = min(step, floor(m / (1 - m)) + 1) batches share the weight
+    m**k. The later k = step - n0 batches have the weights (1 - m) m**j, j = 0 to k - 1. The result:
 
         1 / (m**(2k) / n0 + (1 - m)² (1 - m**(2k)) / (1 - m²))
 
-    It grows as the step does at first and ends at (1 + m) / (1 - m): 199 for 0.99, 19 for 0.9.
+    At first it equals the step; in the end it is (1 + m) / (1 - m): 199 for 0.99, 19 for 0.9.
 
     Args:
         step: the number of updates so far; an integer or a traced one.
@@ -212,7 +210,7 @@ def effective_num_batches(
     """
     check_range("momentum", momentum, 0.0, 1.0)
     step, m = jnp.asarray(step, jnp.float32), jnp.asarray(momentum, jnp.float32)
-    # A rounded quotient must not make one batch fewer of a whole number.
+    # The 1e-3 keeps floor from losing a batch where a whole quotient is rounded down.
     num_alike = jnp.minimum(step, jnp.floor(m / (1 - m) + 1e-3) + 1)
     later = m ** (2 * (step - num_alike))
     squares = later / jnp.maximum(num_alike, 1) + (1 - m) / (1 + m) * (1 - later)
@@ -220,21 +218,21 @@ def effective_num_batches(
 
 
 def merge_batch_stats(stats: BatchStats, counts: Float[Array, "..."]) -> BatchStats:
-    """The statistics of all data together, from those of its parts.
+    """The statistics of all data together, from the statistics of its parts.
 
         mean = Σ nᵢ meanᵢ / Σ nᵢ        var = Σ nᵢ (varᵢ + |meanᵢ - mean|²) / Σ nᵢ
 
-    Use it for running statistics that drifted apart on several devices, or to make those of a whole
-    batch from its micro-batches'. A part with count 0 has no say, whatever it holds.
+    Use it for running statistics that drifted apart on several devices, or for a whole batch from
+    the statistics of its micro-batches. A part with count 0 is ignored, whatever its statistics.
 
     Args:
         stats: statistics of the parts, stacked along a new first axis: shape `(parts, features)`.
-        counts: how many entries each part has; shape `(parts,)`, or `(parts, features)` where masks
-            made it differ between channels.
+        counts: the number of entries of each part; shape `(parts,)`, or `(parts, features)` if it
+            differs between channels, as with masks.
 
     Returns:
-        `BatchStats` without the first axis, in the dtypes that came in. Where all counts are 0:
-        mean 0 and variance 0.
+        `BatchStats` without the first axis, in the dtypes that came in. Mean and variance are 0
+        where all counts are 0.
 
     Raises:
         ValueError: the counts' shape doesn't fit.
@@ -262,21 +260,22 @@ def merge_batch_stats(stats: BatchStats, counts: Float[Array, "..."]) -> BatchSt
 def interpolate_batch_stats(
     a: BatchStats, b: BatchStats, weight: float | Float[Array, ""]
 ) -> BatchStats:
-    """Statistics between two: mean and variance each (1 - weight) * a + weight * b.
+    """Statistics between a and b: mean and variance are each (1 - weight) * a + weight * b.
 
-    To blend those of training with those of test data (`weight` 1: AdaBN, the test data's alone),
-    or to move running statistics by a whole batch's, which is `weight` = 1 - momentum.
+    Use it to blend the statistics of the training data, a, with those of the test data, b; `weight`
+    1 takes only the test data's (AdaBN). Or use it to update running statistics a by a whole
+    batch's statistics b: `weight` is 1 - momentum then.
 
     Args:
         a, b: statistics of the same shapes.
-        weight: of b, from 0 to 1; a number or a traced scalar.
+        weight: the weight of b, from 0 to 1; a number or a traced scalar.
 
     Returns:
         `BatchStats` in the dtypes of a.
 
     Raises:
         TypeError: b's mean is complex and a's is not.
-        ValueError: the shapes differ, or a weight that is a Python number is outside 0 to 1.
+        ValueError: the shapes differ, or a weight that isn't traced is outside 0 to 1.
 
     Example:
         >>> import jax.numpy as jnp, jbn

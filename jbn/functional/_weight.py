@@ -15,17 +15,17 @@ def weight_standardize(
     axis: int | Sequence[int] = -1,
     epsilon: float | Float[Array, ""] = 1e-5,
 ) -> Inexact[Array, "..."]:
-    """A kernel of which each output unit's weights have mean 0 and variance 1.
+    """The kernel, with mean 0 and variance 1 for the weights of each output unit.
 
         w = (kernel - mean) / sqrt(var + epsilon) * gain
 
-    To be applied to the kernel of a Dense or Conv in each forward pass. With a gain of
-    1 / sqrt(fan_in) the outputs keep the variance of the inputs.
+    Apply it to the kernel of a Dense or Conv in each forward pass. With a gain of 1 / sqrt(fan_in)
+    the outputs keep the variance of the inputs.
 
     Args:
         kernel: weights of any shape; a floating dtype.
-        gain: of the kernel's shape along `axis`. None is 1.
-        axis: the axis of output units, or several; the last one in Flax.
+        gain: factors, of the kernel's shape along `axis`. None is 1.
+        axis: the axis of the output units, or several; Flax has them on the last axis.
         epsilon: added to the variance before the root. It may be traced.
 
     Returns:

@@ -12,32 +12,32 @@ class BatchNorm(nn.BatchNorm):
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
-    The numbers are Flax's within rounding where Flax's are accurate, and stay accurate far from
-    zero. In other words: scale is gamma, bias is beta, `use_bias` and `use_scale` are Keras's
-    `center` and `scale`, the running mean and var are its moving mean and moving variance.
+    Where Flax is accurate, the results are Flax's up to rounding. Far from zero they stay accurate.
+    Keras has other names: scale is gamma, bias is beta, `use_bias` and `use_scale` are `center` and
+    `scale`, the running mean and var are the moving mean and moving variance.
 
-    It differs from Flax's in what it refuses and what it guards: a momentum outside 0 to 1, a real
-    `dtype` for a complex x and, in training, one value per channel are errors; a channel whose
-    batch isn't finite, or has fewer than two counted entries, keeps its running statistics. The
-    running mean of a complex x is complex from `init` on (Flax's from the first step on).
+    It differs from Flax's in three ways. A momentum outside 0 to 1, a real `dtype` for a complex x
+    and, in training, one value per channel are errors. A channel keeps its running statistics if
+    its batch isn't finite or has fewer than two counted entries. The running mean of a complex x is
+    complex from `init` on (in Flax from the first step on).
 
     Variables: `params/{scale, bias}` and `batch_stats/{mean, var}`, each of shape `(features,)`.
 
     Args:
-        use_running_average: True normalizes with the running statistics, False with the batch's;
-            here or in the call.
-        axis: the feature axis, or a tuple of them.
+        use_running_average: True normalizes with the running statistics, False with the batch's.
+            Give it here or in the call.
+        axis: the feature axis, or a tuple of feature axes.
         momentum: the weight of the old running value.
         epsilon: added to the variance before the root.
-        dtype: of the result. None is the promotion of x, scale and bias.
-        param_dtype: of scale and bias.
-        use_bias, use_scale: whether there is a bias, a scale.
-        bias_init, scale_init: their initializers.
+        dtype: the dtype of the result. None is the promotion of x, scale and bias.
+        param_dtype: the dtype of scale and bias.
+        use_bias, use_scale: whether there is a bias, and whether there is a scale.
+        bias_init, scale_init: the initializers of bias and scale.
         axis_name: the mapped axis (`jax.vmap`, `jax.shard_map`) that the batch is spread over.
-        axis_index_groups: groups of its indices that share statistics.
-        use_fast_variance: accepted, without effect: the variance is both fast and accurate.
+        axis_index_groups: groups of that axis's indices; each group shares statistics.
+        use_fast_variance: accepted without effect: the variance is both fast and accurate.
         force_float32_reductions: False stores the running statistics in `param_dtype`. The
-            reductions are in float32 (float64) all the same.
+            reductions are in float32 (float64) in any case.
 
     Example:
         >>> import jax, jax.numpy as jnp, jbn.linen
@@ -62,13 +62,13 @@ class BatchNorm(nn.BatchNorm):
         *,
         mask: Array | None = None,
     ) -> Float[Array, "..."]:
-        """x normalized; in training, `batch_stats` moves (not during `init`).
+        """x normalized; training also updates `batch_stats` (but `init` doesn't).
 
         Args:
-            x: data of any shape; integers are taken as float32.
-            use_running_average: as the attribute; one of the two must be given.
-            mask: nonzero where an entry counts, which it then does once, whatever the number;
-                broadcastable to x.
+            x: data of any shape; integers become float32.
+            use_running_average: as in the constructor; give it in exactly one of the two places.
+            mask: nonzero where an entry counts. Each entry counts once, whatever the number.
+                Broadcastable to x.
 
         Returns:
             y, of x's shape.

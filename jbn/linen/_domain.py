@@ -1,4 +1,4 @@
-"""Batch normalization with statistics of its own for each domain as a Linen module."""
+"""Batch normalization in which each domain has its own statistics, as a Linen module."""
 
 import functools
 from collections.abc import Sequence
@@ -14,23 +14,24 @@ from jbn.linen._variables import normalize_with_batch_stats
 
 
 class DomainBatchNorm(nn.Module):
-    """Batch normalization with running statistics of their own for each domain.
+    """Batch normalization in which each domain has its own running statistics.
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
-    In training mean and var are the batch's, and the domain's running ones (Keras's moving mean and
-    moving variance) move; in evaluation they are those; `jbn.domain_batch_norm`. All domains share
-    scale and bias, Keras's gamma and beta. A domain is a dataset, a site, a camera; or clean and
-    adversarial examples.
+    In training, mean and var are the batch's, and the domain's running mean and var (Keras's moving
+    mean and moving variance) are updated. In evaluation, mean and var are the domain's running
+    ones. The function is `jbn.domain_batch_norm`. All domains share scale and bias, Keras's gamma
+    and beta. A domain is for example a dataset, a site or a camera, or clean or adversarial
+    examples.
 
-    It is no `flax.linen.BatchNorm`: tools that know one mean and one variance per feature pass it
-    by.
+    It isn't a subclass of `flax.linen.BatchNorm`, so tools that expect one mean and one variance
+    per feature skip it.
 
     Variables: `params/{scale, bias}`, each of shape `(features,)`, and `batch_stats/{mean, var}`,
     each of shape `(num_domains, features)`.
 
     Args:
-        num_domains: how many domains.
+        num_domains: the number of domains.
         use_running_average, axis, momentum, epsilon, dtype, param_dtype, use_bias, use_scale,
             bias_init, scale_init, axis_name, axis_index_groups, force_float32_reductions: as in
             `jbn.linen.BatchNorm`.
@@ -74,21 +75,22 @@ class DomainBatchNorm(nn.Module):
         *,
         mask: Array | None = None,
     ) -> Float[Array, "..."]:
-        """x normalized; in training, the domain's row of `batch_stats` moves (not during `init`).
+        """x normalized; training also updates the domain's row of `batch_stats` (not in `init`).
 
         Args:
-            x: data of one domain, of any shape; integers are taken as float32.
-            domain: which one, from 0; an integer or a traced one. If there is none such, a Python
-                integer is an error, and an array moves nothing, and makes NaN of y in evaluation.
+            x: data of one domain, of any shape; integers become float32.
+            domain: the domain, from 0: a Python integer, or an integer array, traced or not. If
+                there is no such domain, a Python integer is an error. An array then updates
+                nothing, and makes y NaN in evaluation.
             use_running_average, mask: as in `jbn.linen.BatchNorm`.
 
         Returns:
             y, of x's shape.
 
         Raises:
-            TypeError: the domain is no integer.
-            ValueError: it is known and there is none such; it has a shape; or `num_domains` is
-                below 1.
+            TypeError: the domain isn't an integer.
+            ValueError: the domain is a Python integer and doesn't exist, the domain has a shape, or
+                `num_domains` is below 1.
         """
         check_num_domains(self.num_domains)
         use_running_average = nn.merge_param(

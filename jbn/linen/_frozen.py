@@ -14,27 +14,27 @@ from jbn.linen._variables import result_dtype
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch normalization by running statistics, scale and bias that are constants.
+    """Batch normalization with constant running statistics, scale and bias.
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
-    For fine-tuning: in training as in evaluation x goes through the same affine map, and what
-    an optimizer sees has none of its numbers. In the place of a `jbn.linen.BatchNorm`, with the
-    same arguments; `jbn.variables.swap_norm(variables, "FrozenBatchNorm")` makes its variables of
-    trained ones.
+    Use it for fine-tuning: in training and in evaluation x goes through the same affine map, and an
+    optimizer sees none of its values. It replaces a `jbn.linen.BatchNorm` and takes the same
+    arguments, as listed here. `jbn.variables.swap_norm(variables, "FrozenBatchNorm")` converts
+    trained variables.
 
     Variables: `batch_stats/{mean, var, scale, bias}`, each of shape `(features,)`; no `params`.
 
     Args:
-        use_running_average: accepted, without effect, as here and in the call.
-        axis: the feature axis, or a tuple of them.
-        momentum: accepted, without effect.
+        use_running_average: accepted without effect, here and in the call.
+        axis: the feature axis, or a tuple of feature axes.
+        momentum: accepted without effect.
         epsilon: added to the variance before the root.
-        dtype: of the result. None is the promotion of x, scale and bias.
-        param_dtype: of scale and bias.
-        use_bias, use_scale: whether there is a bias, a scale.
-        bias_init, scale_init: their initializers.
-        axis_name, axis_index_groups: accepted, without effect.
+        dtype: the dtype of the result. None is the promotion of x, scale and bias.
+        param_dtype: the dtype of scale and bias.
+        use_bias, use_scale: whether there is a bias, and whether there is a scale.
+        bias_init, scale_init: the initializers of bias and scale.
+        axis_name, axis_index_groups: accepted without effect.
 
     Example:
         >>> import jax, jax.numpy as jnp, jbn.linen
@@ -72,8 +72,8 @@ class FrozenBatchNorm(nn.Module):
         """x normalized.
 
         Args:
-            x: data of any shape; integers are taken as float32.
-            use_running_average, mask: accepted, without effect.
+            x: data of any shape; integers become float32.
+            use_running_average, mask: accepted without effect.
 
         Returns:
             y, of x's shape.
@@ -98,7 +98,7 @@ class FrozenBatchNorm(nn.Module):
     def _constant(
         self, name: str, init: nn.initializers.Initializer, features: tuple[int, ...]
     ) -> Array:
-        """What is a parameter elsewhere."""
+        """The layer's scale or bias, from `batch_stats` instead of `params`."""
 
         def initial() -> Array:
             return init(self.make_rng("params"), features, self.param_dtype)

@@ -1,4 +1,4 @@
-"""Batch normalization over parts of the batch as a Linen module."""
+"""Batch normalization over groups of the batch as a Linen module."""
 
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -13,20 +13,20 @@ class GhostBatchNorm(BatchNorm, kw_only=True):
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
-    with the mean and the variance of the example's group; `jbn.ghost_batch_norm`. A large batch
-    keeps the noise of small ones, and y is the same on any number of devices. The running mean and
-    var (Keras's moving mean and moving variance) move once, by those of the whole batch; scale is
-    gamma, bias is beta.
+    with the mean and the variance of the example's group. The function is `jbn.ghost_batch_norm`. A
+    large batch keeps the noise of small batches, and y is the same on any number of devices. The
+    running mean and var (Keras's moving mean and moving variance) are updated once, by the
+    statistics of the whole batch. In Keras scale is gamma, bias is beta.
 
-    Variables: as those of `jbn.linen.BatchNorm`, for which it can be exchanged.
+    Variables: those of `jbn.linen.BatchNorm`, so the two layers can be exchanged.
 
     Args:
-        virtual_batch_size: examples in a group; it divides their number (but in `init`, where
-            shapes are all that matters and the batch is one group). By keyword.
+        virtual_batch_size: the number of examples in a group; it divides the number of examples. In
+            `init`, where only shapes matter, the batch is one group. A keyword argument.
         use_running_average, axis, momentum, epsilon, dtype, param_dtype, use_bias, use_scale,
             bias_init, scale_init, use_fast_variance, force_float32_reductions: as in
             `jbn.linen.BatchNorm`.
-        axis_name, axis_index_groups: a mapped axis over which each group is spread, and groups of
+        axis_name, axis_index_groups: the mapped axis that each group is spread over, and groups of
             its indices.
 
     Example:

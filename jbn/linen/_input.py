@@ -11,22 +11,22 @@ from jbn._layers import apply_input_norm, feature_shape, initial_input_stats
 
 
 class InputNorm(nn.Module):
-    """Inputs standardized by the statistics of all data that the layer has been shown.
+    """Inputs standardized by the statistics of all data that the layer has seen.
 
         y = (x - mean) / sqrt(var)
 
-    The statistics are exactly those of all batches together, each entry counted once, however far
-    from zero; no moving average. They move when they are told to and are constants to gradients;
-    until then y is x. A feature that is constant becomes 0. `jbn.update_input_stats` and
-    `jbn.standardize`. In other words: Keras's `Normalization` layer, whose `adapt` is a pass over
-    the data with `update_stats=True`.
+    The statistics are exactly those of all batches together, and accurate far from zero. Each entry
+    counts once; there is no moving average. Only a call with `update_stats=True` updates them;
+    before the first such call, y is x. Gradients treat them as constants. A constant feature
+    becomes 0. The functions are `jbn.update_input_stats` and `jbn.standardize`. In Keras this is
+    the `Normalization` layer, whose `adapt` is a pass over the data with `update_stats=True`.
 
-    Variables: `input_stats/{count, mean, var, min, max}`, and of the first three what rounding left
-    over, `{count, mean, var}_remainder`; each of x's shape along `axis`, in float32.
+    Variables: `input_stats/{count, mean, var, min, max}`, and the rounding errors of the first
+    three, `input_stats/{count, mean, var}_remainder`. Each has x's shape along `axis`, in float32.
 
     Args:
-        axis: the feature axis, or a tuple of them; () for one mean of all.
-        dtype: of the result. None is x's; integers are taken as float32.
+        axis: the feature axis, or a tuple of feature axes; () for one mean of all entries.
+        dtype: the dtype of the result. None is x's dtype; integers become float32.
         axis_name: the mapped axis (`jax.vmap`, `jax.shard_map`) that the batch is spread over.
 
     Example:
@@ -52,13 +52,13 @@ class InputNorm(nn.Module):
     def __call__(
         self, x: Float[Array, "..."], update_stats: bool = False, *, mask: Array | None = None
     ) -> Float[Array, "..."]:
-        """x standardized; with `update_stats`, `input_stats` takes it in before (not in `init`).
+        """x standardized; with `update_stats`, x first updates `input_stats` (not in `init`).
 
         Args:
             x: data of any shape; real.
-            update_stats: whether it is new data to the statistics.
-            mask: nonzero where an entry counts in them; broadcastable to x. To leave out missing
-                values: `jnp.isfinite(x)`.
+            update_stats: whether to add x to the statistics.
+            mask: nonzero where an entry counts in the statistics; broadcastable to x. The mask
+                `jnp.isfinite(x)` leaves out missing values.
 
         Returns:
             y, of x's shape.

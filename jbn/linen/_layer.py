@@ -19,25 +19,25 @@ class LayerNorm(nn.LayerNorm):
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
-    with the mean and the variance of each example; `jbn.layer_norm`. The numbers are Flax's within
-    rounding where Flax's are accurate, and stay accurate far from zero. In other words: scale is
-    gamma, bias is beta, `use_bias` and `use_scale` are Keras's `center` and `scale`.
+    with the mean and the variance of each example. The function is `jbn.layer_norm`. Where Flax is
+    accurate, the results are Flax's up to rounding. Far from zero they stay accurate. Keras has
+    other names: scale is gamma, bias is beta, `use_bias` and `use_scale` are `center` and `scale`.
 
     Variables: `params/{scale, bias}`, each of x's shape along `feature_axes`.
 
     Args:
         epsilon: added to the variance before the root.
-        dtype: of the result. None is the promotion of x, scale and bias.
-        param_dtype: of scale and bias.
-        use_bias, use_scale: whether there is a bias, a scale.
-        bias_init, scale_init: their initializers.
+        dtype: the dtype of the result. None is the promotion of x, scale and bias.
+        param_dtype: the dtype of scale and bias.
+        use_bias, use_scale: whether there is a bias, and whether there is a scale.
+        bias_init, scale_init: the initializers of bias and scale.
         reduction_axes: the axes to average over.
         feature_axes: the axes along which scale and bias vary.
         axis_name: the mapped axis (`jax.vmap`, `jax.shard_map`) that the reduced axes are spread
             over.
-        axis_index_groups: groups of its indices that share statistics.
-        use_fast_variance: accepted, without effect: the variance is both fast and accurate.
-        force_float32_reductions: accepted, without effect: the reductions are in float32 (float64).
+        axis_index_groups: groups of that axis's indices; each group shares statistics.
+        use_fast_variance: accepted without effect: the variance is both fast and accurate.
+        force_float32_reductions: accepted without effect: the reductions are in float32 (float64).
 
     Example:
         >>> import jax, jax.numpy as jnp, jbn.linen
@@ -56,7 +56,7 @@ class LayerNorm(nn.LayerNorm):
         """x normalized.
 
         Args:
-            x: data of any shape; integers are taken as float32.
+            x: data of any shape; integers become float32.
             mask: nonzero where an entry counts; broadcastable to x.
 
         Returns:
@@ -73,7 +73,7 @@ class RMSNorm(nn.RMSNorm):
 
         y = x / sqrt(mean(|x|²) + epsilon) * scale
 
-    over each example; `jbn.rms_norm`.
+    with the mean over each example. The function is `jbn.rms_norm`.
 
     Variables: `params/scale`, of x's shape along `feature_axes`.
 
@@ -108,15 +108,15 @@ class GroupNorm(nn.GroupNorm):
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
-    with the mean and the variance of a group of successive channels of an example;
-    `jbn.group_norm`. The channels are on the last axis.
+    with the mean and the variance of each group of successive channels of an example. The channels
+    are on the last axis. The function is `jbn.group_norm`.
 
     Variables: `params/{scale, bias}`, each of shape `(channels,)`.
 
     Args:
-        num_groups: how many groups.
-        group_size: how many channels in each, instead; with `num_groups=None`.
-        reduction_axes: the axes to average over, the last among them. None: all but the first.
+        num_groups: the number of groups.
+        group_size: the number of channels in a group; give it with `num_groups=None`.
+        reduction_axes: the axes to average over, including the last. None: all but the first.
         epsilon, dtype, param_dtype, use_bias, use_scale, bias_init, scale_init, axis_name,
             axis_index_groups, use_fast_variance, force_float32_reductions: as in
             `jbn.linen.LayerNorm`.
@@ -137,8 +137,8 @@ class GroupNorm(nn.GroupNorm):
         """x normalized; x and mask as in `jbn.linen.LayerNorm`.
 
         Raises:
-            ValueError: the channels make no such groups, both or none of `num_groups` and
-                `group_size` are given, or `reduction_axes` leave the channels out.
+            ValueError: the channels don't divide into these groups, both or neither of `num_groups`
+                and `group_size` are given, or `reduction_axes` leave out the channel axis.
         """
         scale, bias = scale_and_bias(self, x.shape[-1:])
         return apply_group_norm(
@@ -174,19 +174,20 @@ class InstanceNorm(nn.InstanceNorm):
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
-    with the mean and the variance of each channel of an example; `jbn.instance_norm`.
+    with the mean and the variance of each channel of an example. The function is
+    `jbn.instance_norm`.
 
     Variables: `params/{scale, bias}`, each of x's shape along `feature_axes`.
 
     Args:
-        feature_axes: the channel axis, or several; not the first.
+        feature_axes: the channel axis, or several; not the first axis.
         epsilon, dtype, param_dtype, use_bias, use_scale, bias_init, scale_init, axis_name,
             axis_index_groups, use_fast_variance, force_float32_reductions: as in
             `jbn.linen.LayerNorm`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jbn.linen
-        >>> images = jnp.array([[[1.0, 10.0], [3.0, 30.0]]])  # one, of two pixels, two channels
+        >>> images = jnp.array([[[1.0, 10.0], [3.0, 30.0]]])  # one image, two pixels, two channels
         >>> y, variables = jbn.linen.InstanceNorm().init_with_output(jax.random.key(0), images)
         >>> print(y.round(3))
         [[[-1. -1.]

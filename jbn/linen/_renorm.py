@@ -14,24 +14,25 @@ from jbn.linen._variables import normalize_with_batch_stats
 
 
 class BatchRenorm(BatchNorm, kw_only=True):
-    """Batch normalization that trains with nearly what it evaluates with: `jbn.batch_renorm`.
+    """Batch normalization that trains nearly as it evaluates: `jbn.batch_renorm`.
 
         r = clip(σ / σ_running, 1 / r_max, r_max)    d = clip((μ - μ_running) / σ_running, ±d_max)
         y = ((x - μ) / σ * r + d) * scale + bias
 
-    with σ = sqrt(var + epsilon); r and d are constants to the gradient. For batches that are small
-    or not drawn at random. In other words: scale is gamma, bias is beta, `use_bias` and `use_scale`
-    are Keras's `center` and `scale`, the running mean and var are its moving mean and moving
-    variance (`renorm=True` in the Keras of TensorFlow 1, of which limits are `renorm_clipping`).
+    with σ = sqrt(var + epsilon). Gradients treat r and d as constants. Use it for batches that are
+    small or not drawn at random. Keras has other names: scale is gamma, bias is beta, `use_bias`
+    and `use_scale` are `center` and `scale`, the running mean and var are the moving mean and
+    moving variance. The Keras of TensorFlow 1 has this layer as `renorm=True`, and `limits` as
+    `renorm_clipping`.
 
-    Variables: as those of `jbn.linen.BatchNorm`, and `batch_stats/step`, an int32: the training
-    steps so far, of which each call is one (but in `init`).
+    Variables: those of `jbn.linen.BatchNorm`, and `batch_stats/step`, an int32: the number of
+    training steps so far. Each training call is a step (but `init` isn't).
 
     Args:
-        limits: how far r and d may go, a function of the number of steps so far that returns
-            `jbn.RenormLimits`. The default is the paper's schedule for an ImageNet training, which
-            is plain batch normalization for 5,000 steps: scale it, by
-            `functools.partial(jbn.renorm_limits, num_plain_steps=…)`. By keyword.
+        limits: a function of the number of steps so far that returns `jbn.RenormLimits`, the limits
+            of r and d. The default is the paper's schedule for an ImageNet training, which is plain
+            batch normalization for 5,000 steps. Scale it to yours by
+            `functools.partial(jbn.renorm_limits, num_plain_steps=…)`. A keyword argument.
         use_running_average, axis, momentum, epsilon, dtype, param_dtype, use_bias, use_scale,
             bias_init, scale_init, axis_name, axis_index_groups, use_fast_variance,
             force_float32_reductions: as in `jbn.linen.BatchNorm`.
@@ -62,10 +63,10 @@ class BatchRenorm(BatchNorm, kw_only=True):
         *,
         mask: Array | None = None,
     ) -> Float[Array, "..."]:
-        """x normalized; the arguments are those of `jbn.linen.BatchNorm`, x is real.
+        """x normalized; the arguments are those of `jbn.linen.BatchNorm`, but x is real.
 
         Raises:
-            TypeError: x is complex, or `limits` is no function.
+            TypeError: x is complex, or `limits` isn't a function.
         """
         use_running_average = nn.merge_param(
             "use_running_average", self.use_running_average, use_running_average

@@ -1,4 +1,4 @@
-"""What the Linen layers do alike with their variables."""
+"""The handling of variables that the Linen layers share."""
 
 import math
 from collections.abc import Callable
@@ -21,9 +21,9 @@ def normalize_with_batch_stats(
     mask: Array | None,
     leading: tuple[int, ...] = (),
 ) -> Array:
-    """y of `apply_batch_norm` or a sibling; in training, `batch_stats` moves (not during `init`).
+    """y from `apply`, `apply_batch_norm` or a variant; training updates `batch_stats` (not `init`).
 
-    To be called once, while compact. The statistics have the shape `(*leading, *features)`.
+    Call it once, in a compact method. The statistics have the shape `(*leading, *features)`.
     """
     features = feature_shape(x, "axis", layer.axis)
     stats_dtype = jnp.float32 if layer.force_float32_reductions else layer.param_dtype
@@ -32,7 +32,7 @@ def normalize_with_batch_stats(
     var_dtype = jnp.finfo(stats_dtype).dtype
     var = layer.variable("batch_stats", "var", jnp.ones, (*leading, *features), var_dtype)
     scale, bias = scale_and_bias(layer, features)
-    # Shapes are all that matters in `init`: one value per channel will do.
+    # Only shapes matter in `init`, so one value per channel is enough there.
     initializing = layer.is_initializing()
     y, stats = apply(
         layer,
@@ -55,7 +55,7 @@ def normalize_with_batch_stats(
 def scale_and_bias(
     layer: Any, features: tuple[int, ...], *, has_bias: bool = True
 ) -> tuple[Array | None, Array | None]:
-    """The layer's parameters, None where it was made without; to be called once, while compact."""
+    """The layer's scale and bias, None if it has none. Call it once, in a compact method."""
     scale = bias = None
     if layer.use_scale:
         scale = layer.param("scale", layer.scale_init, features, layer.param_dtype)
@@ -65,12 +65,12 @@ def scale_and_bias(
 
 
 def mapped_axis(layer: Any) -> dict[str, Any]:
-    """The mapped axis; none in `init`, where shapes are all that matters and no axis is mapped."""
+    """The mapped axis; none in `init`, where only shapes matter and no axis is mapped."""
     if layer.is_initializing():
         return {}
     return {"axis_name": layer.axis_name, "axis_index_groups": layer.axis_index_groups}
 
 
 def result_dtype(layer: Any, x: Array, *parameters: Array | None) -> Any:
-    """The dtype that the layer was told; without one, that of x and the parameters promoted."""
+    """The layer's `dtype`; if that is None, the promotion of x and the parameters."""
     return nn.dtypes.canonicalize_dtype(x, *parameters, dtype=layer.dtype)

@@ -8,7 +8,7 @@ from jbn._layers import standardized_kernel
 
 
 class _StandardizedKernel(nn.Module, kw_only=True):
-    """A layer that finds its parameter `kernel` standardized; the one that is stored is raw."""
+    """A layer that stores a raw `kernel` and computes with the standardized one."""
 
     epsilon: float = 1e-5
     use_gain: bool = True
@@ -30,18 +30,17 @@ class WeightStandardizedDense(_StandardizedKernel, nn.Dense):
 
         w = (kernel - mean) / sqrt(fan_in * var + epsilon) * gain        y = x w + bias
 
-    with the mean and the variance of the fan_in weights of each output unit. Their squares then sum
-    to gain²: inputs that are independent, of mean 0 and variance 1, make outputs of variance gain²,
-    whatever the size and the initialization of the kernel. It is `jbn.weight_standardize` with a
-    gain of gain / sqrt(fan_in) and an epsilon of epsilon / fan_in.
+    with the mean and the variance of the fan_in weights of each output unit. The squares of its w
+    then sum to gain². So independent inputs of mean 0 and variance 1 make outputs of variance
+    gain², for any size and initialization of the kernel. It is `jbn.weight_standardize` with the
+    gain gain / sqrt(fan_in) and the epsilon epsilon / fan_in.
 
-    Variables: `params/kernel`, raw, as the optimizer moves it; `bias`; and `gain`, of shape
-    `(features,)`, which starts as 1.
+    Variables: `params/kernel`, the raw kernel that the optimizer updates; `bias`; and `gain`, of
+    shape `(features,)`, which starts as 1.
 
     Args:
-        epsilon: added to the variance times fan_in, which is about 1 for Flax's initial
-            kernels.
-        use_gain: whether there is a gain to learn. A normalization that follows has its own.
+        epsilon: added to fan_in times the variance, which is about 1 for Flax's initial kernels.
+        use_gain: whether the layer learns a gain. A normalization after the layer has its own.
         features, use_bias, dtype, param_dtype, precision, kernel_init, bias_init, promote_dtype,
             dot_general, dot_general_cls: as in `flax.linen.Dense`.
 
@@ -64,8 +63,8 @@ class WeightStandardizedConv(_StandardizedKernel, nn.Conv):
         w = (kernel - mean) / sqrt(fan_in * var + epsilon) * gain        y = x ∗ w + bias
 
     as in `jbn.linen.WeightStandardizedDense`, over the window and the input channels (of its group)
-    of each output channel. Where the window reaches into the padding the variance of y is smaller.
-    Weights that the convolution's `mask` leaves out have no part in the statistics, nor in fan_in.
+    of each output channel. Where the window reaches into the padding, y has a smaller variance.
+    Weights that the convolution's `mask` leaves out don't count in the statistics or in fan_in.
 
     Variables: `params/{kernel, gain, bias}`, as in `jbn.linen.WeightStandardizedDense`.
 

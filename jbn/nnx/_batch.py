@@ -12,35 +12,35 @@ class BatchNorm(nnx.BatchNorm):
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
-    The numbers are Flax's within rounding where Flax's are accurate, and stay accurate far from
-    zero. In other words: scale is gamma, bias is beta, `use_bias` and `use_scale` are Keras's
-    `center` and `scale`, the running mean and var are its moving mean and moving variance.
+    Where Flax is accurate, the results are Flax's up to rounding. Far from zero they stay accurate.
+    Keras has other names: scale is gamma, bias is beta, `use_bias` and `use_scale` are `center` and
+    `scale`, the running mean and var are the moving mean and moving variance.
 
-    It differs from Flax's in what it refuses and what it guards: a momentum outside 0 to 1, a real
-    `dtype` for a complex x and, in training, one value per channel are errors; a channel whose
-    batch isn't finite, or has fewer than two counted entries, keeps its running statistics; the
-    running mean of a complex x is complex from the first step on (Flax's loses the imaginary part;
-    give it that dtype by `layer.mean.set_value` before an `nnx.scan`).
+    It differs from Flax's in three ways. A momentum outside 0 to 1, a real `dtype` for a complex x
+    and, in training, one value per channel are errors. A channel keeps its running statistics if
+    its batch isn't finite or has fewer than two counted entries. The running mean of a complex x is
+    complex from the first step on, where Flax's loses the imaginary part. Before an `nnx.scan`,
+    give it the complex dtype by `layer.mean.set_value`.
 
     Variables: `scale` and `bias` (`nnx.Param`), `mean` and `var` (`nnx.BatchStat`, float32), each
     of shape `(num_features,)`.
 
     Args:
         num_features: the size of x along `axis`.
-        use_running_average: True normalizes with the running statistics, False with the batch's;
-            here, in the call, or by `model.train()` and `model.eval()`.
+        use_running_average: True normalizes with the running statistics, False with the batch's.
+            Give it here, in the call, or by `model.train()` and `model.eval()`.
         axis: the feature axis.
         momentum: the weight of the old running value.
         epsilon: added to the variance before the root.
-        dtype: of the result. None is the promotion of x, the statistics, scale and bias.
-        param_dtype: of scale and bias.
-        use_bias, use_scale: whether there is a bias, a scale.
-        bias_init, scale_init: their initializers.
+        dtype: the dtype of the result. None is the promotion of x, the statistics, scale and bias.
+        param_dtype: the dtype of scale and bias.
+        use_bias, use_scale: whether there is a bias, and whether there is a scale.
+        bias_init, scale_init: the initializers of bias and scale.
         axis_name: the mapped axis (`jax.vmap`, `jax.shard_map`) that the batch is spread over.
-        axis_index_groups: groups of its indices that share statistics.
-        use_fast_variance: accepted, without effect: the variance is both fast and accurate.
-        promote_dtype: called as Flax calls it; without `dtype`, the result has the dtype that it
-            gives x, scale and bias. Only the result is rounded to it, none of what goes in.
+        axis_index_groups: groups of that axis's indices; each group shares statistics.
+        use_fast_variance: accepted without effect: the variance is both fast and accurate.
+        promote_dtype: called as Flax calls it. Without `dtype`, the result has the dtype that it
+            gives x, scale and bias. Only the result is rounded to that dtype, not the inputs.
         rngs: as in every NNX module.
         bias_metadata, scale_metadata: metadata of the two parameters.
 
@@ -63,13 +63,13 @@ class BatchNorm(nnx.BatchNorm):
         *,
         mask: Array | None = None,
     ) -> Float[Array, "..."]:
-        """x normalized; in training, `mean` and `var` move.
+        """x normalized; training also updates `mean` and `var`.
 
         Args:
             x: data of any shape.
-            use_running_average: as in the constructor, over which it has precedence.
-            mask: nonzero where an entry counts, which it then does once, whatever the number;
-                broadcastable to x.
+            use_running_average: as in the constructor; the call takes precedence.
+            mask: nonzero where an entry counts. Each entry counts once, whatever the number.
+                Broadcastable to x.
 
         Returns:
             y, of x's shape.

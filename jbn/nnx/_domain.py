@@ -1,4 +1,4 @@
-"""Batch normalization with statistics of its own for each domain as an NNX module."""
+"""Batch normalization in which each domain has its own statistics, as an NNX module."""
 
 import functools
 from typing import Any
@@ -12,24 +12,26 @@ from jbn.nnx._variables import normalize_with_batch_stats
 
 
 class DomainBatchNorm(nnx.Module):
-    """Batch normalization with running statistics of their own for each domain.
+    """Batch normalization in which each domain has its own running statistics.
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
-    In training mean and var are the batch's, and the domain's running ones (Keras's moving mean and
-    moving variance) move; in evaluation they are those; `jbn.domain_batch_norm`. All domains share
-    scale and bias, Keras's gamma and beta. A domain is a dataset, a site, a camera; or clean and
-    adversarial examples.
+    In training, mean and var are the batch's, and the domain's running mean and var (Keras's moving
+    mean and moving variance) are updated. In evaluation, mean and var are the domain's running
+    ones. The function is `jbn.domain_batch_norm`. All domains share scale and bias, Keras's gamma
+    and beta. A domain is for example a dataset, a site or a camera, or clean or adversarial
+    examples.
 
-    It is no `flax.nnx.BatchNorm`: tools that know one mean and one variance per feature pass it by.
+    It isn't a subclass of `flax.nnx.BatchNorm`, so tools that expect one mean and one variance per
+    feature skip it.
 
     Variables: `scale` and `bias` (`nnx.Param`), each of shape `(num_features,)`; `mean` and `var`
     (`nnx.BatchStat`, float32), each of shape `(num_domains, num_features)`.
 
     Args:
         num_features: the size of x along the feature axis.
-        num_domains: how many domains.
-        options: as `jbn.nnx.BatchNorm` takes them, `rngs` among them.
+        num_domains: the number of domains.
+        options: the other arguments of `jbn.nnx.BatchNorm`, including `rngs`.
 
     Example:
         >>> import jax.numpy as jnp, jbn.nnx
@@ -47,7 +49,7 @@ class DomainBatchNorm(nnx.Module):
 
     def __init__(self, num_features: int, *, num_domains: int, **options: Any) -> None:
         check_num_domains(num_domains)
-        # All of a batch normalization's arguments and variables, without being one.
+        # This takes a batch normalization's arguments and variables without being a subclass.
         make: Any = nnx.BatchNorm.__init__
         make(self, num_features, **options)
         self.num_domains = num_domains
@@ -61,20 +63,21 @@ class DomainBatchNorm(nnx.Module):
         *,
         mask: Array | None = None,
     ) -> Float[Array, "..."]:
-        """x normalized; in training, the domain's row of `mean` and `var` moves.
+        """x normalized; training also updates the domain's row of `mean` and `var`.
 
         Args:
             x: data of one domain, of any shape.
-            domain: which one, from 0; an integer or a traced one. If there is none such, a Python
-                integer is an error, and an array moves nothing, and makes NaN of y in evaluation.
+            domain: the domain, from 0: a Python integer, or an integer array, traced or not. If
+                there is no such domain, a Python integer is an error. An array then updates
+                nothing, and makes y NaN in evaluation.
             use_running_average, mask: as in `jbn.nnx.BatchNorm`.
 
         Returns:
             y, of x's shape.
 
         Raises:
-            TypeError: the domain is no integer.
-            ValueError: it is known and there is none such, or it has a shape.
+            TypeError: the domain isn't an integer.
+            ValueError: the domain is a Python integer and doesn't exist, or the domain has a shape.
         """
         return normalize_with_batch_stats(
             self,
@@ -85,7 +88,7 @@ class DomainBatchNorm(nnx.Module):
         )
 
     def set_view(self, use_running_average: bool | None = None) -> None:
-        """What `nnx.view` and `model.eval()` choose.
+        """Sets the mode, for `nnx.view` and `model.eval()`.
 
         Args:
             use_running_average: as in `jbn.nnx.BatchNorm`.

@@ -15,13 +15,13 @@ from jbn.nnx._variables import result_dtype, scale_and_bias
 
 
 class FrozenBatchNorm(nnx.Module):
-    """Batch normalization by running statistics, scale and bias that are constants.
+    """Batch normalization with constant running statistics, scale and bias.
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
-    For fine-tuning: in training as in evaluation x goes through the same affine map, and what
-    an optimizer sees (`nnx.Param`) has none of its numbers. In the place of a `jbn.nnx.BatchNorm`,
-    with the same arguments; of a trained model's variables:
+    Use it for fine-tuning: in training and in evaluation x goes through the same affine map, and an
+    optimizer, which sees `nnx.Param`, sees none of its values. It replaces a `jbn.nnx.BatchNorm`
+    and takes the same arguments, as listed here. This copies a trained model's variables into it:
     `nnx.update(frozen_model, nnx.to_pure_dict(nnx.state(model)))`.
 
     Variables: `mean`, `var`, `scale` and `bias`, each a `nnx.BatchStat` of shape
@@ -29,15 +29,15 @@ class FrozenBatchNorm(nnx.Module):
 
     Args:
         num_features: the size of x along `axis`.
-        use_running_average: accepted, without effect, as here and in the call.
+        use_running_average: accepted without effect, here and in the call.
         axis: the feature axis.
-        momentum: accepted, without effect.
+        momentum: accepted without effect.
         epsilon: added to the variance before the root.
-        dtype: of the result. None is the promotion of x, the statistics, scale and bias.
-        param_dtype: of scale and bias.
-        use_bias, use_scale: whether there is a bias, a scale.
-        bias_init, scale_init: their initializers.
-        axis_name, axis_index_groups: accepted, without effect.
+        dtype: the dtype of the result. None is the promotion of x, the statistics, scale and bias.
+        param_dtype: the dtype of scale and bias.
+        use_bias, use_scale: whether there is a bias, and whether there is a scale.
+        bias_init, scale_init: the initializers of bias and scale.
+        axis_name, axis_index_groups: accepted without effect.
         promote_dtype: as in `jbn.nnx.BatchNorm`.
         rngs: as in every NNX module.
 
@@ -92,7 +92,7 @@ class FrozenBatchNorm(nnx.Module):
 
         Args:
             x: data of any shape.
-            use_running_average, mask: accepted, without effect.
+            use_running_average, mask: accepted without effect.
 
         Returns:
             y, of x's shape.

@@ -1,4 +1,4 @@
-"""Batch normalization over parts of the batch as an NNX module."""
+"""Batch normalization over groups of the batch as an NNX module."""
 
 from typing import Any
 
@@ -14,18 +14,18 @@ class GhostBatchNorm(BatchNorm):
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
-    with the mean and the variance of the example's group; `jbn.ghost_batch_norm`. A large batch
-    keeps the noise of small ones, and y is the same on any number of devices. The running mean and
-    var (Keras's moving mean and moving variance) move once, by those of the whole batch; scale is
-    gamma, bias is beta.
+    with the mean and the variance of the example's group. The function is `jbn.ghost_batch_norm`. A
+    large batch keeps the noise of small batches, and y is the same on any number of devices. The
+    running mean and var (Keras's moving mean and moving variance) are updated once, by the
+    statistics of the whole batch. In Keras scale is gamma, bias is beta.
 
-    Variables: as those of `jbn.nnx.BatchNorm`, for which it can be exchanged.
+    Variables: those of `jbn.nnx.BatchNorm`, so the two layers can be exchanged.
 
     Args:
         num_features: the size of x along the feature axis.
-        virtual_batch_size: examples in a group; it divides their number.
-        options: as `jbn.nnx.BatchNorm` takes them, `rngs` among them. With `axis_name` each group
-            is spread over that mapped axis.
+        virtual_batch_size: the number of examples in a group; it divides the number of examples.
+        options: the other arguments of `jbn.nnx.BatchNorm`, including `rngs`. With `axis_name` each
+            group is spread over that mapped axis.
 
     Example:
         >>> import jax.numpy as jnp, jbn.nnx

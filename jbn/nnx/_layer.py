@@ -19,27 +19,27 @@ class LayerNorm(nnx.LayerNorm):
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
-    with the mean and the variance of each example; `jbn.layer_norm`. The numbers are Flax's within
-    rounding where Flax's are accurate, and stay accurate far from zero. In other words: scale is
-    gamma, bias is beta, `use_bias` and `use_scale` are Keras's `center` and `scale`.
+    with the mean and the variance of each example. The function is `jbn.layer_norm`. Where Flax is
+    accurate, the results are Flax's up to rounding. Far from zero they stay accurate. Keras has
+    other names: scale is gamma, bias is beta, `use_bias` and `use_scale` are `center` and `scale`.
 
     Variables: `scale` and `bias` (`nnx.Param`), each of shape `(num_features,)`.
 
     Args:
-        num_features: the size of x along `feature_axes`; their product, if there are several.
+        num_features: the size of x along `feature_axes`; the product of the sizes for several axes.
         epsilon: added to the variance before the root.
-        dtype: of the result. None is the promotion of x, scale and bias.
-        param_dtype: of scale and bias.
-        use_bias, use_scale: whether there is a bias, a scale.
-        bias_init, scale_init: their initializers.
+        dtype: the dtype of the result. None is the promotion of x, scale and bias.
+        param_dtype: the dtype of scale and bias.
+        use_bias, use_scale: whether there is a bias, and whether there is a scale.
+        bias_init, scale_init: the initializers of bias and scale.
         reduction_axes: the axes to average over.
         feature_axes: the axes along which scale and bias vary.
         axis_name: the mapped axis (`jax.vmap`, `jax.shard_map`) that the reduced axes are spread
             over.
-        axis_index_groups: groups of its indices that share statistics.
-        use_fast_variance: accepted, without effect: the variance is both fast and accurate.
-        promote_dtype: called as Flax calls it; without `dtype`, the result has the dtype that it
-            gives x, scale and bias. Only the result is rounded to it, none of what goes in.
+        axis_index_groups: groups of that axis's indices; each group shares statistics.
+        use_fast_variance: accepted without effect: the variance is both fast and accurate.
+        promote_dtype: called as Flax calls it. Without `dtype`, the result has the dtype that it
+            gives x, scale and bias. Only the result is rounded to that dtype, not the inputs.
         rngs: as in every NNX module.
         bias_metadata, scale_metadata: metadata of the two parameters.
 
@@ -59,7 +59,7 @@ class LayerNorm(nnx.LayerNorm):
         """x normalized.
 
         Args:
-            x: data of any shape; integers are taken as float32.
+            x: data of any shape; integers become float32.
             mask: nonzero where an entry counts; broadcastable to x.
 
         Returns:
@@ -75,7 +75,7 @@ class RMSNorm(nnx.RMSNorm):
 
         y = x / sqrt(mean(|x|²) + epsilon) * scale
 
-    over each example; `jbn.rms_norm`.
+    with the mean over each example. The function is `jbn.rms_norm`.
 
     Variables: `scale` (`nnx.Param`), of shape `(num_features,)`.
 
@@ -108,16 +108,16 @@ class GroupNorm(nnx.GroupNorm):
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
-    with the mean and the variance of a group of successive channels of an example;
-    `jbn.group_norm`. The channels are on the last axis.
+    with the mean and the variance of each group of successive channels of an example. The channels
+    are on the last axis. The function is `jbn.group_norm`.
 
     Variables: `scale` and `bias` (`nnx.Param`), each of shape `(num_features,)`.
 
     Args:
         num_features: the number of channels.
-        num_groups: how many groups.
-        group_size: how many channels in each, instead; with `num_groups=None`.
-        reduction_axes: the axes to average over, the last among them. None: all but the first.
+        num_groups: the number of groups.
+        group_size: the number of channels in a group; give it with `num_groups=None`.
+        reduction_axes: the axes to average over, including the last. None: all but the first.
         epsilon, dtype, param_dtype, use_bias, use_scale, bias_init, scale_init, axis_name,
             axis_index_groups, use_fast_variance, promote_dtype, rngs, bias_metadata,
             scale_metadata: as in `jbn.nnx.LayerNorm`.
@@ -137,7 +137,7 @@ class GroupNorm(nnx.GroupNorm):
         """x normalized; x and mask as in `jbn.nnx.LayerNorm`.
 
         Raises:
-            ValueError: `reduction_axes` leave the channels out.
+            ValueError: `reduction_axes` leave out the channel axis.
         """
         scale, bias = scale_and_bias(self)
         return apply_group_norm(
@@ -157,13 +157,14 @@ class InstanceNorm(nnx.InstanceNorm):
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
-    with the mean and the variance of each channel of an example; `jbn.instance_norm`.
+    with the mean and the variance of each channel of an example. The function is
+    `jbn.instance_norm`.
 
     Variables: `scale` and `bias` (`nnx.Param`), each of shape `(num_features,)`.
 
     Args:
-        num_features: the size of x along `feature_axes`; their product, if there are several.
-        feature_axes: the channel axis, or several; not the first.
+        num_features: the size of x along `feature_axes`; the product of the sizes for several axes.
+        feature_axes: the channel axis, or several; not the first axis.
         epsilon, dtype, param_dtype, use_bias, use_scale, bias_init, scale_init, axis_name,
             axis_index_groups, use_fast_variance, promote_dtype, rngs, bias_metadata,
             scale_metadata: as in `jbn.nnx.LayerNorm`.
@@ -172,7 +173,7 @@ class InstanceNorm(nnx.InstanceNorm):
         >>> import jax.numpy as jnp, jbn.nnx
         >>> from flax import nnx
         >>> layer = jbn.nnx.InstanceNorm(2, rngs=nnx.Rngs(0))
-        >>> images = jnp.array([[[1.0, 10.0], [3.0, 30.0]]])  # one, of two pixels, two channels
+        >>> images = jnp.array([[[1.0, 10.0], [3.0, 30.0]]])  # one image, two pixels, two channels
         >>> print(layer(images).round(3))
         [[[-1. -1.]
           [ 1.  1.]]]

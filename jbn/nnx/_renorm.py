@@ -15,26 +15,27 @@ from jbn.nnx._variables import normalize_with_batch_stats
 
 
 class BatchRenorm(BatchNorm):
-    """Batch normalization that trains with nearly what it evaluates with: `jbn.batch_renorm`.
+    """Batch normalization that trains nearly as it evaluates: `jbn.batch_renorm`.
 
         r = clip(σ / σ_running, 1 / r_max, r_max)    d = clip((μ - μ_running) / σ_running, ±d_max)
         y = ((x - μ) / σ * r + d) * scale + bias
 
-    with σ = sqrt(var + epsilon); r and d are constants to the gradient. For batches that are small
-    or not drawn at random. In other words: scale is gamma, bias is beta, `use_bias` and `use_scale`
-    are Keras's `center` and `scale`, the running mean and var are its moving mean and moving
-    variance (`renorm=True` in the Keras of TensorFlow 1, of which limits are `renorm_clipping`).
+    with σ = sqrt(var + epsilon). Gradients treat r and d as constants. Use it for batches that are
+    small or not drawn at random. Keras has other names: scale is gamma, bias is beta, `use_bias`
+    and `use_scale` are `center` and `scale`, the running mean and var are the moving mean and
+    moving variance. The Keras of TensorFlow 1 has this layer as `renorm=True`, and `limits` as
+    `renorm_clipping`.
 
-    Variables: as those of `jbn.nnx.BatchNorm`, and `step` (`nnx.BatchStat`, int32): the training
-    steps so far, of which each call is one.
+    Variables: those of `jbn.nnx.BatchNorm`, and `step` (`nnx.BatchStat`, int32): the number of
+    training steps so far. Each training call is a step.
 
     Args:
         num_features: the size of x along the feature axis.
-        limits: how far r and d may go, a function of the number of steps so far that returns
-            `jbn.RenormLimits`. The default is the paper's schedule for an ImageNet training, which
-            is plain batch normalization for 5,000 steps: scale it, by
+        limits: a function of the number of steps so far that returns `jbn.RenormLimits`, the limits
+            of r and d. The default is the paper's schedule for an ImageNet training, which is plain
+            batch normalization for 5,000 steps. Scale it to yours by
             `functools.partial(jbn.renorm_limits, num_plain_steps=…)`.
-        options: as `jbn.nnx.BatchNorm` takes them, `rngs` among them.
+        options: the other arguments of `jbn.nnx.BatchNorm`, including `rngs`.
 
     Example:
         >>> import jax.numpy as jnp, jbn.nnx
@@ -70,10 +71,10 @@ class BatchRenorm(BatchNorm):
         *,
         mask: Array | None = None,
     ) -> Float[Array, "..."]:
-        """x normalized; the arguments are those of `jbn.nnx.BatchNorm`, x is real.
+        """x normalized; the arguments are those of `jbn.nnx.BatchNorm`, but x is real.
 
         Raises:
-            TypeError: x is complex, or `limits` is no function.
+            TypeError: x is complex, or `limits` isn't a function.
         """
         use_running_average = is_evaluation(self, use_running_average)
         step = self.step[...]

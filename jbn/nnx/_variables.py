@@ -1,4 +1,4 @@
-"""What the NNX layers do alike with their variables."""
+"""The handling of variables that the NNX layers share."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ def normalize_with_batch_stats(
     use_running_average: bool,
     mask: Array | None,
 ) -> Array:
-    """y of `apply_batch_norm` or a sibling; in training, `mean` and `var` move."""
+    """y from `apply`, `apply_batch_norm` or a variant; training updates `mean` and `var`."""
     mean, var = layer.mean[...], layer.var[...]
     scale, bias = scale_and_bias(layer)
     y, stats = apply(
@@ -33,7 +33,7 @@ def normalize_with_batch_stats(
         **mapped_axis(layer),
     )
     if not use_running_average:
-        # NNX may hold the variables by reference, where a derivative must not reach them.
+        # NNX may hold the variables by reference, and no derivative must reach them there.
         mean, var = lax.stop_gradient(stats)
         layer.mean.set_value(mean)
         layer.var.set_value(var)
@@ -43,7 +43,7 @@ def normalize_with_batch_stats(
 def scale_and_bias(
     layer: Any, features: tuple[int, ...] | None = None
 ) -> tuple[Array | None, Array | None]:
-    """The layer's parameters, None where it was made without; NNX keeps them flat."""
+    """The layer's scale and bias, None if it has none. NNX keeps them flat, hence `features`."""
     parameters = (getattr(layer, "scale", None), getattr(layer, "bias", None))
     scale, bias = (
         None if p is None else p[...] if features is None else p[...].reshape(features)
@@ -60,9 +60,9 @@ def mapped_axis(layer: Any) -> dict[str, Any]:
 def result_dtype(
     layer: Any, x: Array, *parameters: Array | None, stats: tuple[Array, ...] = ()
 ) -> Any:
-    """The dtype that the layer was told; without one, that to which `promote_dtype` brings them.
+    """The layer's `dtype`; if that is None, the dtype that `promote_dtype` gives x and parameters.
 
-    It is called as Flax calls it, and only asked for the dtype: nothing that goes in is rounded.
+    `promote_dtype` is called as Flax calls it, but only its dtype is used: no input is rounded.
     """
     promoted = layer.promote_dtype((x, *stats, *parameters), dtype=layer.dtype)
     return canonicalize_dtype(promoted[0], *promoted[1 + len(stats) :], dtype=layer.dtype)

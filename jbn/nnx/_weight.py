@@ -16,21 +16,19 @@ class WeightStandardizedLinear(nnx.Linear):
 
         w = (kernel - mean) / sqrt(fan_in * var + epsilon) * gain        y = x w + bias
 
-    with the mean and the variance of the fan_in weights of each output unit. Their squares then sum
-    to gain²: inputs that are independent, of mean 0 and variance 1, make outputs of variance gain²,
-    whatever the size and the initialization of the kernel. It is `jbn.weight_standardize` with a
-    gain of gain / sqrt(fan_in) and an epsilon of epsilon / fan_in. (A Dense layer, in the words of
-    Linen and Keras.)
+    with the mean and the variance of the fan_in weights of each output unit. The squares of its w
+    then sum to gain². So independent inputs of mean 0 and variance 1 make outputs of variance
+    gain², for any size and initialization of the kernel. It is `jbn.weight_standardize` with the
+    gain gain / sqrt(fan_in) and the epsilon epsilon / fan_in. (Linen and Keras call it Dense.)
 
-    Variables (`nnx.Param`): `kernel`, raw, as the optimizer moves it; `bias`; and `gain`, of shape
-    `(out_features,)`, which starts as 1.
+    Variables (`nnx.Param`): `kernel`, the raw kernel that the optimizer updates; `bias`; and
+    `gain`, of shape `(out_features,)`, which starts as 1.
 
     Args:
         in_features, out_features: the sizes of x and y along the last axis.
-        epsilon: added to the variance times fan_in, which is about 1 for Flax's initial
-            kernels.
-        use_gain: whether there is a gain to learn. A normalization that follows has its own.
-        options: as `flax.nnx.Linear` takes them, `rngs` among them.
+        epsilon: added to fan_in times the variance, which is about 1 for Flax's initial kernels.
+        use_gain: whether the layer learns a gain. A normalization after the layer has its own.
+        options: the other arguments of `flax.nnx.Linear`, including `rngs`.
 
     Example:
         >>> import jax.numpy as jnp, jbn.nnx
@@ -70,8 +68,8 @@ class WeightStandardizedConv(nnx.Conv):
         w = (kernel - mean) / sqrt(fan_in * var + epsilon) * gain        y = x ∗ w + bias
 
     as in `jbn.nnx.WeightStandardizedLinear`, over the window and the input channels (of its group)
-    of each output channel. Where the window reaches into the padding the variance of y is smaller.
-    Weights that the convolution's `mask` leaves out have no part in the statistics, nor in fan_in.
+    of each output channel. Where the window reaches into the padding, y has a smaller variance.
+    Weights that the convolution's `mask` leaves out don't count in the statistics or in fan_in.
 
     Variables (`nnx.Param`): `kernel`, `gain` and `bias`, as in `jbn.nnx.WeightStandardizedLinear`.
 
@@ -79,7 +77,7 @@ class WeightStandardizedConv(nnx.Conv):
         in_features, out_features: the numbers of channels of x and y.
         kernel_size, strides: the window and its steps, as in `flax.nnx.Conv`.
         epsilon, use_gain: as in `jbn.nnx.WeightStandardizedLinear`.
-        options: as `flax.nnx.Conv` takes them, `rngs` among them.
+        options: the other arguments of `flax.nnx.Conv`, including `rngs`.
 
     Example:
         >>> import jax.numpy as jnp, jbn.nnx
@@ -120,7 +118,7 @@ def _initial_gain(layer: Any, use_gain: bool) -> Any:
 
 
 def _with_standardized_kernel(layer: Any) -> Any:
-    """What Flax's layer reads of itself in a call, with the standardized kernel for the raw one."""
+    """The attributes that Flax's `__call__` reads, with the standardized kernel for the raw one."""
     gain = None if layer.gain is None else layer.gain[...]
     mask = getattr(layer, "mask", None)
     kernel = standardized_kernel(layer, layer.kernel[...], gain, mask)

@@ -1,4 +1,4 @@
-"""Tools on the variables of a normalized network: variables in, variables out."""
+"""Tools for the variables of a normalized network: they take variables and return variables."""
 
 from jbn.variables._fold import Fold as Fold
 from jbn.variables._fold import Folded as Folded

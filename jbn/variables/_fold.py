@@ -1,4 +1,4 @@
-"""Batch normalization in evaluation is affine: folded into the layer before it, or after it."""
+"""Folds batch normalization, which is affine in evaluation, into the layer before or after it."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -17,17 +17,17 @@ _LAYERS = (nn.Dense, nn.Conv, nn.ConvTranspose)
 
 
 class Fold(NamedTuple):
-    """A batch normalization, and the layer that can take it in; both as paths, "block/conv"."""
+    """A batch normalization and the layer that it folds into, as paths such as "block/conv"."""
 
     norm: str
     layer: str
     layer_is_before: bool  # before the norm, rather than after it
     epsilon: float
-    feature_axis: int = -1  # of the layer's kernel: that of its outputs
+    feature_axis: int = -1  # the output axis of the layer's kernel
 
 
 class Folded(NamedTuple):
-    """Variables without the folded norms, how far the outputs are apart, and what is left."""
+    """Variables without the folded norms, the largest output difference, and the other norms."""
 
     variables: dict[str, Any]
     largest_difference: Float[Array, ""]
@@ -40,32 +40,33 @@ def fold_batch_norm(
     variables: Mapping[str, Any],
     x: Any,
 ) -> Folded:
-    """The variables of a Linen model without its batch normalizations, which say the same.
+    """Variables with which a Linen model without its batch normalizations computes the same.
 
     In evaluation a batch normalization is y = x k + c with k = scale / sqrt(var + epsilon) and
-    c = bias - mean k. It becomes part of the Dense, Conv (grouped and depthwise too) or
-    ConvTranspose whose output it takes,
+    c = bias - mean k. It is folded into the Dense, Conv (grouped and depthwise too) or
+    ConvTranspose right before it,
 
         kernel' = kernel k        bias' = bias k + c
 
-    or else of the Dense that takes its output:
+    or else into the Dense right after it:
 
         kernel' = k kernel        bias' = bias + c kernel
 
-    Which layers these are is seen in a call of the model. Nothing else may use what is between the
-    two: compare the largest difference with the size of the outputs.
+    A call of the model shows which layers these are. Nothing else may use the values between norm
+    and layer. To check that, compare the largest difference with the size of the outputs.
 
     Args:
-        apply: `apply(variables, x)` is the model in evaluation; not compiled by itself.
-        folded_apply: the same of a model without the norms, whose other layers have the same names,
-            and biases: with jbn's models that is one with `norm=None`.
+        apply: `apply(variables, x)` calls the model in evaluation; it must not be a compiled
+            function.
+        folded_apply: the same for the model without the norms. Its other layers have the same names
+            as before, and biases. With jbn's models it is the model with `norm=None`.
         variables: `params` and `batch_stats`.
         x: a batch.
 
     Returns:
-        `Folded(variables, largest_difference, unfolded)`: `params`, and `batch_stats` if there are
-        others; the largest absolute difference between the outputs for x; paths of the norms that
-        no layer could take in, which are still in the variables.
+        `Folded(variables, largest_difference, unfolded)`: `params`, and `batch_stats` if any
+        remain; the largest absolute difference between the two models' outputs for x; the paths of
+        the norms that fit no layer and are still in the variables.
 
     Raises:
         ValueError: no norm could be folded, or one normalizes with its batch's statistics.
@@ -88,8 +89,8 @@ def fold_batch_norm(
     folds, unfolded = find_folds(apply, variables, x)
     if not folds:
         raise ValueError(
-            "apply: found no batch normalization that a Dense or Conv can take in, of "
-            f"{', '.join(unfolded) or 'none'}; wanted one right after or before such a layer"
+            "apply: found no batch normalization that a Dense or Conv can take in (the norms are: "
+            f"{', '.join(unfolded) or 'none'}), wanted one right after or before such a layer"
         )
     folded = fold_into_layers(variables, folds)
     difference = jnp.abs(apply(variables, x) - folded_apply(folded, x))
@@ -97,17 +98,17 @@ def fold_batch_norm(
 
 
 def fold_into_layers(variables: Mapping[str, Any], folds: Sequence[Fold]) -> dict[str, Any]:
-    """The variables after these folds: of a Linen model, or pure dicts of an NNX model's.
+    """The variables after these folds, of a Linen model, or of an NNX model as pure dicts.
 
     Args:
         variables: `params` and `batch_stats`.
         folds: which norm goes into which layer.
 
     Returns:
-        `params`, and `batch_stats` if there are others.
+        `params`, and `batch_stats` if any remain.
 
     Raises:
-        ValueError: a path isn't there.
+        ValueError: the variables don't have a fold's path.
 
     Example:
         >>> import jax.numpy as jnp
@@ -150,13 +151,13 @@ def fold_into_layers(variables: Mapping[str, Any], folds: Sequence[Fold]) -> dic
 def find_folds(
     apply: Callable[[Any, Any], Any], variables: Mapping[str, Any], x: Any
 ) -> tuple[list[Fold], tuple[str, ...]]:
-    """The folds that a call of a Linen model shows, and the paths of the norms that have none.
+    """The possible folds of a Linen model, and the paths of the norms without a fold.
 
     Args:
-        apply, variables, x: as in `fold_batch_norm`; nothing is computed.
+        apply, variables, x: as in `fold_batch_norm`. The model is only traced, not computed.
 
     Returns:
-        A list of `Fold`, and the other norms.
+        A list of `Fold`, and the paths of the other norms.
 
     Raises:
         ValueError: a norm normalizes with its batch's statistics.
@@ -168,7 +169,7 @@ def find_folds(
     def watch(next_call, args, kwargs, context):
         y = next_call(*args, **kwargs)
         layer, path = context.module, "/".join(context.module.path)
-        # Not by isinstance: a class of its own may do something else with its kernel.
+        # Not isinstance: a subclass may do something else with its kernel.
         is_layer = type(layer) in _LAYERS
         if context.method_name != "__call__" or not (is_layer or isinstance(layer, nn.BatchNorm)):
             return y
@@ -186,7 +187,7 @@ def find_folds(
         return y
 
     with nn.intercept_methods(watch):
-        # By a function of this call: one that JAX has traced already wouldn't be called again.
+        # A new function: JAX wouldn't call a function again that it has traced already.
         jax.eval_shape(lambda *args: apply(*args), variables, x)
 
     folds = []

@@ -1,4 +1,4 @@
-"""Which parameters weight decay is for, and which are batch normalization's."""
+"""Masks of parameters: those that weight decay is for, and those of batch normalization."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,9 +12,9 @@ _NOT_DECAYED = ("scale", "bias", "gain")
 def decay_mask(params: Any) -> Any:
     """True for each parameter that weight decay is for: all but those named scale, bias or gain.
 
-    Decay of a norm's scale moves its outputs towards 0 for no reason, and a bias has nothing to
-    overfit with. Weights before a norm are another matter: their size doesn't change the output,
-    but the effective learning rate.
+    Decay of a norm's scale moves the norm's outputs towards 0 for no reason, and a bias can't
+    overfit. The size of weights before a norm doesn't change the output. But it changes the
+    effective learning rate, so there decay has an effect of another kind.
 
     Args:
         params: parameters of a Linen model, or the `nnx.Param` state of an NNX one.
@@ -43,10 +43,10 @@ def decay_mask(params: Any) -> Any:
 
 
 def batch_norm_mask(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """True for each parameter of a layer that has batch statistics: what fine-tuning may freeze.
+    """True for each parameter of a layer with batch statistics, which fine-tuning may freeze.
 
-    A frozen layer has `use_running_average=True` in training, too; then its statistics stay as they
-    are.
+    Give a frozen layer `use_running_average=True` in training too, so that its statistics stay as
+    they are.
 
     Args:
         variables: `params` and `batch_stats` of a Linen model, or pure dicts of an NNX model's.

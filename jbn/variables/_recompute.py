@@ -1,4 +1,4 @@
-"""Population statistics: those of all data, for the parameters as they are (Precise BN)."""
+"""Population statistics: those of all data, for the current parameters (Precise BN)."""
 
 import inspect
 import math
@@ -15,7 +15,7 @@ from jaxtyping import Array
 from jbn._layers import batch_moments, is_evaluation
 from jbn.functional._moments import ShiftedMoments, merge_shifted_moments
 
-_NAME = "moments"  # of the variable, beside mean and var, that holds what a layer has seen
+_NAME = "moments"  # the variable, beside mean and var, for the moments of a layer's inputs
 
 
 def recompute_batch_stats(
@@ -25,36 +25,36 @@ def recompute_batch_stats(
     *,
     batch_size: int,
 ) -> dict[str, Any]:
-    """The batch statistics of a Linen model over all of x, instead of an average of the last ones.
+    """The batch statistics of a Linen model over all of x, instead of a running average.
 
         mean = E[x]        var = E[(x - mean)²]        over all entries of all batches
 
-    for each batch normalization, jbn's or Flax's, whose input comes from layers that normalize with
-    their batch's statistics, as in training. The moments of the batches are merged exactly, each by
-    what it counts, so that layers may have masks, and batches an example more or less. To be called
-    when the parameters are no longer those that the running statistics followed: after a short
-    training, for an average of the weights, after loading. It is one `jax.lax.scan` over the
-    batches, or two if they can't all be of one size; `jax.jit` compiles it whole.
+    for each batch normalization, jbn's or Flax's, where x is the layer's input. The layers before
+    it normalize with their batch's statistics, as in training. The moments of the batches are
+    merged exactly, each weighted by its count. So layers may have masks, and batches may differ in
+    size. Call this when the running statistics don't fit the parameters: after a short training,
+    for an average of the weights, or after loading. It is one `jax.lax.scan` over the batches, or
+    two if there are two batch sizes; `jax.jit` compiles it whole.
 
     Args:
-        apply: called as `apply(variables, batch)`, it applies the model in training mode with
-            `batch_stats` mutable and returns what `model.apply` returns then, `(y, updates)`. Not
-            compiled by itself.
+        apply: `apply(variables, batch)` calls the model in training mode, with `batch_stats`
+            mutable, and returns `(y, updates)` as `model.apply` does. It must not be a compiled
+            function.
         variables: `params` and `batch_stats`.
         x: an array with a leading axis of examples, or a tree of such arrays.
-        batch_size: the most examples in a batch. The batches are as few as that allows, and their
-            sizes differ by one at most: 127 examples at 64 are batches of 64 and 63, so no small
-            last batch spoils the inputs of later layers. (Ghost batch norm needs sizes that its
-            virtual batch size divides.) The larger the batches, the nearer is each layer's input to
-            what it is in evaluation.
+        batch_size: the largest number of examples in a batch. There are as few batches as possible,
+            and their sizes differ by at most one: 127 examples at 64 make batches of 64 and 63. So
+            no small last batch spoils the inputs of later layers. (Ghost batch norm needs sizes
+            that its virtual batch size divides.) With larger batches, the inputs of the layers are
+            nearer to their inputs in evaluation.
 
     Returns:
-        The new `batch_stats`, of the shapes and dtypes of the old ones. Layers that normalized with
-        their running statistics keep them, and so do channels of which nothing counted.
+        The new `batch_stats`, with the shapes and dtypes of the old ones. A layer that normalized
+        with its running statistics keeps them. A channel in which nothing counted keeps its own.
 
     Raises:
-        ValueError: x has no examples or different numbers of them, `batch_size` is below 1, or no
-            layer normalized with its batch's statistics.
+        ValueError: x has no examples, its arrays have different numbers of examples, `batch_size`
+            is below 1, or no layer normalized with its batch's statistics.
 
     Example:
         >>> import functools, jax, jax.numpy as jnp, jbn.linen
@@ -82,10 +82,10 @@ def recompute_batch_stats(
 
 
 def recompute_nnx_batch_stats(model: nnx.Module, x: Any, *, batch_size: int) -> nnx.State:
-    """The same of an NNX model: the state of its batch statistics, to `nnx.update` it with.
+    """The batch statistics of an NNX model over all of x, as a state for `nnx.update`.
 
     Args:
-        model: called as `model(batch)`, in the mode in which it is: `model.train()` before. It
+        model: called as `model(batch)` in its current mode, so call `model.train()` before. It
             isn't changed.
         x, batch_size: as in `jbn.variables.recompute_batch_stats`.
 
@@ -132,7 +132,7 @@ def recompute_nnx_batch_stats(model: nnx.Module, x: Any, *, batch_size: int) -> 
 
 
 def _record(next_call, args, kwargs, context):
-    """Leaves the moments of a Linen batch normalization's input as its updated variables."""
+    """Calls a Linen batch normalization and stores its input's moments in a variable of it."""
     layer = context.module
     if not isinstance(layer, nn.BatchNorm) or context.method_name != "__call__":
         return next_call(*args, **kwargs)
@@ -141,16 +141,16 @@ def _record(next_call, args, kwargs, context):
     if is_evaluation(layer, call.get("use_running_average")):
         return y
     now = batch_moments(layer, call["x"], mask=call.get("mask"))
-    if layer.has_variable("batch_stats", _NAME):  # the layer is called again, by the same batch
+    if layer.has_variable("batch_stats", _NAME):  # a second call in one batch
         now = _together(layer.get_variable("batch_stats", _NAME), now)
     layer.put_variable("batch_stats", _NAME, now)
     return y
 
 
 def _recording(layer_class: type, seen: list[bool]) -> type:
-    """An NNX batch normalization whose variable `moments` are those of all that it has seen."""
+    """A subclass of an NNX batch normalization that merges its inputs' moments in `moments`."""
 
-    class Recording(layer_class):  # type: ignore[misc]  # known when it runs, Flax's or jbn's
+    class Recording(layer_class):  # type: ignore[misc]  # Flax's or jbn's, known at run time
         def __call__(self, x, use_running_average=None, *, mask=None):
             y = super().__call__(x, use_running_average, mask=mask)
             if is_evaluation(self, use_running_average):
@@ -171,9 +171,9 @@ def _together(a: ShiftedMoments, b: ShiftedMoments) -> ShiftedMoments:
 def _over_batches(
     moments_of: Callable[[Any], Any], x: Any, batch_size: int
 ) -> dict[Any, ShiftedMoments]:
-    """The moments, by layer, of all batches of x together."""
+    """The moments of all batches of x together, by layer."""
     lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
-    num_examples = sum(lengths.pop()) if len(lengths) == 1 else 0  # 0 of a number, too
+    num_examples = sum(lengths.pop()) if len(lengths) == 1 else 0  # a scalar has 0
     if num_examples == 0:
         raise ValueError(
             f"x: found shapes {[jnp.shape(leaf) for leaf in jax.tree.leaves(x)]}, wanted the same "
@@ -181,7 +181,7 @@ def _over_batches(
         )
     if batch_size < 1:
         raise ValueError(f"batch_size: found {batch_size}, wanted at least 1")
-    # Sizes that differ by one at most: a last batch of a few would be normalized otherwise.
+    # The sizes differ by at most one: a small last batch would be normalized differently.
     num_batches = math.ceil(num_examples / batch_size)
     size, num_larger = divmod(num_examples, num_batches)
     start, parts = 0, []
@@ -196,14 +196,14 @@ def _over_batches(
     if not parts[0]:
         raise ValueError(
             "use_running_average: found no batch normalization that takes its batch's statistics, "
-            "wanted the model in training mode, and not compiled by itself"
+            "wanted the model in training mode and not compiled"
         )
     stacked = jax.tree.map(lambda *v: jnp.concatenate(v), *parts)
     return {layer: merge_shifted_moments(parts) for layer, parts in stacked.items()}
 
 
 def _new(totals: Mapping[Any, ShiftedMoments], path: tuple[Any, ...], old: Array) -> Array:
-    """The statistic at the path; the old one where nothing counted."""
+    """The new statistic at the path; the old one where nothing counted."""
     *layer, name = path
     if tuple(layer) not in totals or name not in ("mean", "var"):
         return old

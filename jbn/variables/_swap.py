@@ -1,4 +1,4 @@
-"""Batch normalization for another norm: the variables that carry over."""
+"""Converts a model's variables when another norm replaces batch normalization."""
 
 import re
 from collections.abc import Mapping
@@ -13,22 +13,22 @@ def swap_norm(
     variables: Mapping[str, Any],
     kind: Literal["FrozenBatchNorm", "LayerNorm", "RMSNorm", "GroupNorm", "InstanceNorm"],
 ) -> dict[str, Any]:
-    """Variables of a Linen model with batch normalization, for the same model with another norm.
+    """Variables for a Linen model with another norm, made of those with batch normalization.
 
-    Scale and bias carry over; the layers are those that have batch statistics, which go. Flax's
-    own names change with the class, `BatchNorm_0` to `GroupNorm_0`; other names stay. The other
-    norm has other statistics: this is where fine-tuning begins. `FrozenBatchNorm` has the same:
-    they stay, scale and bias join them in `batch_stats`, and in evaluation nothing changes.
+    Layers with batch statistics keep scale and bias and lose the statistics. Flax's own names
+    change with the class: `BatchNorm_0` becomes `GroupNorm_0`. Other names stay. The other norm
+    normalizes with other statistics, so fine-tune the model. `FrozenBatchNorm` keeps the
+    statistics, moves scale and bias into `batch_stats`, and changes nothing in evaluation.
 
     Args:
         variables: `params` and `batch_stats`.
-        kind: the class of the other norm. `RMSNorm` has no bias: those go, too.
+        kind: the class of the other norm. `RMSNorm` has no bias, so the norms' biases are dropped.
 
     Returns:
-        `params`; and `batch_stats` of `FrozenBatchNorm`.
+        `params`; for `FrozenBatchNorm` also `batch_stats`.
 
     Raises:
-        ValueError: there are no batch statistics, or a name is taken.
+        ValueError: there are no batch statistics, or a new name is already taken.
 
     Example:
         >>> import jax.numpy as jnp

@@ -9,6 +9,8 @@ import pytest
 from jbn.config import Config, SweepConfig, UserError, config_from_dict, load_config, plan
 from jbn.config.sweep import sweep_points
 
+pytestmark = pytest.mark.quick
+
 NONE = {"name": "x", "data": {"normalize": "none"}}  # where every number matters
 
 

@@ -7,7 +7,15 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jbn.config import ArmConfig, ModelConfig, NormConfig, UserError, config_from_dict, load_config
+from jbn.config import (
+    ArmConfig,
+    ModelConfig,
+    NormConfig,
+    OptimizerConfig,
+    UserError,
+    config_from_dict,
+    load_config,
+)
 from jbn.config.check import MATTERS_FOR
 from jbn.config.sweep import arm_at
 from jbn.data import Examples
@@ -217,7 +225,7 @@ def test_options_of_the_command_line_are_named(tmp_path):
         assert str(error.value).startswith(line)
 
 
-OTHER = {
+OTHER: dict[str, typing.Any] = {
     "data.dir": ["a", "b"],
     "data.path": ["a", "b"],
     "data.input_scale": [1.0, 2.0],
@@ -304,6 +312,10 @@ def test_a_model_is_another_by_the_keys_that_matter_for_its_kind(key, kind):
 @pytest.mark.parametrize("kind", typing.get_args(NormConfig.model_fields["kind"].annotation))
 @pytest.mark.parametrize("key", [key for key in OTHER if key.startswith("norm.")])
 def test_a_norm_is_another_by_the_keys_that_matter_for_its_kind(key, kind):
-    arm = ArmConfig(model=ModelConfig(kind="cnn", channels=(8,)), norm=NormConfig(kind=kind))
+    arm = ArmConfig(
+        model=ModelConfig(kind="cnn", channels=(8,)),
+        norm=NormConfig(kind=kind),
+        optimizer=OptimizerConfig(kind="sgd"),
+    )
     programs = {program(arm_at(arm, {key: v})) for v in OTHER[key]}
     assert (len(programs) > 1) == (kind in MATTERS_FOR[key][1])

@@ -6,6 +6,8 @@ import pytest
 
 from jbn.config import ArmConfig, Config, UserError, config_from_dict, load_config
 
+pytestmark = pytest.mark.quick
+
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.toml"))
 ARTICLE = next(path for path in CONFIGS if path.name == "article.toml")
 

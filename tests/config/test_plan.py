@@ -9,6 +9,8 @@ from jbn.config import NUMBERS, ArmConfig, config_from_dict, describe_plan, plan
 from jbn.config.explain import paths
 from jbn.train import Hypers
 
+pytestmark = pytest.mark.quick
+
 KEYS = [
     key for key in paths(ArmConfig) if not any(p.startswith(f"{key}.") for p in paths(ArmConfig))
 ]

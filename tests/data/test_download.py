@@ -4,6 +4,7 @@ import functools
 import http.server
 import sys
 import threading
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,8 @@ FILES = {"a.gz": b"a, zipped", "b.gz": b"b, zipped"}
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
+    server: Any
+
     def log_message(self, format, *arguments):
         self.server.requests.append(self.path)
 
@@ -29,11 +32,15 @@ def server(monkeypatch, places, publish, write):
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
     responses, get = [], requests.get
-    monkeypatch.setattr(
-        requests, "get", lambda *a, **k: responses.append(get(*a, **k)) or responses[-1]
-    )
+
+    def remembered(*args, **options):
+        responses.append(get(*args, **options))
+        return responses[-1]
+
+    monkeypatch.setattr(requests, "get", remembered)
     handler = functools.partial(Handler, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as found:
+        server: Any = found
         server.requests, server.folder = [], folder
         url = f"http://127.0.0.1:{server.server_port}/"
         publish("mnist", FILES, url=url, files={name: (name[0],) for name in FILES})

@@ -7,12 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from compiled import jbn
 from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from problems import KINDS_OF_MASK, close, normal, some_mask
-
-import jbn
 
 with_and_without_mask = pytest.mark.parametrize("masked", KINDS_OF_MASK)
 train = functools.partial(jbn.batch_norm, use_running_average=False, momentum=0.5, epsilon=1e-3)

@@ -7,6 +7,8 @@ import pytest
 
 import jbn
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture(autouse=True)
 def no_shape_checks_but_jbn_own():

@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import jbn
 from jax.sharding import NamedSharding, PartitionSpec
 from problems import close
-
-import jbn
 
 RNG = np.random.default_rng(0)
 X = jnp.asarray(RNG.normal(2, 3, (16, 5, 4)), jnp.float32)
@@ -67,6 +66,7 @@ def test_a_bad_group_has_no_part_in_the_state():
     close(kept, STATS, 0)
 
 
+@pytest.mark.optimized
 def test_shards_of_whole_groups_give_the_same_numbers_and_y_takes_no_communication():
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     sharded = jax.device_put(X, NamedSharding(mesh, PartitionSpec("data")))

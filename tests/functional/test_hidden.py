@@ -7,11 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import jbn
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from problems import close, equal, normal, problem, some_mask
-
-import jbn
 
 SHAPE = (2, 4, 3, 6)
 

@@ -120,6 +120,7 @@ def test_vmap_equals_the_whole_batch(names, mask):
     assert_is_the_whole_batch(over_vmap(names), mask)
 
 
+@pytest.mark.optimized
 def test_every_mapped_shard_says_the_same_of_the_state(mask):
     sharded = normal(SHARDS, N // SHARDS, FEATURES)
     masks = None if mask is None else mask.reshape(sharded.shape)
@@ -282,6 +283,7 @@ def small_problem():
     return normal(N, FEATURES), jnp.ones(FEATURES), jnp.zeros(FEATURES)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("check_vma", [True, False])
 def test_shard_map_reduces_twice_forward_and_once_backward(check_vma, mask):
     forward = jax.shard_map(
@@ -296,6 +298,7 @@ def test_shard_map_reduces_twice_forward_and_once_backward(check_vma, mask):
     assert collectives(both, *small_problem(), mask) == {"all-reduce": 3}
 
 
+@pytest.mark.optimized
 def test_sharded_jit_reduces_twice_forward_and_once_backward(mask):
     """Once more under a boolean mask, whose count is an integer and so not summed along with x."""
     rows, whole = (NamedSharding(mesh(SHARDS), spec) for spec in (P("a"), P()))

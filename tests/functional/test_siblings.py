@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from compiled import jbn
 from problems import close
-
-import jbn
 
 RNG = np.random.default_rng(0)
 X = jnp.asarray(RNG.normal(2, 3, (16, 4)), jnp.float32)
@@ -68,6 +67,7 @@ def test_the_gradient_of_renorm_is_that_of_batch_norm_times_r():
     close(dstats, jbn.BatchStats(np.zeros(4), np.zeros(4)), 0)
 
 
+@pytest.mark.optimized
 def test_renorm_reads_the_data_no_more_often_than_batch_norm():
     """By XLA's own count: the moments it takes twice are computed once."""
     x = jnp.ones((4096, 64))

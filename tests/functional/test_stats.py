@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from compiled import jbn
 from problems import close, normal
 
-import jbn
+pytestmark = pytest.mark.quick
 
 
 def batch(count, mean, var):
@@ -113,6 +114,7 @@ def test_moments_are_count_mean_and_biased_variance(axes, masked):
     close(found.var, var)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 127, 128, 129, 4096])
 def test_moments_are_accurate_far_from_zero_for_any_count(n):
     mean_over_std = np.array([0, 1, 1e2, 1e4, 1e5])
@@ -123,6 +125,7 @@ def test_moments_are_accurate_far_from_zero_for_any_count(n):
     close(found.var, var)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("outlier", [0, 3, 16, 4095])
 def test_one_entry_far_from_the_others_does_not_spoil_the_variance(outlier):
     x = 1e4 + normal(4096, 2)

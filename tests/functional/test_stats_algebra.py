@@ -153,12 +153,15 @@ def test_skipped_updates_can_be_counted_in_a_loop():
     assert skips == 3
 
 
+ONE = jbn.init_batch_stats(2)
+
+
 @pytest.mark.parametrize(
     ("call", "line"),
     [
         (lambda: jbn.ema_momentum(0, 1.5), "momentum: found 1.5"),
         (lambda: jbn.effective_num_batches(1, -0.5), "momentum: found -0.5"),
-        (lambda: jbn.interpolate_batch_stats(*[jbn.init_batch_stats(2)] * 2, 1.5), "weight: found"),
+        (lambda: jbn.interpolate_batch_stats(ONE, ONE, 1.5), "weight: found"),
         (
             lambda: jbn.merge_batch_stats(jbn.init_batch_stats((3, 2)), jnp.ones(2)),
             r"counts: found shape \(2,\), wanted \(3,\) or \(3, 2\)",

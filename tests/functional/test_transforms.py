@@ -203,6 +203,7 @@ def test_checkpoint_moves_the_state_once_and_keeps_the_gradients():
     close(stats.var, 0.9 + 0.1 * x.var(0), 1e-6)
 
 
+@pytest.mark.optimized
 def test_many_steps_trace_once():
     chex.clear_trace_counter()
 

@@ -5,6 +5,7 @@ Under Flax's transformations they are in test_transforms_linen.py.
 
 import dataclasses
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -24,7 +25,7 @@ MASK = jnp.asarray(np.random.default_rng(1).random((8, 5, 4)) < 0.6)
 KEY = jax.random.key(0)
 LIMITS = functools.partial(jbn.renorm_limits, num_plain_steps=0, num_r_steps=3, num_d_steps=3)
 # Arguments of the layer, of its call, and the function that does the same at a step.
-SIBLINGS = {
+SIBLINGS: dict[str, Any] = {
     "GhostBatchNorm": (
         {"virtual_batch_size": 2},
         {},

@@ -27,6 +27,20 @@ def of_each_example(layer):
     return lambda use_running_average: layer()
 
 
+def initial(network):
+    """A network's variables before the first step."""
+    return jax.jit(functools.partial(network.init, train=True))(jax.random.key(0), X)
+
+
+def logits_of(network, variables, x=X, train=True):
+    """The logits of x, in training or in evaluation."""
+
+    def apply(variables, x):
+        return network.apply(variables, x, train, mutable="batch_stats")[0]
+
+    return jax.jit(apply)(variables, x)
+
+
 FLAX = {
     "none": None,
     "batch": functools.partial(nn.BatchNorm, momentum=0.5, epsilon=0.1),
@@ -39,19 +53,16 @@ FLAX = {
 @pytest.mark.parametrize("kind", FLAX)
 def test_each_kind_is_the_network_with_flaxs_layer(kind):
     network = MLP((8, 4), 3, FLAX[kind])
-    variables = network.init(jax.random.key(0), X, train=True)
-    logits, wanted = (
-        jax.jit(lambda network=network: network.apply(variables, X, True, mutable="batch_stats"))()
-        for network in (built(kind), network)
-    )
-    close(logits, wanted, 4e-6)
+    variables = initial(network)
+    close(logits_of(built(kind), variables), logits_of(network, variables), 4e-6)
 
 
 @pytest.mark.parametrize("kind", [*FLAX, "ghost", "renorm", "instance"])
 def test_scale_and_bias_are_there_when_wanted(kind):
     def parameters(**norm):
         model = ModelConfig(factory="test_build:make_pixels")
-        variables = built(kind, model, **norm).init(jax.random.key(0), X, train=True)
+        init = functools.partial(built(kind, model, **norm).init, train=True)
+        variables = jax.eval_shape(init, jax.random.key(0), X)
         return {name for layer in variables.get("params", {}).values() for name in layer}
 
     both = set() if kind == "none" else {"scale"} if kind == "rms" else {"scale", "bias"}
@@ -72,18 +83,16 @@ def as_batch_norms(variables):
 
 def test_ghost_norm_is_flaxs_network_of_each_group():
     model = built("ghost", virtual_batch_size=3)
-    variables = model.init(jax.random.key(0), X, train=True)
-    logits, _ = model.apply(variables, X, True, mutable="batch_stats")
-    network = MLP((8, 4), 3, FLAX["batch"])
-    apply = functools.partial(network.apply, as_batch_norms(variables), mutable="batch_stats")
-    groups = [apply(x, True)[0] for x in (X[:3], X[3:])]
-    close(logits, jnp.concatenate(groups), 4e-6)
-    assert not np.allclose(logits, apply(X, True)[0], atol=0.1)
+    variables = initial(model)
+    logits = logits_of(model, variables)
+    of_flax = functools.partial(logits_of, MLP((8, 4), 3, FLAX["batch"]), as_batch_norms(variables))
+    close(logits, jnp.concatenate([of_flax(X[:3]), of_flax(X[3:])]), 4e-6)
+    assert not np.allclose(logits, of_flax(X), atol=0.1)
 
 
 def test_renorm_is_flaxs_batch_norm_in_training_at_first_and_in_evaluation_later():
     model = built("renorm", num_plain_steps=2)
-    variables = model.init(jax.random.key(0), X, train=True)
+    variables = initial(model)
     network = MLP((8, 4), 3, FLAX["batch"])
     for layer in variables["batch_stats"].values():
         layer["var"] *= 0.5  # within r's limits, for a unit that never fires, too
@@ -91,12 +100,12 @@ def test_renorm_is_flaxs_batch_norm_in_training_at_first_and_in_evaluation_later
     def at(step):
         for layer in variables["batch_stats"].values():
             layer["step"] = jnp.int32(step)
-        return model.apply(variables, X, True, mutable="batch_stats")[0]
+        return logits_of(model, variables)
 
-    plain = network.apply(as_batch_norms(variables), X, True, mutable="batch_stats")[0]
+    plain = logits_of(network, as_batch_norms(variables))
     close(at(0), plain, 4e-6)
     close(at(2), plain, 4e-6)
-    close(at(16), network.apply(as_batch_norms(variables), X, False), 4e-6)
+    close(at(16), logits_of(network, as_batch_norms(variables), train=False), 4e-6)
 
 
 def test_renorms_limits_are_the_papers_in_other_steps():

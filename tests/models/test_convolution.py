@@ -62,6 +62,7 @@ def test_a_network_has_the_same_variables_and_gradients_with_it():
     same(gradient(conv_general_dilated=convolve), gradient(), 1e-4)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(("conv", "is_fast"), [(convolve, True), (None, False)])
 def test_in_a_loop_every_convolution_has_batch_first_and_channels_last(conv, is_fast):
     """What XLA's CPU compiler has a fast kernel for; a peer that has it too wouldn't need this."""

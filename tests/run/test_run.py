@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -117,7 +118,7 @@ def test_a_run_of_ghost_norm_and_renorm_comes_back_from_disk(tmp_path):
     ]
 
 
-SWEPT = {
+SWEPT: dict[str, Any] = {
     "name": "swept",
     "num_seeds": 2,
     "sweep": {

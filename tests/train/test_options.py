@@ -195,10 +195,20 @@ def test_augmented_images_differ_from_epoch_to_epoch_and_follow_the_key():
 
 
 def test_noisy_labels_are_trained_on_and_not_validated_on():
-    clean, noisy = (trained(learning(label_noise=share))[1] for share in (0.0, 0.5))
-    assert clean.train.accuracy[-1] > 0.95
-    assert noisy.train.accuracy[-1] < 0.85  # about a third of the labels are wrong
-    assert noisy.val.accuracy[-1] > noisy.train.accuracy[-1]
+    """Of 16 seeds together: one alone may learn nothing, or learn the noise."""
+
+    def accuracies(label_noise):
+        config = learning(label_noise=label_noise)
+        of_keys = jax.vmap(make_train_run(config, 3), in_axes=(0, None, None, None))
+        keys = jax.vmap(jax.random.key)(jnp.arange(16))
+        _, metrics = jax.jit(of_keys)(keys, EXAMPLES, EXAMPLES, Hypers.of(config))
+        return (float(split.accuracy[:, -1].mean()) for split in (metrics.train, metrics.val))
+
+    clean_train, _ = accuracies(0.0)
+    noisy_train, noisy_val = accuracies(0.5)
+    assert clean_train > 0.95
+    assert noisy_train < 0.8  # about a third of the labels are wrong
+    assert noisy_val > noisy_train + 0.1  # found: 0.19, with a standard error of 0.025
 
 
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32():

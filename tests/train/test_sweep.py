@@ -31,8 +31,10 @@ def dataset(config):
     rng = np.random.default_rng(0)
     y = rng.integers(3, size=56).astype(np.int32)
     x = (rng.normal(size=(56, 4)) + 2 * y[:, None] * [1, -1, 1, 0]).astype(np.float32)
-    splits = [Examples(x[rows], y[rows]) for rows in (slice(40), slice(40, 48), slice(48, 56))]
-    return Dataset(*splits, fit_inputs(config.data, x[:40]), 3, sha256="", where="here")
+    train, val, test = (
+        Examples(x[rows], y[rows]) for rows in (slice(40), slice(40, 48), slice(48, 56))
+    )
+    return Dataset(train, val, test, fit_inputs(config.data, x[:40]), 3, sha256="", where="here")
 
 
 @pytest.fixture(scope="module")

@@ -44,8 +44,10 @@ def dataset():
     rng = np.random.default_rng(0)
     y = rng.integers(NUM_CLASSES, size=56).astype(np.int32)
     x = (rng.normal(size=(56, 4)) + 2 * y[:, None] * [1, -1, 1, 0]).astype(np.float32)
-    splits = [Examples(x[rows], y[rows]) for rows in (slice(40), slice(40, 48), slice(48, 56))]
-    return Dataset(*splits, jbn.init_input_stats(4), NUM_CLASSES, sha256="", where="here")
+    train, val, test = (
+        Examples(x[rows], y[rows]) for rows in (slice(40), slice(40, 48), slice(48, 56))
+    )
+    return Dataset(train, val, test, jbn.init_input_stats(4), NUM_CLASSES, sha256="", where="here")
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +116,7 @@ def test_chunks_equal_one_run_and_a_resumed_run_the_uninterrupted(dataset, train
     chex.assert_trees_all_close(state, trained[0], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.optimized
 def test_numbers_are_traced_not_baked_in(dataset):
     """Other numbers change the result and compile nothing."""
     chex.clear_trace_counter()

@@ -106,6 +106,7 @@ def test_batches_are_of_nearly_equal_size_and_none_is_larger_than_asked_for(
     assert seen == sizes
 
 
+@pytest.mark.optimized
 def test_far_from_zero_no_digits_are_lost():
     model = jbn.linen.BatchNorm(use_running_average=False)
     x = 1e4 + normal(1000, 4)

@@ -1,0 +1,354 @@
+"""Plants faults in jbn, one at a time, and says which of them the tests catch.
+
+    python tests/faults.py
+    python tests/faults.py --list
+    python tests/faults.py --only momentum_swapped,missing_psum
+
+Each fault gets a copy of the working tree of its own. A fault is caught if a test fails there that
+passes where nothing is planted. Code that can't be imported proves nothing: that is an error.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+TIMEOUT = 600  # seconds, for the tests of one fault
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/\S+::.*?)(?: - .*)?$", re.MULTILINE)
+
+
+class Fault(NamedTuple):
+    """A piece of text that stands once in a file of jbn/, and what a mistake would make of it."""
+
+    name: str
+    file: str  # below jbn/
+    old: str
+    new: str
+    tests: Sequence[str]  # files or folders below tests/
+
+
+class Outcome(NamedTuple):
+    """What came of running tests."""
+
+    code: int | None  # pytest's exit code; None where it gave none
+    output: str
+    failed: Sequence[str] = ()  # tests, by their ids
+
+    @property
+    def verdict(self) -> str:
+        """What the tests say of a fault."""
+        if self.code == 0:
+            return "MISSED"
+        # With -x the code is 1 where a file can't be imported, too; then no test is named.
+        return "caught" if self.code == 1 and self.failed else "ERROR"
+
+
+# fmt: off
+FAULTS = [
+    # functional: moments
+    Fault("variance_by_n_minus_1", "functional/_moments.py",
+          "d2_sum / n - squared(offset)",
+          "(d2_sum / n - squared(offset)) * n / jnp.where(n > 1, n - 1, 1)",
+          ["functional/test_stats.py"]),
+    Fault("plain_variance", "functional/_moments.py",
+          "shift = _as_shift(few_sum / max(num_few, 1))", "shift = jnp.zeros_like(few_sum)",
+          ["functional/test_stats.py"]),
+    Fault("unrounded_shift", "functional/_moments.py",
+          "return lax.reduce_precision(near_mean, finfo.nexp, finfo.nmant - 1)",
+          "return near_mean", ["functional"]),
+    Fault("unweighted_second_sum", "functional/_moments.py",
+          "[weighted(d, mask), weighted(squared(d), mask)]", "[weighted(d, mask), squared(d)]",
+          ["functional/test_stats.py"]),
+    Fault("missing_psum", "functional/_moments.py",
+          "d_sum, d2_sum = named.sum([_sum(term, reduction_axes) for term in terms])",
+          "d_sum, d2_sum = (_sum(term, reduction_axes) for term in terms)",
+          ["functional/test_sharding.py"]),
+    Fault("count_of_one_shard", "functional/_moments.py",
+          "count, x_sum = named.sum([count, x_sum])", "(x_sum,) = named.sum([x_sum])",
+          ["functional/test_sharding.py"]),
+    Fault("index_groups_ignored", "functional/_arguments.py",
+          "tuple(lax.psum(jnp.stack(terms), self.name, axis_index_groups=self.index_groups))",
+          "tuple(lax.psum(jnp.stack(terms), self.name))", ["functional/test_sharding.py"]),
+    Fault("means_not_merged", "functional/_moments.py",
+          "jnp.sum(weights * (var + spread), 0)", "jnp.sum(weights * var, 0)",
+          ["functional/test_stats_algebra.py"]),
+    Fault("float32_not_the_least", "functional/_arguments.py",
+          "[np.dtype(d) for d in dtypes], np.dtype(np.float32))", "[np.dtype(d) for d in dtypes])",
+          ["functional/test_stats.py", "functional/test_laws.py"]),
+    # functional: normalization by moments
+    Fault("epsilon_outside_the_root", "functional/_by_moments.py",
+          "factor = lax.rsqrt(moments.var + epsilon).astype(x.dtype) * scale",
+          "factor = (1 / (jnp.sqrt(moments.var) + epsilon)).astype(x.dtype) * scale",
+          ["functional/test_laws.py"]),
+    Fault("epsilon_outside_the_root_in_evaluation", "functional/_normalize.py",
+          "lax.rsqrt(var.astype(real) + jnp.asarray(epsilon, real))",
+          "(1 / (jnp.sqrt(var.astype(real)) + jnp.asarray(epsilon, real)))",
+          ["functional/test_stats.py", "functional/test_state_laws.py"]),
+    Fault("mean_of_one_number", "functional/_by_moments.py", "return moments.shift, moments.offset",
+          "return moments.shift + moments.offset, jnp.zeros_like(moments.offset)",
+          ["functional/test_laws.py"]),
+    Fault("differential_without_the_mean", "functional/_by_moments.py",
+          "+ (dbias - k * m)", "+ dbias", ["functional/test_laws.py"]),
+    Fault("differential_of_one_shard", "functional/_by_moments.py",
+          "sums = named.sum([jnp.sum(term, reduction_axes, keepdims=True) for term in terms])",
+          "sums = [jnp.sum(term, reduction_axes, keepdims=True) for term in terms]",
+          ["functional/test_sharding.py"]),
+    Fault("differential_summed_in_16_bits", "functional/_by_moments.py",
+          "[counted, counted * jnp.conj(x_hat)]",
+          "[counted, (counted * jnp.conj(x_hat)).astype(dtype).astype(x.dtype)]",
+          ["functional/test_laws.py"]),
+    Fault("more_than_x_kept", "functional/_by_moments.py",
+          "differential = jax.checkpoint(", "differential = (lambda function, **_: function)(",
+          ["functional/test_transforms.py"]),
+    Fault("more_than_x_kept_in_evaluation", "functional/_batch.py",
+          "jax.checkpoint(_normalize_by_running, prevent_cse=False, static_argnums=7)",
+          "_normalize_by_running", ["functional/test_transforms.py"]),
+    Fault("layer_norm_over_features", "functional/_layer.py",
+          "normalize_by_moments(*arguments, axes, named, dtype)",
+          "normalize_by_moments(*arguments, features, named, dtype)",
+          ["functional/test_hidden.py"]),
+    Fault("layer_norm_scale_of_reduced_axes", "functional/_layer.py",
+          "*arguments, dtype = layer_arguments(x, scale, bias, features,",
+          "*arguments, dtype = layer_arguments(x, scale, bias, axes,",
+          ["functional/test_hidden.py"]),
+    Fault("rms_summed_in_16_bits", "functional/_layer.py",
+          "weighted(squared(x), mask), reduction_axes, keepdims=True)",
+          "weighted(squared(x), mask), reduction_axes, dtype, keepdims=True).astype(x.dtype)",
+          ["functional/test_hidden.py", "functional/test_laws.py"]),
+    Fault("group_of_every_kth_channel", "functional/_group.py", "| {axis + 1}", "| {axis}",
+          ["functional/test_hidden.py"]),
+    Fault("instance_norm_over_the_batch", "functional/_group.py",
+          "tuple(a for a in others if a != 0)", "others", ["functional/test_hidden.py"]),
+    # functional: running statistics and siblings of batch norm
+    Fault("momentum_swapped", "functional/_stats.py",
+          "for w in (momentum, 1 - momentum))", "for w in (1 - momentum, momentum))",
+          ["functional/test_stats.py"]),
+    Fault("bad_batch_let_in", "functional/_stats.py",
+          "jnp.where(valid.reshape(old.shape), moved.astype(old.dtype), old)",
+          "moved.astype(old.dtype)", ["functional/test_stats.py"]),
+    Fault("one_entry_is_a_batch", "functional/_stats.py",
+          "return (moments.count >= 2)", "return (moments.count >= 1)",
+          ["functional/test_stats.py"]),
+    Fault("warm_up_remembers_the_start", "functional/_stats.py",
+          "jnp.asarray(momentum, jnp.float32), step / (step + 1))",
+          "jnp.asarray(momentum, jnp.float32), (step + 1) / (step + 2))",
+          ["functional/test_stats_algebra.py"]),
+    Fault("ghost_groups_of_another_axis", "functional/_ghost.py",
+          "batch_axis = reduction_axes[0]", "batch_axis = reduction_axes[-1]",
+          ["functional/test_ghost.py"]),
+    Fault("renorm_limits_differentiated", "functional/_renorm.py",
+          "moments(lax.stop_gradient(x), reduction_axes", "moments(x, reduction_axes",
+          ["functional/test_siblings.py"]),
+    Fault("renorm_r_and_d_swapped", "functional/_renorm.py",
+          "scale * r, scale * d + bias", "scale * d, scale * r + bias",
+          ["functional/test_siblings.py"]),
+    Fault("row_of_the_next_domain", "functional/_domain.py",
+          "old.at[domain].set(new", "old.at[domain + 1].set(new", ["functional/test_siblings.py"]),
+    # functional: inputs
+    Fault("count_loses_its_remainder", "functional/_input_stats.py",
+          "_add(a.count, a.remainders.count, b.count, b.remainders.count)",
+          "_add(a.count, 0, b.count, 0)", ["functional/test_input.py"]),
+    Fault("mean_loses_its_remainder", "functional/_input_stats.py",
+          "_add(a.mean, a.remainders.mean, w * delta, 0)", "_add(a.mean, 0, w * delta, 0)",
+          ["functional/test_input.py"]),
+    # Flax's modules, variables, conversion, export
+    Fault("init_moves_the_statistics", "linen/_variables.py",
+          "if not use_running_average and not initializing:", "if not use_running_average:",
+          ["linen/test_batch.py"]),
+    Fault("nnx_statistics_differentiated", "nnx/_variables.py",
+          "mean, var = lax.stop_gradient(stats)", "mean, var = stats",
+          ["nnx", "test_peers.py", "models/test_mlp.py", "variables"]),
+    Fault("folding_forgets_the_bias", "variables/_fold.py",
+          "kernel * k.reshape(along), bias * k + c", "kernel * k.reshape(along), c",
+          ["variables/test_fold.py"]),
+    Fault("mean_of_variances", "variables/_recompute.py",
+          "{layer: merge_shifted_moments(parts) for",
+          "{layer: merge_shifted_moments(parts)._replace(var=parts.var.mean(0)) for",
+          ["variables/test_recompute.py"]),
+    Fault("biases_decay", "variables/_masks.py",
+          '("scale", "bias", "gain")', '("scale", "gain")', ["variables/test_masks_and_swap.py"]),
+    Fault("pytorchs_variance_unbiased", "convert/_pytorch.py",
+          '["var"] * ((n - 1) / n)', '["var"]', ["convert/test_pytorch.py"]),
+    Fault("kerass_epsilon_lost", "convert/_arguments.py",
+          "epsilon: float = 1e-3,", "epsilon: float = 1e-5,", ["convert/test_keras.py"]),
+    Fault("export_of_one_batch_size", "export.py",
+          '("batch", *example.shape[1:])', "example.shape", ["test_export.py"]),
+    Fault("gap_in_running_deviations", "diagnose.py",
+          "jnp.abs(mean - old_mean) / std)",
+          "jnp.abs(mean - old_mean) / jnp.sqrt(old_var + epsilon))", ["test_diagnose.py"]),
+    # data, models, training
+    Fault("inputs_fit_to_all_splits", "data/load.py",
+          "fit_inputs(config, train.x)", "fit_inputs(config, x)", ["data"]),
+    Fault("label_of_another_column", "data/files.py",
+          "as_labels(path, table[:, -1], at)", "as_labels(path, table[:, -2], at)",
+          ["data/test_files.py"]),
+    Fault("npz_test_labels_first", "data/files.py",
+          "np.concatenate([y, y_test])", "np.concatenate([y_test, y])", ["data/test_files.py"]),
+    Fault("noise_on_every_label", "data/batches.py",
+          "jax.random.uniform(which_key, labels.shape) < share",
+          "jax.random.uniform(which_key, labels.shape) <= 2 * share", ["data/test_batches.py"]),
+    Fault("images_upside_down", "data/augment.py",
+          "x[:, :, ::-1]", "x[:, ::-1]", ["data/test_augment.py"]),
+    Fault("kernel_not_turned_around", "models/convolution.py",
+          "kernel[::-1, ::-1].transpose", "kernel.transpose", ["models/test_convolution.py"]),
+    Fault("seed_not_in_the_key", "train/sweep.py",
+          "jax.random.key(seed)", "jax.random.key(0)", ["train/test_sweep.py"]),
+    Fault("every_epoch_in_one_order", "train/loop.py",
+          "jax.random.fold_in(keys.order, state.step)", "keys.order",
+          ["test_probes.py"]),
+    Fault("validation_on_noisy_labels", "train/loop.py",
+          "evaluate(variables, val, hypers)",
+          "evaluate(variables, val._replace(y=noisy_labels("
+          "keys.labels, val.y, hypers.label_noise, num_classes)), hypers)",
+          ["train/test_options.py", "train/test_train.py", "train/test_sweep.py"]),
+    Fault("first_step_of_the_epoch_forgotten", "train/loop.py",
+          "first_step + is_finite.argmin()", "is_finite.argmin()", ["train/test_sweep.py"]),
+    Fault("warm_up_begins_at_0", "train/optimizer.py",
+          "1 / (config.warmup_steps + 1), 1.0", "0.0, 1.0", ["train/test_optimizer.py"]),
+    Fault("schedule_counts_batches", "train/optimizer.py",
+          "num_steps // config.accumulate", "num_steps", ["train/test_optimizer.py"]),
+    Fault("accumulate_without_effect", "train/optimizer.py",
+          "config.accumulate > 1:", "config.accumulate < 1:", ["train/test_optimizer.py"]),
+    # config, run, report
+    Fault("misspelt_key_accepted", "config/schema.py",
+          'extra="forbid"', 'extra="ignore"', ["config/test_config.py"]),
+    Fault("last_value_of_linspace_lost", "config/sweep.py",
+          "function(first, last, number)", "function(first, last, number, endpoint=False)",
+          ["config/test_axes.py"]),
+    Fault("first_key_fastest", "config/sweep.py",
+          "itertools.product(*sweep.axes.values())",
+          "(v[::-1] for v in itertools.product(*reversed(sweep.axes.values())))",
+          ["config/test_axes.py"]),
+    Fault("seeds_off_by_one", "config/plan.py",
+          "range(config.seed, config.seed + config.num_seeds)",
+          "range(config.seed + 1, config.seed + config.num_seeds + 1)", ["config/test_plan.py"]),
+    Fault("lanes_that_fill_up_recorded", "run/groups.py",
+          "np.asarray(column)[:num_trials]", "np.asarray(column)[-num_trials:]",
+          ["run/test_groups.py"]),
+    Fault("stale_lock_obeyed", "run/folder.py",
+          "except ProcessLookupError:\n        return True",
+          "except ProcessLookupError:\n        return False", ["run/test_run.py"]),
+    Fault("lock_of_another_machine_ignored", "run/folder.py",
+          "host != socket.gethostname() or not", "not", ["run/test_run.py"]),
+    Fault("summary_without_diverged_seeds", "run/results.py",
+          "finite(np.mean(per_seed))", "finite(np.nanmean(per_seed))",
+          ["run/test_run.py", "test_report.py", "test_report_sweep.py", "test_cli.py"]),
+    Fault("report_hides_diverged_runs", "report/results.py",
+          "Cells(mean, std, results.has_diverged.sum(-1))",
+          "Cells(mean, std, 0 * results.has_diverged.sum(-1))", ["test_report_sweep.py"]),
+]
+# fmt: on
+
+
+def main() -> int:
+    """Exit code 1 where a fault is missed, or says nothing."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", metavar="NAME[,NAME]", help="these faults, rather than all")
+    parser.add_argument("--list", action="store_true", help="name the faults, and plant none")
+    parser.add_argument("--repo", type=Path, default=Path(__file__).resolve().parents[1])
+    options = parser.parse_args()
+    names = options.only.split(",") if options.only else [fault.name for fault in FAULTS]
+    if unknown := set(names) - {fault.name for fault in FAULTS}:
+        parser.error(f"--only: found {', '.join(sorted(unknown))}, wanted names that --list prints")
+    faults = [fault for fault in FAULTS if fault.name in names]
+    if options.list:
+        for fault in faults:
+            print(f"{fault.name:<40} jbn/{fault.file}")
+        return 0
+
+    is_good = True
+    catchers: dict[str, str] = {}  # test -> the fault that it caught first
+    for fault in faults:
+        clock = time.perf_counter()
+        outcome = try_fault(options.repo, fault)
+        seconds = time.perf_counter() - clock
+        by = outcome.failed[0] if outcome.verdict == "caught" else ""
+        print(f"{fault.name:<40} {outcome.verdict:<6} {seconds:5.0f} s  {by}", flush=True)
+        if outcome.verdict == "caught":
+            catchers.setdefault(by, fault.name)
+        else:
+            is_good = False
+        if outcome.verdict == "ERROR":
+            print(outcome.output)
+    if catchers:
+        with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+            copy = copy_tree(options.repo, Path(folder))
+            outcome = run_tests(copy, list(catchers), "--tb=short")
+        if outcome.code == 0:
+            print(f"without a fault all {len(catchers)} tests that caught one pass")
+        for test in outcome.failed:
+            print(f"{catchers.get(test)}: not caught, for {test} fails without a fault, too")
+        if outcome.verdict == "ERROR":
+            print(outcome.output)
+        is_good &= outcome.code == 0
+    return 0 if is_good else 1
+
+
+def try_fault(repo: Path, fault: Fault) -> Outcome:
+    """Plants the fault in a copy of the repository and runs its tests there."""
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        copy = copy_tree(repo, Path(folder))
+        path = copy / "jbn" / fault.file
+        if not path.is_file():
+            return Outcome(None, f"no file jbn/{fault.file}")
+        text = path.read_text(encoding="utf-8")
+        if (times := text.count(fault.old)) != 1:
+            return Outcome(None, f"jbn/{fault.file} has {times} times: {fault.old}")
+        planted = text.replace(fault.old, fault.new)
+        try:
+            compile(planted, fault.file, "exec")
+        except SyntaxError as error:
+            return Outcome(None, str(error))
+        path.write_text(planted, encoding="utf-8")
+        return run_tests(copy, [f"tests/{name}" for name in fault.tests], "-x")
+
+
+def copy_tree(repo: Path, folder: Path) -> Path:
+    """A copy of what git tracks or would add, as it stands in the working tree."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=repo, check=True, capture_output=True, text=True).stdout
+    copy = folder / "repo"
+    for name in filter(None, listed.split("\0")):
+        if (repo / name).is_file():  # git lists what was deleted, too
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(repo / name, copy / name)
+    return copy
+
+
+def run_tests(copy: Path, tests: Sequence[str], *options: str) -> Outcome:
+    """Runs these tests on the copy's own jbn, with compiled programs of their own."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *tests]
+    private = {
+        "PYTHONPATH": str(copy),
+        "JAX_COMPILATION_CACHE_DIR": str(copy.parent / "programs"),
+        "COLUMNS": "1000",  # a failed test's name in one line
+    }
+    with subprocess.Popen(
+        command,
+        cwd=copy,
+        env=os.environ | private,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        process_group=0,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=TIMEOUT)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)  # what the tests started, too
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            return Outcome(None, f"the tests took more than {TIMEOUT} s")
+    return Outcome(process.returncode, output, _FAILED.findall(output))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
