@@ -1,4 +1,4 @@
-"""A function for inference in one file, which runs on any platform with batches of any size."""
+"""A function for inference in one file, for several platforms and for batches of any size."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

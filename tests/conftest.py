@@ -1,27 +1,37 @@
 """Several virtual devices, Keras on JAX, and how programs are compiled: chosen before either.
 
-Compiling is most of what the suite costs. So programs are compiled with few optimizations, and kept
+Compiling is most of what the suite costs. So programs are compiled fast rather than well, and kept
 in `.compiled` for the next run and for the other workers. A test marked `optimized` is about what a
-user's program does: its accuracy, its bytes, its bits, its traces. It gets programs that are
-optimized and compiled anew.
+user's program does: its accuracy, its bytes, its bits, its traces. `pytest --optimized` runs these
+tests alone, with all optimizations, and keeps nothing. `make test` does both.
 """
 
+import importlib.metadata
 import os
+import sys
 from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "4"
 os.environ["KERAS_BACKEND"] = "jax"
 os.environ["CI"] = "true"  # plain progress lines, whoever runs the tests
-os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".compiled"))
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+if "--optimized" in sys.argv:
+    os.environ["JBN_TEST_OPTIMIZED"] = "true"  # the workers have no such argument
+if "JBN_TEST_OPTIMIZED" in os.environ:
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+else:
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".compiled")
+    if importlib.metadata.version("jaxlib").startswith("0.10."):
+        # XLA's older emitter compiles in less than half the time. Later versions have it no more.
+        os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
 
 import hypothesis
 import jax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 hypothesis.settings.register_profile(
     "jbn", deadline=None, derandomize=True, max_examples=25, print_blob=True
@@ -29,21 +39,18 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("jbn")
 
 
-@pytest.fixture(autouse=True)
-def _compilation(request):
-    """Compiles the programs of a test marked `optimized` as a user's are."""
-    if request.node.get_closest_marker("optimized") is None:
-        yield
-        return
-    _optimize(True)
-    yield
-    _optimize(False)
+def pytest_addoption(parser):
+    parser.addoption("--optimized", action="store_true", help="the tests marked so, and no others")
 
 
-def _optimize(optimize):
-    jax.config.update("jax_disable_most_optimizations", not optimize)
-    jax.config.update("jax_enable_compilation_cache", not optimize)
-    compilation_cache.reset_cache()  # JAX remembers whether it uses the cache
+def pytest_collection_modifyitems(config, items):
+    """Of the tests, those marked `optimized` or the others, as this run compiles."""
+    here: dict[bool, list[pytest.Item]] = {True: [], False: []}
+    for item in items:
+        marked = item.get_closest_marker("optimized") is not None
+        here[marked is config.getoption("optimized")].append(item)
+    config.hook.pytest_deselected(items=here[False])
+    items[:] = here[True]
 
 
 @pytest.fixture

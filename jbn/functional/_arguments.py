@@ -94,7 +94,7 @@ def canonical_axes(name: str, axes: int | Sequence[int], ndim: int) -> tuple[int
 
 
 def split_axes(axis: int | Sequence[int], ndim: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The feature axes, and all other axes, which the statistics are over."""
+    """The feature axes, and all other axes, over which statistics are taken."""
     feature_axes = canonical_axes("axis", axis, ndim)
     return feature_axes, tuple(a for a in range(ndim) if a not in feature_axes)
 
@@ -152,7 +152,10 @@ def check_range(name: str, value: Any, low: float, high: float) -> None:
 
 
 class LayerArguments(NamedTuple):
-    """A layer's checked arguments. Scale, bias and epsilon have the dtype to compute in."""
+    """A layer's checked arguments, in shapes that broadcast.
+
+    Scale, bias and epsilon have the dtype to compute in.
+    """
 
     x: Inexact[Array, "..."]
     scale: Inexact[Array, "..."]
@@ -171,7 +174,7 @@ def layer_arguments(
     mask: Mask | None,
     dtype: DTypeLike | None,
 ) -> LayerArguments:
-    """The arguments that all layers share, in shapes that broadcast; an error names a bad one."""
+    """The checked arguments that all layers share; an error names a bad one."""
     is_complex = jnp.iscomplexobj(x)
     features = tuple(x.shape[a] for a in feature_axes)
     for name, value in [("scale", scale), ("bias", bias)]:

@@ -23,7 +23,7 @@ def normalize_by_moments(
     named: NamedAxis,
     dtype: jnp.dtype,
 ) -> tuple[Inexact[Array, "..."], ShiftedMoments]:
-    """y and the moments of x. Scale, bias and epsilon have the accumulation dtype."""
+    """y and the moments of x. Scale, bias and epsilon broadcast, in the accumulation dtype."""
     x_dtype = x.dtype
     x, usable = without_unusable(x.astype(scale.dtype), mask)
     moments = shifted_moments(x, reduction_axes, mask, named)

@@ -42,7 +42,7 @@ def domain_batch_norm(
         scale, bias: γ and β; shape `(*features)`, or `(domains, *features)`. None is 1 and 0.
         domain: the domain's row, from 0: a Python integer, or an integer array, traced or not. A
             Python integer outside the rows is an error. An array outside the rows updates nothing,
-            and makes y NaN in evaluation. A negative array counts from the end.
+            and makes y NaN in evaluation. A negative value in an array counts from the end.
         use_running_average, axis, momentum, epsilon, mask, axis_name, axis_index_groups, dtype: as
             in `jbn.batch_norm`.
 

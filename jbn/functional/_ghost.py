@@ -33,8 +33,8 @@ def ghost_batch_norm(
 ) -> tuple[Inexact[Array, "*shape"], BatchStats]:
     """x normalized in groups of `virtual_batch_size` examples, and the updated running statistics.
 
-    A group is a run of successive examples along the first axis that isn't a feature axis. Each
-    group is normalized by `jbn.batch_norm`, with its own statistics. The running statistics are
+    The examples of a group are successive, along the first axis that isn't a feature axis. Each
+    group is normalized as by `jbn.batch_norm`, with its own statistics. The running statistics are
     updated once, by the statistics of the whole batch, which are merged exactly from the groups'.
     In evaluation it is `jbn.batch_norm`.
 

@@ -37,8 +37,8 @@ def group_norm(
 
     with the mean and the variance of the example's group. One group is layer normalization over all
     axes but the first. One channel per group is instance normalization. Accuracy and memory are
-    those of `jbn.batch_norm`, with one exception: the bound on the error of dx is 5e-6 for an
-    entry, among thousands, that makes nearly all of the variance by itself.
+    those of `jbn.batch_norm`, with one exception: if one entry of thousands makes nearly all of the
+    variance, the bound on the error of its dx is 5e-6.
 
     Args:
         x: data of any shape; a floating dtype, real or complex.
@@ -79,7 +79,7 @@ def group_norm(
     given = layer_arguments(x, scale, bias, (axis,), epsilon, mask, dtype)
 
     def grouped(value: Array) -> Array:
-        """The value with its channel axis split into (groups, channels); a size of 1 stays 1."""
+        """The value, its channel axis split into (groups, channels); size 1 becomes (1, 1)."""
         sizes = (1, 1) if value.shape[axis] == 1 else (num_groups, value.shape[axis] // num_groups)
         return value.reshape(value.shape[:axis] + sizes + value.shape[axis + 1 :])
 

@@ -22,8 +22,8 @@ def standardize(
 
     Args:
         x: data; a real floating dtype.
-        stats: the training data's, by `jbn.update_input_stats`. Statistics of no data leave x as it
-            is.
+        stats: the statistics of the training data, by `jbn.update_input_stats`. Statistics of no
+            data act as mean 0, variance 1, minimum 0 and maximum 1.
         axis: the feature axes of x, in x's order. None: the last axes of x, one for each axis of
             the statistics.
 

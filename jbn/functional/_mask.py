@@ -31,7 +31,7 @@ def expand_mask(mask: Mask | None, shape: Shape) -> Mask | None:
     mask = mask.reshape(expanded)
     if mask.dtype == jnp.bool_:
         return mask
-    # A traced value can't raise an error, so a negative weight shows as NaN in its results.
+    # A traced value can't raise an error, so a negative weight becomes NaN, seen in the results.
     return lax.stop_gradient(jnp.where(mask >= 0, mask, jnp.nan))
 
 

@@ -31,7 +31,7 @@ def renorm_limits(
     num_r_steps: int = 40_000,
     num_d_steps: int = 25_000,
 ) -> RenormLimits:
-    """The limits at a step of the paper's schedule: batch normalization, then wider and wider.
+    """The paper's limits at a step: first those of batch normalization, then wider and wider.
 
     Up to `num_plain_steps`, r_max is 1 and d_max is 0, which is batch normalization. Then both grow
     linearly: r_max until `num_r_steps`, d_max until `num_d_steps`.

@@ -19,9 +19,8 @@ class FrozenBatchNorm(nn.Module):
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
     Use it for fine-tuning: in training and in evaluation x goes through the same affine map, and an
-    optimizer sees none of its values. It replaces a `jbn.linen.BatchNorm` and takes the same
-    arguments, as listed here. `jbn.variables.swap_norm(variables, "FrozenBatchNorm")` converts
-    trained variables.
+    optimizer sees none of its values. It replaces a `jbn.linen.BatchNorm` and takes the arguments
+    listed here. `jbn.variables.swap_norm(variables, "FrozenBatchNorm")` converts trained variables.
 
     Variables: `batch_stats/{mean, var, scale, bias}`, each of shape `(features,)`; no `params`.
 

@@ -21,9 +21,10 @@ def normalize_with_batch_stats(
     mask: Array | None,
     leading: tuple[int, ...] = (),
 ) -> Array:
-    """y from `apply`, `apply_batch_norm` or a variant; training updates `batch_stats` (not `init`).
+    """y from `apply`; in training `batch_stats` is updated (but not in `init`).
 
-    Call it once, in a compact method. The statistics have the shape `(*leading, *features)`.
+    `apply` is `apply_batch_norm` or a variant of it. The statistics have the shape
+    `(*leading, *features)`. Call this function once, in a compact method.
     """
     features = feature_shape(x, "axis", layer.axis)
     stats_dtype = jnp.float32 if layer.force_float32_reductions else layer.param_dtype

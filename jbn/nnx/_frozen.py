@@ -20,8 +20,8 @@ class FrozenBatchNorm(nnx.Module):
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
     Use it for fine-tuning: in training and in evaluation x goes through the same affine map, and an
-    optimizer, which sees `nnx.Param`, sees none of its values. It replaces a `jbn.nnx.BatchNorm`
-    and takes the same arguments, as listed here. This copies a trained model's variables into it:
+    optimizer of the `nnx.Param` sees none of its values. It replaces a `jbn.nnx.BatchNorm` and
+    takes the arguments listed here. To copy a trained model's variables into the frozen model:
     `nnx.update(frozen_model, nnx.to_pure_dict(nnx.state(model)))`.
 
     Variables: `mean`, `var`, `scale` and `bias`, each a `nnx.BatchStat` of shape

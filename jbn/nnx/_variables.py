@@ -18,7 +18,7 @@ def normalize_with_batch_stats(
     use_running_average: bool,
     mask: Array | None,
 ) -> Array:
-    """y from `apply`, `apply_batch_norm` or a variant; training updates `mean` and `var`."""
+    """y from `apply` (`apply_batch_norm` or a variant); training updates `mean` and `var`."""
     mean, var = layer.mean[...], layer.var[...]
     scale, bias = scale_and_bias(layer)
     y, stats = apply(

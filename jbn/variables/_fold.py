@@ -58,8 +58,8 @@ def fold_batch_norm(
     Args:
         apply: `apply(variables, x)` calls the model in evaluation; it must not be a compiled
             function.
-        folded_apply: the same for the model without the norms. Its other layers have the same names
-            as before, and biases. With jbn's models it is the model with `norm=None`.
+        folded_apply: the same for the model without the norms. Its other layers keep their names,
+            and they have biases. With jbn's models it is the model with `norm=None`.
         variables: `params` and `batch_stats`.
         x: a batch.
 

@@ -13,8 +13,8 @@ def decay_mask(params: Any) -> Any:
     """True for each parameter that weight decay is for: all but those named scale, bias or gain.
 
     Decay of a norm's scale moves the norm's outputs towards 0 for no reason, and a bias can't
-    overfit. The size of weights before a norm doesn't change the output. But it changes the
-    effective learning rate, so there decay has an effect of another kind.
+    overfit. Weights before a norm are a special case: their size changes the effective learning
+    rate, but not the output.
 
     Args:
         params: parameters of a Linen model, or the `nnx.Param` state of an NNX one.

@@ -132,7 +132,7 @@ def recompute_nnx_batch_stats(model: nnx.Module, x: Any, *, batch_size: int) -> 
 
 
 def _record(next_call, args, kwargs, context):
-    """Calls a Linen batch normalization and stores its input's moments in a variable of it."""
+    """Calls a Linen batch normalization and stores its input's moments beside `mean` and `var`."""
     layer = context.module
     if not isinstance(layer, nn.BatchNorm) or context.method_name != "__call__":
         return next_call(*args, **kwargs)
@@ -173,7 +173,7 @@ def _over_batches(
 ) -> dict[Any, ShiftedMoments]:
     """The moments of all batches of x together, by layer."""
     lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
-    num_examples = sum(lengths.pop()) if len(lengths) == 1 else 0  # a scalar has 0
+    num_examples = sum(lengths.pop()) if len(lengths) == 1 else 0  # 0 for a scalar, too
     if num_examples == 0:
         raise ValueError(
             f"x: found shapes {[jnp.shape(leaf) for leaf in jax.tree.leaves(x)]}, wanted the same "
@@ -196,7 +196,7 @@ def _over_batches(
     if not parts[0]:
         raise ValueError(
             "use_running_average: found no batch normalization that takes its batch's statistics, "
-            "wanted the model in training mode and not compiled"
+            "wanted the model in training mode, and not compiled by itself"
         )
     stacked = jax.tree.map(lambda *v: jnp.concatenate(v), *parts)
     return {layer: merge_shifted_moments(parts) for layer, parts in stacked.items()}
