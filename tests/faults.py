@@ -240,7 +240,7 @@ FAULTS = [
           "host != socket.gethostname() or not", "not", ["run/test_run.py"]),
     Fault("summary_without_diverged_seeds", "run/results.py",
           "finite(np.mean(per_seed))", "finite(np.nanmean(per_seed))",
-          ["run/test_run.py", "test_report.py", "test_report_sweep.py", "test_cli.py"]),
+          ["run/test_results.py"]),
     Fault("report_hides_diverged_runs", "report/results.py",
           "Cells(mean, std, results.has_diverged.sum(-1))",
           "Cells(mean, std, 0 * results.has_diverged.sum(-1))", ["test_report_sweep.py"]),
