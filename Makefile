@@ -18,7 +18,7 @@ run: $(VENV)/.run
 # Twice: compiled fast, and for some tests as users compile (tests/conftest.py). 5: there is none.
 test: $(VENV)/.test
 	$(PYTEST) $(T)
-	$(PYTEST) --optimized $(T) || [ $$? -eq 5 ]
+	JBN_TEST_OPTIMIZED=1 $(PYTEST) -m optimized $(T) || [ $$? -eq 5 ]
 
 # The core's laws, at one dtype; configs; errors. Under a minute.
 quick: $(VENV)/.test

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tables import ROOT, markdown_table, results, where, wrapped
@@ -12,9 +11,8 @@ ACCELERATOR = "NVIDIA H100"  # the targets are of it
 NONE_YET = "not measured: no such machine yet"
 PEERS = ("Flax, fast", "Flax, accurate", "PyTorch")
 TRAIN = "forward + backward"
-
-
-Rows = list[dict[str, Any]]
+Row = dict[str, Any]
+Rows = list[Row]
 
 
 class Target(NamedTuple):
@@ -101,42 +99,31 @@ def targets() -> str:
 
 def correctness() -> str:
     """Of each check: how often it was made, and the largest error, as a share of its bound."""
-    rows = []
-    for device, folder in _devices():
-        if folder is None:
-            rows.append([device, NONE_YET, *[""] * 5])
-            continue
-        checks: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for row in _rows(folder, "correctness"):
-            if "errors" in row:
-                checks.setdefault((row["check"], row["dtype"]), []).append(row)
-        for (check, dtype), made in checks.items():
-            right = sum(row["right"] for row in made)
-            shares = [
-                _largest_share(made, name) for name in ("jbn", "Flax, fast", "Flax, accurate")
-            ]
-            rows.append([device, check, dtype, f"{right} of {len(made)}", *shares])
-        rows += [
-            [device, row["check"], "", f"not measured: {row['not_measured']}", *[""] * 3]
-            for row in _rows(folder, "correctness")
-            if "not_measured" in row
-        ]
     headings = [
-        "device",
-        "check",
-        "x",
-        "right",
-        "jbn: error / bound",
-        "Flax, fast",
-        "Flax, accurate",
+        *("device", "check", "x", "right"),
+        *("jbn: error / bound", "Flax, fast", "Flax, accurate"),
     ]
-    return f"{markdown_table(headings, rows)}\n\n{_source('correctness')}"
+    return _by_device("correctness", headings, _checks)
 
 
-def _largest_share(made: list[dict[str, Any]], name: str) -> str:
-    if name not in made[0]["errors"]:
+def _checks(rows: Rows) -> Iterator[list[str]]:
+    made: dict[tuple[str, str], Rows] = {}
+    for row in rows:
+        if "errors" in row:
+            made.setdefault((row["check"], row["dtype"]), []).append(row)
+    for (check, dtype), same in made.items():
+        right = sum(row["right"] for row in same)
+        shares = [_largest_share(same, name) for name in ("jbn", "Flax, fast", "Flax, accurate")]
+        yield [check, dtype, f"{right} of {len(same)}", *shares]
+    for row in rows:
+        if "not_measured" in row:
+            yield [row["check"], "", f"not measured: {row['not_measured']}"]
+
+
+def _largest_share(rows: Rows, name: str) -> str:
+    if name not in rows[0]["errors"]:
         return ""
-    return f"{max(row['errors'][name] / row['bound'] for row in made):.2g}"
+    return f"{max(row['errors'][name] / row['bound'] for row in rows):.2g}"
 
 
 def layers(folder: str, norm: str | None = None, what: str | None = None) -> str:
@@ -163,7 +150,7 @@ def layers(folder: str, norm: str | None = None, what: str | None = None) -> str
         f"Times: medians and quartiles of {rows[0]['num_rounds']} rounds. A ratio above 1 means "
         "that jbn is faster. Kept: the bytes that jbn and Flax's fast formula keep between forward "
         "and backward, divided by those of x. A call that computes nothing takes "
-        f"{rows[0]['empty_call_microseconds']:.0f} µs. {_source('layer', folder)}"
+        f"{rows[0]['empty_call_microseconds']:.0f} µs. {_source('layer', [folder])}"
     )
     if folder != "cpu":  # whose caches hold most of x: there the floor says nothing
         headings.append("floor / jbn")
@@ -174,13 +161,9 @@ def layers(folder: str, norm: str | None = None, what: str | None = None) -> str
 
 def layers_on_accelerators() -> str:
     """The layers of each accelerator, a table each."""
-    tables = [
-        f"Not measured on an {ACCELERATOR}: no such machine yet."
-        if folder is None
-        else layers(folder)
-        for _, folder in _devices()
-        if folder != "cpu"
-    ]
+    tables = [layers(folder) for folder in _folders("") if folder != "cpu"]
+    if not _folders(ACCELERATOR):
+        tables.insert(0, f"{ACCELERATOR} {NONE_YET}.")
     return "\n\n".join(tables)
 
 
@@ -193,70 +176,57 @@ def _spread(quartiles: list[float] | None) -> str:
 
 def resnet() -> str:
     """A training step in context, on each device."""
-    rows = []
-    for device, folder in _devices():
-        if folder is None:
-            rows.append([device, NONE_YET, *[""] * 5])
-            continue
-        for row in _rows(folder, "resnet"):
-            if "not_measured" in row:
-                rows.append([device, f"PyTorch: not measured: {row['not_measured']}", *[""] * 5])
-                continue
-            batch = " × ".join(map(str, row["batch"]))
-            (peer,) = set(row["over_jbn"]) - {"jbn"}
-            costs = row.get("costs", {})
-            rows.append(
-                [
-                    device,
-                    f"{row['network']}, {batch}",
-                    f"{row['microseconds']['jbn'] / 1e3:.1f}",
-                    f"{peer}: {_spread(row['over_jbn'][peer])}",
-                    *(
-                        ", ".join(f"{cost[key] / unit:.{digits}f}" for cost in costs.values())
-                        for key, unit, digits in (
-                            ("temp_bytes", 2**20, 0),
-                            ("compile_seconds", 1, 1),
-                        )
-                    ),
-                    str(row["num_rounds"]),
-                ]
-            )
     headings = [
         *("device", "network, batch", "with jbn's norms, ms", "peer's time / jbn's"),
         *("temporary memory, MiB: jbn, Flax", "compile time, s: jbn, Flax", "rounds"),
     ]
-    return f"{markdown_table(headings, rows)}\n\n{_source('resnet')}"
+    return _by_device("resnet", headings, _training_steps)
+
+
+def _training_steps(rows: Rows) -> Iterator[list[str]]:
+    for row in rows:
+        if "not_measured" in row:
+            yield [f"PyTorch: not measured: {row['not_measured']}"]
+            continue
+        (peer,) = set(row["over_jbn"]) - {"jbn"}
+        costs = row.get("costs", {}).values()
+        yield [
+            f"{row['network']}, {' × '.join(map(str, row['batch']))}",
+            f"{row['microseconds']['jbn'] / 1e3:.1f}",
+            f"{peer}: {_spread(row['over_jbn'][peer])}",
+            ", ".join(f"{cost['temp_bytes'] / 2**20:.0f}" for cost in costs),
+            ", ".join(f"{cost['compile_seconds']:.1f}" for cost in costs),
+            str(row["num_rounds"]),
+        ]
 
 
 def engine() -> str:
     """Runs of the article's network in a second, on each device."""
-    rows = []
-    for device, folder in _devices():
-        if folder is None:
-            rows.append([device, NONE_YET, *[""] * 3])
-            continue
-        for row in sorted(_rows(folder, "engine"), key=lambda row: row["num_lanes"]):
-            default = row["num_lanes"] == row["default_num_lanes"]
-            rates = row["runs_per_second"]
-            rows.append(
-                [
-                    device,
-                    f"{row['num_lanes']}{' (the default)' if default else ''}",
-                    f"{rates['median']:.4g} ({rates['q1']:.4g} to {rates['q3']:.4g})",
-                    f"{row['compile_seconds']:.1f}",
-                    str(row["num_rounds"]),
-                ]
-            )
     headings = ["device", "lanes", "runs a second (quartiles)", "compile time, s", "rounds"]
-    return f"{markdown_table(headings, rows)}\n\n{_source('engine')}"
+    return _by_device("engine", headings, _lanes)
 
 
-def _devices() -> Iterator[tuple[str, str | None]]:
-    """Each device with results and its folder; the accelerator without one where none is of it."""
-    if not _folders(ACCELERATOR):
-        yield ACCELERATOR, None
+def _lanes(rows: Rows) -> Iterator[list[str]]:
+    for row in sorted(rows, key=lambda row: row["num_lanes"]):
+        default = row["num_lanes"] == row["default_num_lanes"]
+        rates = row["runs_per_second"]
+        yield [
+            f"{row['num_lanes']}{' (the default)' if default else ''}",
+            f"{rates['median']:.4g} ({rates['q1']:.4g} to {rates['q3']:.4g})",
+            f"{row['compile_seconds']:.1f}",
+            str(row["num_rounds"]),
+        ]
+
+
+def _by_device(
+    section: str, headings: list[str], cells: Callable[[Rows], Iterator[list[str]]]
+) -> str:
+    """A section's table: each device's rows of cells, or one that says that none was there."""
+    table = [] if _folders(ACCELERATOR) else [[ACCELERATOR, NONE_YET]]
     for folder in _folders(""):
-        yield folder, folder
+        table += [[folder, *row] for row in cells(_rows(folder, section))]
+    filled = [[*row, *[""] * (len(headings) - len(row))] for row in table]
+    return f"{markdown_table(headings, filled)}\n\n{wrapped(_source(section, _folders('')))}"
 
 
 def _folders(device: str) -> list[str]:
@@ -265,25 +235,24 @@ def _folders(device: str) -> list[str]:
     return sorted(path.name for path in FOLDER.glob("*") if path.name.startswith(prefix))
 
 
-def _rows(folder: str, section: str) -> list[dict[str, Any]]:
+def _rows(folder: str, section: str) -> Rows:
     """A section's rows; none where it has not run there."""
-    if not Path(FOLDER, folder, f"{section}.json").exists():
-        return []
-    found: list[dict[str, Any]] = results(f"bench/results/{folder}/{section}")["rows"]
-    return found
+    result = _result(folder, section)
+    return result["rows"] if result else []
 
 
-def _source(section: str, folder: str | None = None) -> str:
+def _result(folder: str, section: str) -> dict[str, Any] | None:
+    if not (FOLDER / folder / f"{section}.json").exists():
+        return None
+    return results(f"bench/results/{folder}/{section}")
+
+
+def _source(section: str, folders: list[str]) -> str:
     """Where a section's results were measured."""
-    found = [
-        results(f"bench/results/{name}/{section}")
-        for name in ([folder] if folder else _folders(""))
-        if Path(FOLDER, name, f"{section}.json").exists()
-    ]
-    places = "; ".join(
-        where(result["environment"])
-        + "".join(f", torch {v}" for v in [result["environment"].get("torch")] if v)
-        for result in found
-    )
-    text = f"`{found[0]['command']} --only {section}`: {places}."
-    return text if folder else wrapped(text)
+    found = [result for folder in folders if (result := _result(folder, section))]
+    places = []
+    for result in found:
+        environment = result["environment"]
+        torch = f", torch {environment['torch']}" if "torch" in environment else ""
+        places.append(where(environment) + torch)
+    return f"`{found[0]['command']} --only {section}`: {'; '.join(places)}."

@@ -33,23 +33,19 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **options: Any) -> Any:
         leaves, structure = jax.tree.flatten((args, options))
         is_array = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
+        arrays = [leaf if array else None for leaf, array in zip(leaves, is_array, strict=True)]
         constants = tuple(
-            None if array else leaf for array, leaf in zip(is_array, leaves, strict=True)
+            None if array else leaf for leaf, array in zip(leaves, is_array, strict=True)
         )
 
         def program(arrays: list[Any]) -> Any:
-            rest = iter(arrays)
-            given = [
-                next(rest) if array else constant
-                for array, constant in zip(is_array, constants, strict=True)
-            ]
+            pairs = zip(arrays, constants, strict=True)
+            given = [constant if array is None else array for array, constant in pairs]
             args, options = jax.tree.unflatten(structure, given)
             return function(*args, **options)
 
-        # 1, 1.0 and True are equal.
-        key = structure, tuple(is_array), constants, tuple(map(type, constants))
-        compiled_program = programs.setdefault(key, jax.jit(program))
-        return compiled_program([leaf for a, leaf in zip(is_array, leaves, strict=True) if a])
+        key = structure, constants, tuple(map(type, constants))  # 1, 1.0 and True are equal
+        return programs.setdefault(key, jax.jit(program))(arrays)
 
     return call
 

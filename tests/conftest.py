@@ -2,21 +2,19 @@
 
 Compiling is most of what the suite costs. So programs are compiled fast rather than well, and kept
 in `.compiled` for the next run and for the other workers. A test marked `optimized` is about what a
-user's program does: its accuracy, its bytes, its bits, its traces. `pytest --optimized` runs these
-tests alone, with all optimizations, and keeps nothing. `make test` does both.
+user's program does: its accuracy, its bytes, its bits, its traces. It runs where
+`JBN_TEST_OPTIMIZED` is set: then programs have all optimizations, and none is kept. `make test`
+runs these tests after the others.
 """
 
 import importlib.metadata
 import os
-import sys
 from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "4"
 os.environ["KERAS_BACKEND"] = "jax"
 os.environ["CI"] = "true"  # plain progress lines, whoever runs the tests
-if "--optimized" in sys.argv:
-    os.environ["JBN_TEST_OPTIMIZED"] = "true"  # the workers have no such argument
 if "JBN_TEST_OPTIMIZED" in os.environ:
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 else:
@@ -39,18 +37,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("jbn")
 
 
-def pytest_addoption(parser):
-    parser.addoption("--optimized", action="store_true", help="the tests marked so, and no others")
-
-
 def pytest_collection_modifyitems(config, items):
-    """Of the tests, those marked `optimized` or the others, as this run compiles."""
-    here: dict[bool, list[pytest.Item]] = {True: [], False: []}
-    for item in items:
-        marked = item.get_closest_marker("optimized") is not None
-        here[marked is config.getoption("optimized")].append(item)
-    config.hook.pytest_deselected(items=here[False])
-    items[:] = here[True]
+    """Leaves out the tests marked `optimized` where programs are compiled fast."""
+    if "JBN_TEST_OPTIMIZED" in os.environ:
+        return
+    left_out = [item for item in items if item.get_closest_marker("optimized")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture

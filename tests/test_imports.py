@@ -138,4 +138,4 @@ def test_dir_lists_the_public_names_and_each_is_there():
 def test_a_name_that_is_not_there_is_an_error_for_people_and_for_type_checkers():
     with pytest.raises(AttributeError, match="module 'jbn' has no attribute 'nope'"):
         # mypy, which checks this file too, says so where a comment ignores no error.
-        jbn.nope  # type: ignore[attr-defined]  # noqa: B018
+        _ = jbn.nope  # type: ignore[attr-defined]

@@ -21,12 +21,11 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 from in_turn import environment
-from peers import EPSILON, GROUPS, NORMS, error, exact, forward_and_backward
+from peers import EPSILON, GROUPS, NORMS, OFFSETS, error, exact, forward_and_backward
 from sklearn.preprocessing import StandardScaler
 
 import jbn
 
-OFFSETS = [0, 10, 1e2, 1e3, 1e4, 1e5]
 NUM_BATCHES = 16  # of the stream of inputs
 
 

@@ -13,12 +13,13 @@ import jbn
 
 EPSILON = 1e-5
 GROUPS = 8
+OFFSETS = (0, 10, 1e2, 1e3, 1e4, 1e5)  # of the data from zero, in standard deviations
 
 
-def jbn_batch_norm(x: jax.Array) -> jax.Array:
+def jbn_batch_norm(x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     """y of batch normalization in training."""
     stats = jbn.init_batch_stats(x.shape[-1])
-    return jbn.batch_norm(x, stats, use_running_average=False, epsilon=EPSILON)[0]
+    return jbn.batch_norm(x, stats, use_running_average=False, epsilon=EPSILON, mask=mask)[0]
 
 
 def _flax_batch_norm(x: jax.Array, **options: Any) -> jax.Array:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from in_turn import environment, quartiles, seconds_in_turn
+from lanes import make_trainer
 
 from jbn.config import config_from_dict, plan
 from jbn.data import load
@@ -59,14 +60,7 @@ def lanes_against_one() -> dict[str, object]:
     def trainer(num_trials: int) -> Callable[[], Any]:
         trials = program.trials[:num_trials]
         sweep, lanes = compile_sweep(program, dataset, num_trials), make_lanes(program, trials)
-
-        def train() -> Any:
-            state = sweep.init(lanes)
-            for _ in range(program.config.train.num_epochs):
-                state, metrics = sweep.train_chunk(state, lanes)
-            return metrics, sweep.finish(state, lanes)
-
-        return train
+        return make_trainer(sweep, lanes, program.config.train.num_epochs)
 
     seconds = seconds_in_turn({"lanes": trainer(num_lanes), "alone": trainer(1)}, NUM_ROUNDS)
     lane = seconds["lanes"] / num_lanes

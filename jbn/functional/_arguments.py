@@ -135,6 +135,16 @@ def check_shape(name: str, value: Array, wanted: tuple[int, ...]) -> None:
         )
 
 
+def check_stacked(name: str, tree: Any) -> None:
+    """Raises an error unless all arrays have one shape, with the parts along its first axis."""
+    shapes = {jnp.shape(leaf) for leaf in jax.tree.leaves(tree)}
+    if len(shapes) > 1 or not all(shape and shape[0] for shape in shapes):
+        raise ValueError(
+            f"{name}: found shapes {', '.join(map(str, sorted(shapes)))}, wanted one shape, with "
+            "at least one part along its first axis"
+        )
+
+
 def check_range(name: str, value: Any, low: float, high: float) -> None:
     """Raises an error unless the value is one number from low to high; a traced one may be any."""
     wanted = f"wanted a number from {low:g} to {high:g}"

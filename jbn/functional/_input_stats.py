@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from jbn.functional._arguments import (
     accumulation_dtype,
     check_floating,
+    check_stacked,
     named_axis,
     split_axes,
 )
@@ -164,12 +165,7 @@ def merge_input_stats(parts: InputStats) -> InputStats:
         Chan, Golub and LeVeque, 1983, Algorithms for Computing the Sample Variance; Knuth, 1997,
         The Art of Computer Programming 2, Section 4.2.2 (the exact error of a sum).
     """
-    shapes = {jnp.shape(leaf) for leaf in jax.tree.leaves(parts)}
-    if len(shapes) > 1 or not all(shape and shape[0] for shape in shapes):
-        raise ValueError(
-            f"parts: found shapes {', '.join(map(str, sorted(shapes)))}, wanted one shape, with "
-            "at least one part along its first axis"
-        )
+    check_stacked("parts", parts)
     num_parts = parts.count.shape[0]
     while num_parts > 1:
         half = num_parts // 2

@@ -12,6 +12,7 @@ from jbn.functional._arguments import (
     accumulation_dtype,
     canonical_axes,
     check_floating,
+    check_stacked,
     named_axis,
     num_reduced,
     real_dtype,
@@ -140,12 +141,8 @@ def merge_moments(parts: Moments) -> Moments:
         Chan, Golub and LeVeque, 1983, Algorithms for Computing the Sample Variance (pairwise
         merging).
     """
+    check_stacked("parts", parts)
     count, mean, var = parts
-    if not count.shape == mean.shape == var.shape or 0 in count.shape[:1] or count.ndim == 0:
-        raise ValueError(
-            f"parts: found shapes {count.shape}, {mean.shape} and {var.shape}, wanted one shape, "
-            "with at least one part along its first axis"
-        )
     dtype = accumulation_dtype(mean.dtype)
     count, var = (value.astype(real_dtype(dtype)) for value in (count, var))
     mean = mean.astype(dtype)

@@ -295,7 +295,7 @@ def test_mask_broadcasts(norm):
     x = normal(12, 3)
     rows, columns, one = jnp.arange(12)[:, None] > 0, jnp.arange(3) != 1, jnp.ones((), bool)
     masks = [rows, columns, columns[None], one, one[None], one[None, None]]
-    masks += [rows.astype(jnp.float32), columns.astype(jnp.float32)]
+    masks += [mask.astype(jnp.float32) for mask in masks]
 
     @jax.jit
     def run(masks):

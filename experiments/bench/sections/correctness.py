@@ -1,6 +1,7 @@
 """Is jbn right on this device? Errors against float64, each with the bound that it must keep."""
 
 import functools
+import importlib.util
 import os
 import subprocess
 import sys
@@ -13,13 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType
-from peers import EPSILON, NORMS, error, exact, forward_and_backward
+from peers import EPSILON, NORMS, OFFSETS, error, exact, forward_and_backward, jbn_batch_norm
 
 import jbn
 from jbn.export import load_function
 from sections import Row, Size
 
-OFFSETS = (0, 10, 1e2, 1e3, 1e4, 1e5)
 # Further out, 16 bits have no digits of the standard deviation.
 CASES = (
     ("batch_norm", "float32", OFFSETS),
@@ -87,17 +87,8 @@ def _masked(x: np.ndarray, dy: np.ndarray) -> Iterator[Row]:
     counted = np.arange(len(x)) % 3 > 0
     mask = jnp.asarray(counted)[:, None]
 
-    def both(x: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
-        stats = jbn.init_batch_stats(x.shape[-1])
-
-        def norm(x: jax.Array) -> jax.Array:
-            options = {"use_running_average": False, "epsilon": EPSILON}
-            return jbn.batch_norm(x, stats, mask=mask, **options)[0]
-
-        y, backward = jax.vjp(norm, x)
-        return y, *backward(dy)
-
-    found = jax.jit(both)(jnp.where(mask, x, jnp.nan), jnp.where(mask, dy, 0))
+    norm = functools.partial(jbn_batch_norm, mask=mask)
+    found = forward_and_backward(norm)(jnp.where(mask, x, jnp.nan), jnp.where(mask, dy, 0))
     wanted = exact("batch_norm", x[counted], dy[counted])
     found = tuple(np.asarray(value)[counted] for value in found)
     yield from _y_and_dx("batch_norm under a mask", "float32", {"jbn": found}, wanted, dy)
@@ -140,9 +131,7 @@ def _inputs(x: np.ndarray) -> Row:
 def _exported(x: np.ndarray) -> Row:
     """A function that a process on a CPU exported, loaded and called here."""
     check = "export made on a CPU, loaded here"
-    try:
-        import flatbuffers  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("flatbuffers") is None:
         return {"check": check, "not_measured": "flatbuffers isn't installed"}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "norm.bin")

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import jax
 import numpy as np
+from in_turn import quartiles
+from lanes import make_trainer
 
 from jbn.config import config_from_dict, plan
 from jbn.data import load
@@ -37,20 +39,16 @@ def rows(size: Size) -> Iterator[Row]:
         clock = time.perf_counter()
         sweep = compile_sweep(program, load(program.config.data), num_lanes)
         compile_seconds = time.perf_counter() - clock
-        lanes = make_lanes(program, program.trials)
+        train = make_trainer(sweep, make_lanes(program, program.trials), NUM_EPOCHS[size])
         seconds = []
         for _ in range(1 + NUM_ROUNDS[size]):  # the first is to warm up
             clock = time.perf_counter()
-            state = sweep.init(lanes)
-            for _ in range(NUM_EPOCHS[size]):
-                state, _ = sweep.train_chunk(state, lanes)
-            _, test = jax.block_until_ready(sweep.finish(state, lanes))
+            _, (_, test) = jax.block_until_ready(train())
             seconds.append(time.perf_counter() - clock)
-        low, median, high = np.quantile(num_lanes / np.asarray(seconds[1:]), [0.25, 0.5, 0.75])
         yield {
             "num_lanes": num_lanes,
             "default_num_lanes": default_num_lanes(program),
-            "runs_per_second": {"median": median, "q1": low, "q3": high},
+            "runs_per_second": quartiles(num_lanes / np.asarray(seconds[1:])),
             "num_rounds": NUM_ROUNDS[size],
             "compile_seconds": compile_seconds,
             "test_accuracy": float(np.mean(test.accuracy)),

@@ -22,13 +22,8 @@ from sections.pytorch import make_torch_layer
 
 # Norm, dtype, x's shape, what is done.
 FORWARD, TRAIN, TRAIN_RELU = "forward", "forward + backward", "forward + backward + ReLU"
-IMAGES, WIDE_IMAGES, SQUARE, TALL = (
-    (256, 56, 56, 256),
-    (256, 112, 112, 64),
-    (4096,) * 2,
-    (16384, 4096),
-)
-TOKENS = (8, 197, 768)
+IMAGES, WIDE_IMAGES = (256, 56, 56, 256), (256, 112, 112, 64)
+SQUARE, TALL, TOKENS = (4096, 4096), (16384, 4096), (8, 197, 768)
 Case = tuple[str, str, tuple[int, ...], str]
 CASES: dict[Size, list[Case]] = {
     "full": [
@@ -105,15 +100,6 @@ MAKERS: dict[str, dict[str, Callable[..., nn.Module]]] = {
         "Flax, accurate": functools.partial(nn.GroupNorm, 8, **ACCURATE),
     },
 }
-# How often x's size must be moved at least. Batch statistics are of all examples, so x is read
-# again after them: 3 times forward (read, read, write) and 5 backward (x and dy twice, dx). The
-# statistics of an example can wait on the chip: 2 and 3.
-PASSES = {
-    (norm, what): (3 if norm == "batch_norm" else 2)
-    + (what != FORWARD) * (5 if norm == "batch_norm" else 3)
-    for norm in MAKERS
-    for what in (FORWARD, TRAIN, TRAIN_RELU)
-}
 NUM_ROUNDS = {"tiny": 1, "small": 15, "full": 9}
 BYTES_PER_ROUND = {"tiny": 0, "small": 2e8, "full": 4e10}  # so many steps that a round moves them
 STEPS_OF_COPY = {"tiny": 1, "small": 4, "full": 20}
@@ -127,7 +113,7 @@ def rows(size: Size) -> Iterator[Row]:
         x, dy = (
             jax.random.normal(key, shape, dtype) for key in jax.random.split(jax.random.key(0))
         )
-        moved = PASSES[norm, what] * x.nbytes
+        moved = _num_passes(norm, what) * x.nbytes
         steps = int(np.clip(BYTES_PER_ROUND[size] / moved, 1, MAX_STEPS))
         programs, kept = {}, {}
         for name, make in MAKERS[norm].items():
@@ -153,6 +139,17 @@ def rows(size: Size) -> Iterator[Row]:
             "copy_bytes_per_second": bandwidth,
             "empty_call_microseconds": empty_call,
         }
+
+
+def _num_passes(norm: str, what: str) -> int:
+    """How often x's size must be moved at least.
+
+    Batch statistics are of all examples, so x is read again after them: 3 times forward (read,
+    read, write) and 5 backward (x and dy twice, dx). The statistics of one example can stay on the
+    chip: 2 and 3.
+    """
+    forward, backward = (3, 5) if norm == "batch_norm" else (2, 3)
+    return forward if what == FORWARD else forward + backward
 
 
 def _step(layer: nn.Module, what: str, x: jax.Array, dy: jax.Array, variables: Any) -> Any:
