@@ -134,7 +134,7 @@ def layers(folder: str, norm: str | None = None, what: str | None = None) -> str
         if norm in (None, row["norm"]) and what in (None, row["what"])
     ]
     peers = [peer for peer in PEERS if any(peer in row["over_jbn"] for row in rows)]
-    headings = ["layer", "jbn, µs", *(f"{peer} / jbn" for peer in peers), "kept: jbn, Flax"]
+    headings = ["layer", "jbn, µs", *(f"{peer} / jbn" for peer in peers), "bytes kept / bytes of x: jbn, Flax"]
     table = []
     for row in rows:
         shape = " × ".join(map(str, row["shape"]))
@@ -147,10 +147,11 @@ def layers(folder: str, norm: str | None = None, what: str | None = None) -> str
         ]
         table.append(cells)
     note = (
-        f"Times: medians and quartiles of {rows[0]['num_rounds']} rounds. A ratio above 1 means "
-        "that jbn is faster. Kept: the bytes that jbn and Flax's fast formula keep between forward "
-        "and backward, divided by those of x. A call that computes nothing takes "
-        f"{rows[0]['empty_call_microseconds']:.0f} µs. {_source('layer', [folder])}"
+        f"Times and ratios are medians of {rows[0]['num_rounds']} rounds, with quartiles in "
+        "parentheses. A ratio above 1 means that jbn is faster. The times include "
+        f"{rows[0]['empty_call_microseconds']:.0f} µs for the call itself. The bytes are those "
+        "that jbn and Flax's fast formula keep between forward and backward. "
+        f"{_source('layer', [folder])}"
     )
     if folder != "cpu":  # whose caches hold most of x: there the floor says nothing
         headings.append("floor / jbn")
@@ -255,4 +256,4 @@ def _source(section: str, folders: list[str]) -> str:
         environment = result["environment"]
         torch = f", torch {environment['torch']}" if "torch" in environment else ""
         places.append(where(environment) + torch)
-    return f"`{found[0]['command']} --only {section}`: {'; '.join(places)}."
+    return f"Measured by `{found[0]['command']} --only {section}` on {'; '.join(places)}."

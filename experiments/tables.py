@@ -22,6 +22,12 @@ def where(environment: dict[str, Any]) -> str:
     )
 
 
+def measured_by(command: str, environment: dict[str, Any], *peers: str) -> str:
+    """The sentence that says how to measure again; `peers` are more versions to name."""
+    versions = [f"{peer} {environment[peer]}" for peer in peers]
+    return f"Measured by `{command}` on {', '.join([where(environment), *versions])}."
+
+
 def markdown_table(headings: list[str], rows: list[list[str]]) -> str:
     """A table whose first column is of words, the others of numbers."""
     headings = [heading.replace("\n", " ") for heading in headings]  # broken for terminals

@@ -15,7 +15,7 @@ from typing import Any
 
 import device_tables
 from claims import CLAIMS
-from tables import ROOT, markdown_table, results, where, wrapped
+from tables import ROOT, markdown_table, measured_by, results, where, wrapped
 
 from jbn.report import summary_table
 
@@ -67,11 +67,11 @@ def run_table(name: str) -> str:
     result = _run(name)
     environment = result["environment"]
     return f"{markdown_table(*summary_table(result['summary']))}\n\n" + wrapped(
-        "Accuracy and loss: mean ± standard deviation over "
-        f"{result['summary']['num_seeds']} seeds. Epochs: median number of epochs to 95%; in "
-        "parentheses, how many seeds got there, if only some did. Times: all seeds of an arm "
-        "together; jbn only loads an arm that it compiled before. "
-        f"`{environment['command']}`, {where(environment)}."
+        "Accuracy and loss are the mean ± the standard deviation over "
+        f"{result['summary']['num_seeds']} seeds. Epochs to 95% are the median over the seeds; if "
+        "some seeds never got there, the cell says how many did. The times are those of a "
+        "first run, for all seeds of an arm together. Later runs load the compiled programs. "
+        f"{measured_by(environment['command'], environment)}"
     )
 
 
@@ -80,9 +80,9 @@ def sweep_table(name: str) -> str:
     result = _run(name)
     environment = result["environment"]
     return f"{markdown_table(*summary_table(result['summary']))}\n\n" + wrapped(
-        "Each arm at the point with the highest validation accuracy, "
-        f"{result['summary']['num_seeds']} seeds; the times are for all its runs together. "
-        f"`{environment['command']}`, {where(environment)}."
+        "Each row shows an arm at the point with its highest validation accuracy, over "
+        f"{result['summary']['num_seeds']} seeds. The times are those of all its trials together. "
+        f"{measured_by(environment['command'], environment)}"
     )
 
 
@@ -98,45 +98,68 @@ def sweep_bench() -> str:
     ratio = lanes["alone_over_lane"]
     rows = [
         [
-            f"{sweep['num_runs']} runs, the whole command, first time",
+            f"the whole command, {sweep['num_runs']} trials, the first time",
             f"{sweep['first_seconds']:.1f} s",
         ],
-        ["the same, programs compiled before", f"{sweep['compiled_before_seconds']:.1f} s"],
-        ["of that, training and test", f"{sweep['training_seconds']:.1f} s"],
-        [f"a run as one of {lanes['num_lanes']} lanes", f"{milliseconds('lane_seconds')} ms"],
-        ["a run alone", f"{milliseconds('alone_seconds')} ms"],
+        ["the whole command, the second time", f"{sweep['compiled_before_seconds']:.1f} s"],
+        ["training and testing, in the second command", f"{sweep['training_seconds']:.1f} s"],
+        [
+            f"{lanes['num_lanes']} trials together as lanes, time divided by {lanes['num_lanes']}",
+            f"{milliseconds('lane_seconds')} ms",
+        ],
+        ["one trial by itself", f"{milliseconds('alone_seconds')} ms"],
     ]
     return f"{markdown_table(['', 'time'], rows)}\n\n" + wrapped(
-        f"A run alone takes {ratio['median']:.2f} times a lane's time (quartiles "
-        f"{ratio['q1']:.2f} to {ratio['q3']:.2f}, n = {lanes['num_rounds']} rounds). "
-        f"`{result['command']}`, {where(result['environment'])}."
+        "The second time the programs are compiled already. In the last two rows the time is the "
+        "median over rounds, with quartiles in parentheses. The second of these times divided by "
+        f"the first is {ratio['median']:.2f} (median of {lanes['num_rounds']} rounds; quartiles "
+        f"{ratio['q1']:.2f} to {ratio['q3']:.2f}). "
+        f"{measured_by(result['command'], result['environment'])}"
     )
 
 
 def claim(name: str) -> str:
     """What was measured of a claim, and the verdict."""
     result = results(f"{name}/results")
+    environment = result["environment"]
     return f"{markdown_table(result['headings'], result['rows'])}\n\n" + wrapped(
-        f"**It {result['verdict']}.** In brackets: 95% bootstrap intervals over "
-        f"{result['num_seeds']} {result['repeats']}. {result['num_runs']} runs in "
-        f"{result['seconds']:.0f} s. "
-        f"`{result['environment']['command']}`, {where(result['environment'])}."
+        f"**It {result['verdict']}.** The brackets contain 95% bootstrap intervals over "
+        f"{result['num_seeds']} {result['repeats']}. The {result['num_runs']} trials took "
+        f"{result['seconds']:.0f} s. {measured_by(environment['command'], environment)}"
     )
 
 
-def claims(folder: str) -> str:
-    """Every claim in a row; `folder` is where the claims' folders are, seen from the text."""
+def claims() -> str:
+    """Every claim in a row, with its verdict and its main numbers."""
+    headings = ["the article's claim", "verdict", "measured [95% interval]", "trials", "repeats"]
     rows = []
     for name in CLAIMS:
         result = results(f"{name}/results")
-        link = f"[{result['claim']}]({folder}{name}/README.md)"
-        num_runs, n = str(result["num_runs"]), f"{result['num_seeds']} {result['repeats']}"
-        rows.append([link, result["verdict"], result["summary"], num_runs, n])
+        link = f"[{result['claim']}]({name}/README.md)"
+        rows.append([link, result["verdict"], result["summary"], *_extent(result)])
+    return f"{markdown_table(headings, rows)}\n\n{_claims_made_by()}"
+
+
+def verdicts() -> str:
+    """Every claim in a row, with its verdict and a link to its numbers."""
+    headings = ["the article's claim", "verdict", "trials", "repeats"]
+    rows = []
+    for name in CLAIMS:
+        result = results(f"{name}/results")
+        link = f"[{result['claim']}](experiments/{name}/README.md)"
+        rows.append([link, result["verdict"], *_extent(result)])
+    return f"{markdown_table(headings, rows)}\n\n{_claims_made_by()}"
+
+
+def _extent(result: dict[str, Any]) -> list[str]:
+    return [str(result["num_runs"]), f"{result['num_seeds']} {result['repeats']}"]
+
+
+def _claims_made_by() -> str:
     total = sum(results(f"{name}/results")["seconds"] for name in CLAIMS)
     environment = results("accuracy/results")["environment"]
-    headings = ["the article's claim", "verdict", "measured [95% interval]", "runs", "n"]
-    return f"{markdown_table(headings, rows)}\n\n" + wrapped(
-        f"`make experiments`: {total / 60:.0f} minutes, {where(environment)}."
+    return wrapped(
+        f"{measured_by('make experiments', environment)} All claims together took {total / 60:.0f} minutes."
     )
 
 
@@ -151,10 +174,10 @@ def article_bench() -> str:
     headings = ["", "first call, s", "warm, ms: median (quartiles)"]
     ratio, environment = result["keras_over_jbn"], result["environment"]
     return f"{markdown_table(headings, rows)}\n\n" + wrapped(
-        f"Keras takes {ratio['median']:.1f} times as long, pair by pair (quartiles "
-        f"{ratio['q1']:.1f} to {ratio['q3']:.1f}, n = {result['num_pairs']}). "
-        f"`{result['command']}`, "
-        f"{where(environment)}, keras {environment['keras']}."
+        "jbn and Keras train in turn. Keras's time divided by jbn's is "
+        f"{ratio['median']:.1f} (median of {result['num_pairs']} pairs of warm trainings; "
+        f"quartiles {ratio['q1']:.1f} to {ratio['q3']:.1f}). "
+        f"{measured_by(result['command'], environment, 'keras')}"
     )
 
 
@@ -172,10 +195,10 @@ def resnet18(dtype: str) -> str:
         for run in runs
     ]
     return f"{markdown_table(['last scales', 'loss', *arms], rows)}\n\n" + wrapped(
-        f"{dtype}: the largest difference from Flax's curve in {result['num_steps']} steps, "
-        f"relative to the loss; SGD with rate {result['learning_rate']:g} and momentum "
-        f"{result['momentum']:g}, batches of {result['batch_size']}. `{result['command']}`, "
-        f"{where(result['environment'])}."
+        f"The numbers are the largest differences from Flax's loss in {result['num_steps']} steps "
+        f"in {dtype}, divided by the loss. SGD has rate {result['learning_rate']:g} and momentum "
+        f"{result['momentum']:g}, and batches of {result['batch_size']}. "
+        f"{measured_by(result['command'], result['environment'])}"
     )
 
 
@@ -199,7 +222,9 @@ def resnet18_signs() -> str:
         *("seed", "first change of a sign: step", "loss off by 1e-6: step"),
         *("changes at the former", "at the latter", "at the end"),
     ]
-    note = f"Of {found['num_inputs']} inputs of a ReLU in each step; Linen, as above."
+    note = (
+        f"A ReLU has {found['num_inputs']} inputs in each step. The models are Linen's, as above."
+    )
     return f"{markdown_table(headings, rows)}\n\n{wrapped(note)}"
 
 
@@ -225,8 +250,9 @@ def folding_bench() -> str:
         *("folded, MB accessed", "with its norms: times that", "largest difference of the logits"),
     ]
     return f"{markdown_table(headings, rows)}\n\n" + wrapped(
-        f"Times: medians and quartiles of n = {result['num_rounds']} rounds; the difference is "
-        f"relative to the largest logit. `{result['command']}`, {where(result['environment'])}."
+        f"Times and ratios are medians of {result['num_rounds']} rounds, with quartiles in "
+        "parentheses. The largest difference of the logits is divided by the largest logit. "
+        f"{measured_by(result['command'], result['environment'])}"
     )
 
 
@@ -240,7 +266,7 @@ def accuracy_table(norm: str, quantity: str, dtypes: tuple[str, ...] = ("float32
         for row in rows
     ]
     shape = " × ".join(map(str, rows[0]["shape"]))
-    note = f"{shape} normal numbers. {_accuracy_source(result)}"
+    note = f"x has {shape} normal numbers. {_accuracy_source(result)}"
     return f"{markdown_table(['x', 'mean / std', *peers], table)}\n\n{wrapped(note)}"
 
 
@@ -252,13 +278,13 @@ def accuracy_of_inputs() -> str:
         [f"{row['mean_over_std']:g}", *(f"{row['y'][p]:.1e}" for p in peers)]
         for row in result["inputs"]
     ]
-    note = f"float32 4096 × 8 normal numbers in 16 batches. {_accuracy_source(result)}"
+    note = "The inputs are 4096 × 8 normal numbers in float32, in 16 batches."
+    note = f"{note} {_accuracy_source(result)}"
     return f"{markdown_table(['mean / std', *peers], rows)}\n\n{wrapped(note)}"
 
 
 def _accuracy_source(result: dict[str, Any]) -> str:
-    environment = result["environment"]
-    return f"`{result['command']}`, {where(environment)}, keras {environment['keras']}."
+    return measured_by(result["command"], result["environment"], "keras")
 
 
 def dead_units_table() -> str:
@@ -295,8 +321,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "accuracy-layer-dx": lambda: accuracy_table("layer_norm", "dx"),
     "accuracy-group": lambda: accuracy_table("group_norm", "y"),
     "accuracy-inputs": accuracy_of_inputs,
-    "claims": lambda: claims(""),
-    "claims-in-readme": lambda: claims("experiments/"),
+    "claims": claims,
+    "verdicts": verdicts,
     **{f"claim-{name}": functools.partial(claim, name) for name in CLAIMS},
     "bench-article": article_bench,
     "bench-layer": lambda: device_tables.layers("cpu", "batch_norm", device_tables.TRAIN),

@@ -16,7 +16,7 @@ from jaxtyping import Array, Int
 from jbn.functional._arguments import (
     accumulation_dtype,
     canonical_axes,
-    named_axis,
+    canonical_named_axis,
     split_axes,
 )
 from jbn.functional._batch import batch_norm
@@ -134,7 +134,7 @@ def batch_moments(layer: Any, x: Array, *, mask: Array | None) -> ShiftedMoments
         x.astype(accumulation_dtype(x.dtype)),
         reduction_axes,
         expand_mask(_counted(mask), x.shape),
-        named_axis(layer.axis_name, layer.axis_index_groups),
+        canonical_named_axis(layer.axis_name, layer.axis_index_groups),
     )
     return ShiftedMoments(*(value.reshape(features) for value in batch))
 
@@ -218,9 +218,9 @@ _REMAINDER = "_remainder"  # the end of a remainder's name
 
 def input_stats_by_name(stats: InputStats) -> dict[str, Array]:
     """An input normalization's variables by name."""
-    named = stats._asdict()
-    remainders = named.pop("remainders")._asdict()
-    return {**named, **{name + _REMAINDER: value for name, value in remainders.items()}}
+    arrays = stats._asdict()
+    remainders = arrays.pop("remainders")._asdict()
+    return {**arrays, **{name + _REMAINDER: value for name, value in remainders.items()}}
 
 
 def initial_input_stats(features: int | Sequence[int]) -> dict[str, Array]:

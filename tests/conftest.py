@@ -7,6 +7,7 @@ user's program does: its accuracy, its bytes, its bits, its traces. It runs wher
 runs these tests after the others.
 """
 
+import gc
 import importlib.metadata
 import os
 from pathlib import Path
@@ -36,6 +37,10 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("jbn")
 
+# Tracing makes many objects that live long. The collector would look at them again and again, for a
+# fifth of the time.
+gc.set_threshold(200_000, 20, 20)
+
 
 def pytest_collection_modifyitems(config, items):
     """Leaves out the tests marked `optimized` where programs are compiled fast."""
@@ -44,6 +49,10 @@ def pytest_collection_modifyitems(config, items):
     left_out = [item for item in items if item.get_closest_marker("optimized")]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_collection_finish():
+    gc.freeze()
 
 
 @pytest.fixture

@@ -150,7 +150,7 @@ def test_a_diverged_seed_is_shown_as_such(run_dir):
     assert "every seed diverged" not in html
     assert "of the seeds that had not diverged" in html
     assert "<td>diverged</td>" in html
-    assert "<td>never (1 of 2)</td>" in html
+    assert "<td>only 1 of 2 seeds</td>" in html
 
 
 def test_a_run_in_which_every_seed_diverged_has_a_report(run_dir):

@@ -41,7 +41,7 @@ class NamedAxis(NamedTuple):
         return tuple(lax.pmax(jnp.stack(terms), self.name, axis_index_groups=self.index_groups))
 
 
-def named_axis(
+def canonical_named_axis(
     axis_name: str | Sequence[str] | None, index_groups: Sequence[Sequence[int]] | None = None
 ) -> NamedAxis:
     """A hashable `NamedAxis`; raises an error if no transformation binds the name."""
@@ -51,7 +51,7 @@ def named_axis(
         )
     name = axis_name if axis_name is None or isinstance(axis_name, str) else tuple(axis_name)
     groups = None if index_groups is None else tuple(map(tuple, index_groups))
-    named = NamedAxis(name, groups)
+    named_axis = NamedAxis(name, groups)
     if groups is not None and name is None:
         raise ValueError(
             "axis_index_groups: found groups without an axis_name, wanted both or neither"
@@ -65,7 +65,7 @@ def named_axis(
                 "axis_name of a jax.vmap or a mesh axis of a jax.shard_map around this call. Under "
                 "jit with a sharded batch leave it None: the statistics are global already"
             ) from None
-    return named
+    return named_axis
 
 
 def accumulation_dtype(*dtypes: DTypeLike) -> jnp.dtype:
@@ -83,14 +83,16 @@ def canonical_axes(name: str, axes: int | Sequence[int], ndim: int) -> tuple[int
     """The axes as sorted non-negative integers; a repeated axis is an error."""
     wanted = f"wanted distinct integers from {-ndim} to {ndim - 1} for an x of {ndim} dimensions"
     try:
-        given = tuple(operator.index(a) for a in (axes if isinstance(axes, Sequence) else (axes,)))
+        indices = tuple(
+            operator.index(a) for a in (axes if isinstance(axes, Sequence) else (axes,))
+        )
     except TypeError:
         raise TypeError(f"{name}: found {axes!r}, {wanted}") from None
-    if any(not -ndim <= axis < ndim for axis in given) or len({a % ndim for a in given}) < len(
-        given
+    if any(not -ndim <= axis < ndim for axis in indices) or len({a % ndim for a in indices}) < len(
+        indices
     ):
         raise ValueError(f"{name}: found {axes!r}, {wanted}")
-    return tuple(sorted(axis % ndim for axis in given))
+    return tuple(sorted(axis % ndim for axis in indices))
 
 
 def split_axes(axis: int | Sequence[int], ndim: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

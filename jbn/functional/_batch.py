@@ -10,11 +10,11 @@ from jaxtyping import Array, Float, Inexact
 
 from jbn.functional._arguments import (
     NamedAxis,
+    canonical_named_axis,
     check_floating,
     check_range,
     check_shape,
     layer_arguments,
-    named_axis,
     num_reduced,
     split_axes,
 )
@@ -53,8 +53,8 @@ def batch_norm(
     of x's cotangent dx is at most 1e-6 times the channel's largest
     |scale * dy| / sqrt(var + epsilon), where dy is y's cotangent. With running statistics the mean
     is one float32 number, so y is off by up to 6e-8 * |mean| / std. The error of a bfloat16 or
-    float16 y is at most one unit in the last place of max(1, |y|). The backward pass stores only x
-    and per-channel values.
+    float16 y is at most one unit in the last place of max(1, |y|). The backward pass stores x, the
+    mask and per-channel values.
 
     Args:
         x: data of any shape; a floating dtype, real or complex.
@@ -108,18 +108,18 @@ def batch_norm(
     x = jnp.asarray(x)
     feature_axes, reduction_axes = split_axes(axis, x.ndim)
     _check(x, stats, feature_axes, use_running_average, momentum)
-    given = layer_arguments(x, scale, bias, feature_axes, epsilon, mask, dtype)
+    arguments = layer_arguments(x, scale, bias, feature_axes, epsilon, mask, dtype)
 
     if use_running_average:
-        mean = jnp.asarray(stats.mean, given.scale.dtype).reshape(given.scale.shape)
-        var = jnp.asarray(stats.var, given.epsilon.dtype).reshape(given.scale.shape)
+        mean = jnp.asarray(stats.mean, arguments.scale.dtype).reshape(arguments.scale.shape)
+        var = jnp.asarray(stats.var, arguments.epsilon.dtype).reshape(arguments.scale.shape)
         normalized = jax.checkpoint(_normalize_by_running, prevent_cse=False, static_argnums=7)
-        return normalized(x, mean, var, *given[1:]), stats
+        return normalized(x, mean, var, *arguments[1:]), stats
 
-    named = named_axis(axis_name, axis_index_groups)
-    _check_batch_size(x, feature_axes, reduction_axes, named)
+    named_axis = canonical_named_axis(axis_name, axis_index_groups)
+    _check_batch_size(x, feature_axes, reduction_axes, named_axis)
     y, (count, shift, offset, var) = normalize_by_moments(
-        *given[:-1], reduction_axes, named, given.dtype
+        *arguments[:-1], reduction_axes, named_axis, arguments.dtype
     )
     batch = Moments(count, shift + offset, var)
     return y, update_batch_stats(stats, batch, momentum=momentum)
@@ -149,10 +149,10 @@ def _check(
 
 
 def _check_batch_size(
-    x: Array, feature_axes: tuple[int, ...], reduction_axes: tuple[int, ...], named: NamedAxis
+    x: Array, feature_axes: tuple[int, ...], reduction_axes: tuple[int, ...], named_axis: NamedAxis
 ) -> None:
     """Raises an error if training has fewer than two values per channel."""
-    if num_reduced(x.shape, reduction_axes) * named.size() < 2:
+    if num_reduced(x.shape, reduction_axes) * named_axis.size() < 2:
         raise ValueError(
             f"x: found one value per channel, or none (shape {x.shape}, axis {feature_axes}), "
             "wanted at least two to train with; pass a larger batch, or use_running_average=True"

@@ -1,4 +1,4 @@
-"""Data normalized by their own moments, with a differential that stores only x and small values."""
+"""Data normalized by their own moments, with a differential that stores x, the mask and small values."""
 
 import functools
 
@@ -20,22 +20,22 @@ def normalize_by_moments(
     epsilon: Float[Array, ""],
     mask: Mask | None,
     reduction_axes: tuple[int, ...],
-    named: NamedAxis,
+    named_axis: NamedAxis,
     dtype: jnp.dtype,
 ) -> tuple[Inexact[Array, "..."], ShiftedMoments]:
     """y and the moments of x. Scale, bias and epsilon broadcast, in the accumulation dtype."""
     x_dtype = x.dtype
     x, usable = without_unusable(x.astype(scale.dtype), mask)
-    moments = shifted_moments(x, reduction_axes, mask, named)
-    center, rest = _split_mean(moments, x_dtype, dtype)
+    moments = shifted_moments(x, reduction_axes, mask, named_axis)
+    shift, offset = _shift_and_offset(moments, x_dtype, dtype)
     factor = lax.rsqrt(moments.var + epsilon).astype(x.dtype) * scale
-    # In (x - center - rest) XLA would turn two subtractions into one and lose the digits of rest.
-    y = (x - center) * factor + (bias - rest * factor)
+    # In (x - shift - offset) XLA would join the two subtractions and lose the digits of offset.
+    y = (x - shift) * factor + (bias - offset * factor)
     return zero_unless(usable, y).astype(dtype), moments
 
 
 @normalize_by_moments.defjvp
-def _by_moments_jvp(reduction_axes, named, dtype, primals, tangents):
+def _by_moments_jvp(reduction_axes, named_axis, dtype, primals, tangents):
     """The differential, written so that its transpose is the textbook backward pass.
 
     The checkpoint around it makes reverse mode store its arguments (x and per-channel values)
@@ -43,9 +43,9 @@ def _by_moments_jvp(reduction_axes, named, dtype, primals, tangents):
     of a checkpoint, which would cost what the checkpoint saves.
     """
     x, scale, _, epsilon, mask = primals
-    y, moments = normalize_by_moments(*primals, reduction_axes, named, dtype)
+    y, moments = normalize_by_moments(*primals, reduction_axes, named_axis, dtype)
     differential = jax.checkpoint(
-        functools.partial(_differential, reduction_axes, named, dtype), prevent_cse=False
+        functools.partial(_differential, reduction_axes, named_axis, dtype), prevent_cse=False
     )
     dy, doffset, dvar = differential(x, moments, scale, epsilon, mask, *tangents[:4])
     dcount, dshift = jnp.zeros_like(moments.count), jnp.zeros_like(moments.shift)
@@ -53,7 +53,7 @@ def _by_moments_jvp(reduction_axes, named, dtype, primals, tangents):
 
 
 def _differential(
-    reduction_axes, named, dtype, x, moments, scale, epsilon, mask, dx, dscale, dbias, depsilon
+    reduction_axes, named_axis, dtype, x, moments, scale, epsilon, mask, dx, dscale, dbias, depsilon
 ):
     """dy, dmean and dvar, linear in dx, dscale, dbias and depsilon.
 
@@ -61,16 +61,16 @@ def _differential(
     dmean = m, dvar = 2 p / r,
     dy = scale r (dx - m - x̂ p) + x̂ (dscale - scale r² depsilon / 2) + dbias.
     """
-    center, rest = _split_mean(moments, x.dtype, dtype)
+    shift, offset = _shift_and_offset(moments, x.dtype, dtype)
     x, usable = without_unusable(x.astype(scale.dtype), mask)
     dx = dx.astype(scale.dtype)
     real_r = lax.rsqrt(moments.var + epsilon)
     r = real_r.astype(x.dtype)
-    x_hat = (x - center) * r - rest * r
+    x_hat = (x - shift) * r - offset * r
 
     counted = weighted(dx, mask)
     terms = [counted, counted * jnp.conj(x_hat)]
-    sums = named.sum([jnp.sum(term, reduction_axes, keepdims=True) for term in terms])
+    sums = named_axis.sum([jnp.sum(term, reduction_axes, keepdims=True) for term in terms])
     n = divisor(moments.count).astype(x.dtype)
     m, real_p = sums[0] / n, jnp.real(sums[1] / n)
 
@@ -80,12 +80,12 @@ def _differential(
     return zero_unless(usable, dy).astype(dtype), m, 2 * real_p / real_r
 
 
-def _split_mean(
+def _shift_and_offset(
     moments: ShiftedMoments, x_dtype: jnp.dtype, y_dtype: jnp.dtype
 ) -> tuple[Inexact[Array, "..."], Inexact[Array, "..."]]:
-    """(center, rest), whose sum is the mean.
+    """(shift, offset), whose sum is the mean.
 
-    If x and y both have 16 bits, center is the whole mean, which is cheaper. A second number would
+    If x and y both have 16 bits, shift is the whole mean, which is cheaper. A second number would
     matter only so far from zero that 16-bit data have no digits left.
     """
     if x_dtype.itemsize == y_dtype.itemsize == 2:

@@ -92,15 +92,20 @@ def ghost_batch_norm(
     def normalize_group(
         x: Inexact[Array, "..."], mask: Mask | None
     ) -> tuple[Inexact[Array, "..."], Moments]:
-        spread: dict[str, Any] = {
+        moments_options: dict[str, Any] = {
             "mask": mask,
             "axis_name": axis_name,
             "axis_index_groups": axis_index_groups,
         }
-        layer: dict[str, Any] = {"axis": feature_axes, "epsilon": epsilon, "dtype": dtype, **spread}
-        y, _ = batch_norm(x, stats, scale, bias, use_running_average=False, **layer)
+        layer_options: dict[str, Any] = {
+            "axis": feature_axes,
+            "epsilon": epsilon,
+            "dtype": dtype,
+            **moments_options,
+        }
+        y, _ = batch_norm(x, stats, scale, bias, use_running_average=False, **layer_options)
         # batch_norm takes the same moments: in one program XLA computes them once.
-        return y, moments(x, reduction_axes, **spread)
+        return y, moments(x, reduction_axes, **moments_options)
 
     mask = expand_mask(mask, x.shape)
     if mask is not None:

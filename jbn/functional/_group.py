@@ -8,9 +8,9 @@ from jaxtyping import Array, Float, Inexact
 
 from jbn.functional._arguments import (
     canonical_axes,
+    canonical_named_axis,
     check_floating,
     layer_arguments,
-    named_axis,
     split_axes,
 )
 from jbn.functional._by_moments import normalize_by_moments
@@ -69,14 +69,14 @@ def group_norm(
     x = jnp.asarray(x)
     check_floating("x", x, complex_too=True)
     (axis,) = canonical_axes("axis", axis, x.ndim)
-    besides = tuple(range(1, x.ndim)) if reduction_axes is None else reduction_axes
-    axes = canonical_axes("reduction_axes", besides, x.ndim)
+    other_axes = tuple(range(1, x.ndim)) if reduction_axes is None else reduction_axes
+    axes = canonical_axes("reduction_axes", other_axes, x.ndim)
     if not 1 <= num_groups <= x.shape[axis] or x.shape[axis] % num_groups:
         raise ValueError(
             f"num_groups: found {num_groups}, wanted a divisor of the number of channels, "
             f"{x.shape[axis]}"
         )
-    given = layer_arguments(x, scale, bias, (axis,), epsilon, mask, dtype)
+    arguments = layer_arguments(x, scale, bias, (axis,), epsilon, mask, dtype)
 
     def grouped(value: Array) -> Array:
         """The value, its channel axis split into (groups, channels); size 1 becomes (1, 1)."""
@@ -85,12 +85,12 @@ def group_norm(
 
     within = {a + (a > axis) for a in axes if a != axis} | {axis + 1}
     y, _ = normalize_by_moments(
-        *map(grouped, (given.x, given.scale, given.bias)),
-        given.epsilon,
-        None if given.mask is None else grouped(given.mask),
+        *map(grouped, (arguments.x, arguments.scale, arguments.bias)),
+        arguments.epsilon,
+        None if arguments.mask is None else grouped(arguments.mask),
         tuple(sorted(within)),
-        named_axis(axis_name, axis_index_groups),
-        given.dtype,
+        canonical_named_axis(axis_name, axis_index_groups),
+        arguments.dtype,
     )
     return y.reshape(x.shape)
 
@@ -144,6 +144,6 @@ def instance_norm(
     if 0 in feature_axes:
         raise ValueError(f"axis: found {axis}, wanted channel axes; the first one is the batch's")
     *arguments, dtype = layer_arguments(x, scale, bias, feature_axes, epsilon, mask, dtype)
-    named = named_axis(axis_name, axis_index_groups)
+    named_axis = canonical_named_axis(axis_name, axis_index_groups)
     reduction_axes = tuple(a for a in others if a != 0)
-    return normalize_by_moments(*arguments, reduction_axes, named, dtype)[0]
+    return normalize_by_moments(*arguments, reduction_axes, named_axis, dtype)[0]

@@ -12,9 +12,9 @@ from jaxtyping import Array, Float
 
 from jbn.functional._arguments import (
     accumulation_dtype,
+    canonical_named_axis,
     check_floating,
     check_stacked,
-    named_axis,
     split_axes,
 )
 from jbn.functional._mask import Mask, divisor, expand_mask, is_counted
@@ -111,15 +111,15 @@ def update_input_stats(
     _, reduction_axes = split_input_axes(x, stats, axis)
     mask = expand_mask(mask, x.shape)
     x = x.astype(accumulation_dtype(x.dtype, stats.mean.dtype))
-    named = named_axis(axis_name)
-    count, shift, offset, var = shifted_moments(x, reduction_axes, mask, named)
+    named_axis = canonical_named_axis(axis_name)
+    count, shift, offset, var = shifted_moments(x, reduction_axes, mask, named_axis)
 
     def largest(values: Float[Array, "..."]) -> Float[Array, "..."]:
         if mask is not None:
             values = jnp.where(is_counted(mask), values, -jnp.inf)
         return jnp.max(values, reduction_axes, keepdims=True, initial=-jnp.inf)
 
-    minus_min, max = named.max([largest(-x), largest(x)])
+    minus_min, max = named_axis.max([largest(-x), largest(x)])
     zero = jnp.zeros_like(count)
     # The remainder takes the digits of the shift that the statistics' dtype can't hold.
     remainder = shift - shift.astype(stats.mean.dtype).astype(shift.dtype)

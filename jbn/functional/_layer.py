@@ -12,9 +12,9 @@ from jaxtyping import Array, Float, Inexact
 from jbn.functional._arguments import (
     NamedAxis,
     canonical_axes,
+    canonical_named_axis,
     check_floating,
     layer_arguments,
-    named_axis,
     num_reduced,
 )
 from jbn.functional._by_moments import normalize_by_moments
@@ -46,8 +46,8 @@ def layer_norm(
 
         y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
-    It is as accurate far from zero as `jbn.batch_norm`. The backward pass stores only x and values
-    of the size of the statistics.
+    It is as accurate far from zero as `jbn.batch_norm`. The backward pass stores x, the
+    mask and values of the size of the statistics.
 
     Args:
         x: data of any shape; a floating dtype, real or complex.
@@ -85,8 +85,8 @@ def layer_norm(
     axes = canonical_axes("reduction_axes", reduction_axes, x.ndim)
     features = canonical_axes("feature_axes", feature_axes, x.ndim)
     *arguments, dtype = layer_arguments(x, scale, bias, features, epsilon, mask, dtype)
-    named = named_axis(axis_name, axis_index_groups)
-    return normalize_by_moments(*arguments, axes, named, dtype)[0]
+    named_axis = canonical_named_axis(axis_name, axis_index_groups)
+    return normalize_by_moments(*arguments, axes, named_axis, dtype)[0]
 
 
 def rms_norm(
@@ -106,7 +106,7 @@ def rms_norm(
         y = x / sqrt(mean(|x|²) + epsilon) * scale
 
     No mean is subtracted, so no digits are lost far from zero. No bias is added. The backward pass
-    stores only x and values of the size of the root mean square.
+    stores x, the mask and values of the size of the root mean square.
 
     Args:
         x, scale, reduction_axes, feature_axes, epsilon, mask, axis_name, axis_index_groups, dtype:
@@ -134,8 +134,8 @@ def rms_norm(
     x, scale, _, epsilon, mask, dtype = layer_arguments(
         x, scale, None, features, epsilon, mask, dtype
     )
-    named = named_axis(axis_name, axis_index_groups)
-    return _divide_by_rms(x, scale, epsilon, mask, axes, named, dtype)[0]
+    named_axis = canonical_named_axis(axis_name, axis_index_groups)
+    return _divide_by_rms(x, scale, epsilon, mask, axes, named_axis, dtype)[0]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5, 6))
@@ -145,37 +145,48 @@ def _divide_by_rms(
     epsilon: Float[Array, ""],
     mask: Mask | None,
     reduction_axes: tuple[int, ...],
-    named: NamedAxis,
+    named_axis: NamedAxis,
     dtype: jnp.dtype,
 ) -> tuple[Inexact[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
     """y, the count and the mean square."""
     x, usable = without_unusable(x.astype(scale.dtype), mask)
     squares = jnp.sum(weighted(squared(x), mask), reduction_axes, keepdims=True)
     if mask is None:
-        (squares,) = named.sum([squares])
-        count = jnp.full_like(squares, num_reduced(x.shape, reduction_axes) * named.size())
+        (squares,) = named_axis.sum([squares])
+        count = jnp.full_like(squares, num_reduced(x.shape, reduction_axes) * named_axis.size())
     else:
         count = total_weight(mask, x.shape, reduction_axes, x.dtype)
-        count, squares = named.sum([count, squares])
+        count, squares = named_axis.sum([count, squares])
     mean_square = jnp.real(squares / divisor(count))
     y = x * (lax.rsqrt(mean_square + epsilon).astype(x.dtype) * scale)
     return zero_unless(usable, y).astype(dtype), jnp.real(count), mean_square
 
 
 @_divide_by_rms.defjvp
-def _divide_by_rms_jvp(reduction_axes, named, dtype, primals, tangents):
+def _divide_by_rms_jvp(reduction_axes, named_axis, dtype, primals, tangents):
     """The differential, with a checkpoint around it as in `normalize_by_moments`."""
     x, scale, epsilon, mask = primals
-    y, count, mean_square = _divide_by_rms(*primals, reduction_axes, named, dtype)
+    y, count, mean_square = _divide_by_rms(*primals, reduction_axes, named_axis, dtype)
     differential = jax.checkpoint(
-        functools.partial(_rms_differential, reduction_axes, named, dtype), prevent_cse=False
+        functools.partial(_rms_differential, reduction_axes, named_axis, dtype), prevent_cse=False
     )
     dy, dmean_square = differential(x, count, mean_square, scale, epsilon, mask, *tangents[:3])
     return (y, count, mean_square), (dy, jnp.zeros_like(count), dmean_square)
 
 
 def _rms_differential(
-    reduction_axes, named, dtype, x, count, mean_square, scale, epsilon, mask, dx, dscale, depsilon
+    reduction_axes,
+    named_axis,
+    dtype,
+    x,
+    count,
+    mean_square,
+    scale,
+    epsilon,
+    mask,
+    dx,
+    dscale,
+    depsilon,
 ):
     """dy and dmean_square, linear in dx, dscale and depsilon.
 
@@ -189,7 +200,7 @@ def _rms_differential(
     r = real_r.astype(x.dtype)
     x_hat = x * r
     products = jnp.sum(weighted(dx, mask) * jnp.conj(x_hat), reduction_axes, keepdims=True)
-    (total,) = named.sum([products])
+    (total,) = named_axis.sum([products])
     real_p = jnp.real(total) / divisor(count)
     k, p = scale * r, real_p.astype(x.dtype)
     dr = (real_r * depsilon / 2).astype(x.dtype)

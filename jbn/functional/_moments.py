@@ -11,9 +11,9 @@ from jbn.functional._arguments import (
     NamedAxis,
     accumulation_dtype,
     canonical_axes,
+    canonical_named_axis,
     check_floating,
     check_stacked,
-    named_axis,
     num_reduced,
     real_dtype,
 )
@@ -100,7 +100,7 @@ def moments(
     mask = expand_mask(mask, x.shape)
     x = x.astype(accumulation_dtype(x.dtype))
     count, shift, offset, var = shifted_moments(
-        x, axes, mask, named_axis(axis_name, axis_index_groups)
+        x, axes, mask, canonical_named_axis(axis_name, axis_index_groups)
     )
     return Moments(count, shift + offset, var)
 
@@ -158,37 +158,41 @@ def merge_shifted_moments(parts: ShiftedMoments) -> ShiftedMoments:
     total = jnp.sum(n, 0, keepdims=True)
     weights = n / divisor(total)
     # Averages the differences from the largest part's mean: a sum of large means loses digits.
-    near = jnp.take_along_axis(shift, jnp.argmax(n, 0, keepdims=True), 0)
-    delta = jnp.where(valid, shift - near + offset, 0)
+    reference = jnp.take_along_axis(shift, jnp.argmax(n, 0, keepdims=True), 0)
+    delta = jnp.where(valid, shift - reference + offset, 0)
     mean_delta = jnp.sum(weights.astype(shift.dtype) * delta, 0, keepdims=True)
-    spread = jnp.where(valid, jnp.real(squared(delta - mean_delta)), 0)
-    return ShiftedMoments(total[0], near[0], mean_delta[0], jnp.sum(weights * (var + spread), 0))
+    between = jnp.where(valid, jnp.real(squared(delta - mean_delta)), 0)
+    return ShiftedMoments(
+        total[0], reference[0], mean_delta[0], jnp.sum(weights * (var + between), 0)
+    )
 
 
 def shifted_moments(
     x: Inexact[Array, "..."],
     reduction_axes: tuple[int, ...],
     mask: Mask | None,
-    named: NamedAxis,
+    named_axis: NamedAxis,
 ) -> ShiftedMoments:
     """The moments of x over canonical axes; x already has the accumulation dtype."""
     if mask is None:
-        few = _every_16th(x, reduction_axes)
-        (few_sum,) = named.sum([_sum(few, reduction_axes)])
-        num_few, num_all = (num_reduced(v.shape, reduction_axes) * named.size() for v in (few, x))
-        shift = _as_shift(few_sum / max(num_few, 1))
+        sample = _every_16th(x, reduction_axes)
+        (sample_sum,) = named_axis.sum([_sum(sample, reduction_axes)])
+        num_sampled, num_all = (
+            num_reduced(v.shape, reduction_axes) * named_axis.size() for v in (sample, x)
+        )
+        shift = _as_shift(sample_sum / max(num_sampled, 1))
         count = jnp.full_like(shift, num_all)
         n = jnp.full_like(shift, max(num_all, 1))
         d = x - shift
     else:
         count = total_weight(mask, x.shape, reduction_axes, x.dtype)
         x_sum = _sum(weighted(x, mask), reduction_axes)
-        count, x_sum = named.sum([count, x_sum])
+        count, x_sum = named_axis.sum([count, x_sum])
         n = divisor(count)
         shift = _as_shift(x_sum / n)
         d = jnp.where(is_counted(mask), x - shift, 0)
     terms = [weighted(d, mask), weighted(squared(d), mask)]
-    d_sum, d2_sum = named.sum([_sum(term, reduction_axes) for term in terms])
+    d_sum, d2_sum = named_axis.sum([_sum(term, reduction_axes) for term in terms])
     offset = d_sum / n
     var = jnp.real(d2_sum / n - squared(offset))
     # jnp.maximum would halve the derivative where the variance is 0.

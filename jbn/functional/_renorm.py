@@ -67,10 +67,10 @@ def renorm_limits(
     check_range("num_d_steps", num_d_steps, float(num_plain_steps), float("inf"))
     step = jnp.asarray(step, jnp.float32)
 
-    def grown(end: int) -> Float[Array, ""]:
+    def progress(end: int) -> Float[Array, ""]:
         return jnp.clip((step - num_plain_steps) / max(end - num_plain_steps, 1), 0, 1)
 
-    return RenormLimits(1 + (r_max - 1) * grown(num_r_steps), d_max * grown(num_d_steps))
+    return RenormLimits(1 + (r_max - 1) * progress(num_r_steps), d_max * progress(num_d_steps))
 
 
 def batch_renorm(
@@ -130,27 +130,27 @@ def batch_renorm(
     check_range("limits.r_max", limits.r_max, 1.0, float("inf"))
     check_range("limits.d_max", limits.d_max, 0.0, float("inf"))
     check_floating("x", x, complex_too=False)  # clip takes no complex d
-    spread: dict[str, Any] = {
+    moments_options: dict[str, Any] = {
         "mask": mask,
         "axis_name": axis_name,
         "axis_index_groups": axis_index_groups,
     }
-    layer: dict[str, Any] = {
+    layer_options: dict[str, Any] = {
         "axis": axis,
         "momentum": momentum,
         "epsilon": epsilon,
         "dtype": dtype,
-        **spread,
+        **moments_options,
     }
     if use_running_average:
-        return batch_norm(x, stats, scale, bias, use_running_average=True, **layer)
+        return batch_norm(x, stats, scale, bias, use_running_average=True, **layer_options)
 
     for name, value in [("scale", scale), ("bias", bias)]:
         if value is not None:
             check_floating(name, value, complex_too=False)
     _, reduction_axes = split_axes(axis, x.ndim)
     # batch_norm takes the same moments: in one program XLA computes them once.
-    batch = moments(lax.stop_gradient(x), reduction_axes, **spread)
+    batch = moments(lax.stop_gradient(x), reduction_axes, **moments_options)
     computed = batch.mean.dtype
     mean, var = (part.reshape(stats.mean.shape) for part in (batch.mean, batch.var))
     running_mean, running_var = (lax.stop_gradient(part).astype(computed) for part in stats)
@@ -162,4 +162,6 @@ def batch_renorm(
 
     scale = jnp.ones_like(r) if scale is None else scale.astype(computed)
     bias = jnp.zeros_like(r) if bias is None else bias.astype(computed)
-    return batch_norm(x, stats, scale * r, scale * d + bias, use_running_average=False, **layer)
+    return batch_norm(
+        x, stats, scale * r, scale * d + bias, use_running_average=False, **layer_options
+    )

@@ -60,9 +60,11 @@ def _target(summary: Mapping[str, Any]) -> str:
 
 
 def _epochs(reached: Mapping[str, Any], num_seeds: int) -> str:
-    """The median, and how many seeds reached the target where not all did."""
-    some = 0 < reached["num_reached"] < num_seeds
-    return _median(reached) + (f" ({reached['num_reached']} of {num_seeds})" if some else "")
+    """The median; if only some seeds reached the target, also how many."""
+    some = f"{reached['num_reached']} of {num_seeds}"
+    if reached["num_reached"] in (0, num_seeds):
+        return _median(reached)
+    return f"only {some} seeds" if reached["median"] is None else f"{_median(reached)} ({some})"
 
 
 def _median(reached: Mapping[str, Any]) -> str:

@@ -78,7 +78,7 @@ def recompute_batch_stats(
 
     totals = _over_batches(moments_of, x, batch_size)
     stats = flatten_dict(variables["batch_stats"])
-    return unflatten_dict({path: _new(totals, path, old) for path, old in stats.items()})
+    return unflatten_dict({path: _recomputed(totals, path, old) for path, old in stats.items()})
 
 
 def recompute_nnx_batch_stats(model: nnx.Module, x: Any, *, batch_size: int) -> nnx.State:
@@ -127,7 +127,8 @@ def recompute_nnx_batch_stats(model: nnx.Module, x: Any, *, batch_size: int) -> 
     stats = nnx.to_flat_state(nnx.state(model, nnx.BatchStat))
     totals = _over_batches(moments_of, x, batch_size)
     return nnx.from_flat_state(
-        (path, variable.replace(_new(totals, path, variable[...]))) for path, variable in stats
+        (path, variable.replace(_recomputed(totals, path, variable[...])))
+        for path, variable in stats
     )
 
 
@@ -142,7 +143,7 @@ def _record(next_call, args, kwargs, context):
         return y
     now = batch_moments(layer, call["x"], mask=call.get("mask"))
     if layer.has_variable("batch_stats", _NAME):  # a second call in one batch
-        now = _together(layer.get_variable("batch_stats", _NAME), now)
+        now = _merge_two(layer.get_variable("batch_stats", _NAME), now)
     layer.put_variable("batch_stats", _NAME, now)
     return y
 
@@ -157,13 +158,13 @@ def _recording(layer_class: type, seen: list[bool]) -> type:
                 return y
             seen.append(True)
             now = batch_moments(self, x, mask=mask)
-            self.moments.set_value(_together(self.moments.get_value(), now))
+            self.moments.set_value(_merge_two(self.moments.get_value(), now))
             return y
 
     return Recording
 
 
-def _together(a: ShiftedMoments, b: ShiftedMoments) -> ShiftedMoments:
+def _merge_two(a: ShiftedMoments, b: ShiftedMoments) -> ShiftedMoments:
     pairs = (jnp.stack(pair) for pair in zip(a, b, strict=True))
     return merge_shifted_moments(ShiftedMoments(*pairs))
 
@@ -202,7 +203,7 @@ def _over_batches(
     return {layer: merge_shifted_moments(parts) for layer, parts in stacked.items()}
 
 
-def _new(totals: Mapping[Any, ShiftedMoments], path: tuple[Any, ...], old: Array) -> Array:
+def _recomputed(totals: Mapping[Any, ShiftedMoments], path: tuple[Any, ...], old: Array) -> Array:
     """The new statistic at the path; the old one where nothing counted."""
     *layer, name = path
     if tuple(layer) not in totals or name not in ("mean", "var"):
