@@ -134,16 +134,17 @@ def layers(folder: str, norm: str | None = None, what: str | None = None) -> str
         if norm in (None, row["norm"]) and what in (None, row["what"])
     ]
     peers = [peer for peer in PEERS if any(peer in row["over_jbn"] for row in rows)]
-    headings = ["layer", "jbn, µs", *(f"{peer} / jbn" for peer in peers), "bytes kept / bytes of x: jbn, Flax"]
+    kept = "bytes kept / bytes of x: jbn, Flax"
+    headings = ["layer", "jbn, µs", *(f"{peer} / jbn" for peer in peers), kept]
     table = []
     for row in rows:
         shape = " × ".join(map(str, row["shape"]))
-        kept = row["kept_over_x"] or {}
+        over_x = row["kept_over_x"] or {}
         cells = [
             f"{row['norm'].replace('_', ' ')}, {row['dtype']} {shape}, {row['what']}",
             f"{row['microseconds']['jbn']:.0f}",
             *(_spread(row["over_jbn"].get(peer)) for peer in peers),
-            ", ".join(f"{kept[name]:.1f}" for name in ("jbn", "Flax, fast") if name in kept),
+            ", ".join(f"{over_x[name]:.1f}" for name in ("jbn", "Flax, fast") if name in over_x),
         ]
         table.append(cells)
     note = (

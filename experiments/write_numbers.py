@@ -158,9 +158,8 @@ def _extent(result: dict[str, Any]) -> list[str]:
 def _claims_made_by() -> str:
     total = sum(results(f"{name}/results")["seconds"] for name in CLAIMS)
     environment = results("accuracy/results")["environment"]
-    return wrapped(
-        f"{measured_by('make experiments', environment)} All claims together took {total / 60:.0f} minutes."
-    )
+    took = f"All claims together took {total / 60:.0f} minutes."
+    return wrapped(f"{measured_by('make experiments', environment)} {took}")
 
 
 def article_bench() -> str:

@@ -1,4 +1,4 @@
-"""Data normalized by their own moments, with a differential that stores x, the mask and small values."""
+"""Data normalized by their own moments, with a differential that stores x and small values."""
 
 import functools
 
