@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Bool, Float
 
 from jbn.variables import recompute_batch_stats
+from jbn.variables._recompute import batches_of
 
 # Beyond these limits a number becomes a warning.
 _MEAN_GAP = 0.5  # standard deviations
@@ -94,7 +95,8 @@ def norm_report(
         x,
         batch_size=batch_size,
     )
-    first = jax.tree.map(lambda leaf: leaf[:batch_size], x)
+    num_first = min(batch_size, len(jax.tree.leaves(x)[0]))
+    first = jax.tree.map(lambda leaf: batches_of(leaf, 0, num_first, num_first)[0], x)
     epsilons: dict[str, Any] = {}
 
     def note_epsilon(next_call, args, kwargs, context):

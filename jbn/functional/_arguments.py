@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Inexact
 
@@ -109,6 +111,40 @@ def broadcast_shape(shape: Shape, feature_axes: tuple[int, ...]) -> Shape:
 def num_reduced(shape: Shape, reduction_axes: tuple[int, ...]) -> int:
     """The number of entries that a reduction combines into one."""
     return math.prod(shape[axis] for axis in reduction_axes)
+
+
+def max_num_shards(x: Array, axis: int) -> int:
+    """The number of shards of x along an axis; where XLA chooses it, the largest it may choose."""
+    sharding = jax.typeof(x).sharding
+    mesh, names = sharding.mesh, sharding.spec[axis]
+    if names is not None:
+        return math.prod(
+            mesh.shape[name] for name in ((names,) if isinstance(names, str) else names)
+        )
+    left_to_xla = zip(mesh.axis_sizes, mesh.axis_types, strict=True)
+    num_devices = math.prod(size for size, kind in left_to_xla if kind is AxisType.Auto)
+    return math.gcd(x.shape[axis], num_devices)
+
+
+def check_whole_groups(name: str, found: int, num_groups: int, x: Array, axis: int) -> None:
+    """Raises an error if the groups along an axis are spread over devices by an explicit mesh."""
+    mesh_axis = jax.typeof(x).sharding.spec[axis]
+    num_shards = max_num_shards(x, axis)
+    if mesh_axis is not None and num_groups % num_shards:
+        raise ValueError(
+            f"{name}: found {found}, which makes {num_groups} groups along axis {axis} of x; mesh "
+            f"axis {mesh_axis!r} shards it over {num_shards} devices, so a group would lie on "
+            f"several. Wanted a number of groups that {num_shards} divides, or an x that isn't "
+            "sharded along that axis: jax.sharding.reshard it first"
+        )
+
+
+def unsharded_parts(parts: Array) -> Array:
+    """The parts, all of them on each device; how they are sharded along other axes stays."""
+    sharding = jax.typeof(parts).sharding
+    if sharding.spec[0] is None:
+        return parts
+    return jax.sharding.reshard(parts, NamedSharding(sharding.mesh, P(None, *sharding.spec[1:])))
 
 
 def check_floating(name: str, value: Array, *, complex_too: bool) -> None:

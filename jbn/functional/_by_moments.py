@@ -8,7 +8,14 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from jbn.functional._arguments import NamedAxis
-from jbn.functional._mask import Mask, divisor, weighted, without_unusable, zero_unless
+from jbn.functional._mask import (
+    Mask,
+    divisor,
+    weighted,
+    without_unusable,
+    zero_like,
+    zero_unless,
+)
 from jbn.functional._moments import ShiftedMoments, shifted_moments
 
 
@@ -48,7 +55,7 @@ def _by_moments_jvp(reduction_axes, named_axis, dtype, primals, tangents):
         functools.partial(_differential, reduction_axes, named_axis, dtype), prevent_cse=False
     )
     dy, doffset, dvar = differential(x, moments, scale, epsilon, mask, *tangents[:4])
-    dcount, dshift = jnp.zeros_like(moments.count), jnp.zeros_like(moments.shift)
+    dcount, dshift = zero_like(moments.count), zero_like(moments.shift)
     return (y, moments), (dy, ShiftedMoments(dcount, dshift, doffset, dvar))
 
 
@@ -89,5 +96,5 @@ def _shift_and_offset(
     matter only so far from zero that 16-bit data have no digits left.
     """
     if x_dtype.itemsize == y_dtype.itemsize == 2:
-        return moments.shift + moments.offset, jnp.zeros_like(moments.offset)
+        return moments.shift + moments.offset, zero_like(moments.offset)
     return moments.shift, moments.offset

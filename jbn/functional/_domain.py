@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Inexact, Int
+from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from jbn.functional._batch import batch_norm
-from jbn.functional._mask import Mask
+from jbn.functional._mask import Mask, select
 from jbn.functional._stats import BatchStats
 
 
@@ -69,9 +69,15 @@ def domain_batch_norm(
     num_domains = stats.mean.shape[0]
     if isinstance(domain, int) and not 0 <= domain < num_domains:
         raise ValueError(f"domain: found {domain}, wanted one from 0 to {num_domains - 1}")
+    is_domain = jnp.arange(num_domains) == jnp.where(domain < 0, domain + num_domains, domain)
 
+    def in_domain(rows: Inexact[Array, "..."]) -> Bool[Array, "..."]:
+        return is_domain.reshape(num_domains, *[1] * (rows.ndim - 1))
+
+    # Sums of one row, not gather and scatter: they work however the features are sharded.
     def row(rows: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
-        return jnp.take(rows, domain, 0, mode="fill", fill_value=jnp.nan)
+        found = jnp.sum(jnp.where(in_domain(rows), rows, 0), 0)
+        return jnp.where(jnp.any(is_domain), found, jnp.nan)
 
     def row_if_many(value: Inexact[Array, "..."] | None) -> Inexact[Array, "..."] | None:
         return row(value) if value is not None and value.ndim == stats.mean.ndim else value
@@ -92,7 +98,8 @@ def domain_batch_norm(
     )
     if use_running_average:
         return y, stats
-    moved = (
-        old.at[domain].set(new, mode="drop") for old, new in zip(stats, moved_row, strict=True)
-    )
-    return y, BatchStats(*moved)
+
+    def with_row(rows: Inexact[Array, "..."], new: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+        return select(in_domain(rows), jnp.expand_dims(new, 0), rows)
+
+    return y, BatchStats(*map(with_row, stats, moved_row))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Inexact
 
-from jbn.functional._arguments import split_axes
+from jbn.functional._arguments import check_whole_groups, split_axes
 from jbn.functional._batch import batch_norm
 from jbn.functional._mask import Mask, expand_mask
 from jbn.functional._moments import Moments, merge_moments, moments
@@ -84,9 +84,11 @@ def ghost_batch_norm(
             f"examples of x, whose shape is {x.shape}"
         )
     batch_axis = reduction_axes[0]
+    num_groups = x.shape[batch_axis] // virtual_batch_size
+    check_whole_groups("virtual_batch_size", virtual_batch_size, num_groups, x, batch_axis)
 
     def grouped(value: Array) -> Array:
-        sizes = (value.shape[batch_axis] // virtual_batch_size, virtual_batch_size)
+        sizes = (num_groups, virtual_batch_size)
         return value.reshape(value.shape[:batch_axis] + sizes + value.shape[batch_axis + 1 :])
 
     def normalize_group(

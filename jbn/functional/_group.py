@@ -10,6 +10,7 @@ from jbn.functional._arguments import (
     canonical_axes,
     canonical_named_axis,
     check_floating,
+    check_whole_groups,
     layer_arguments,
     split_axes,
 )
@@ -76,6 +77,7 @@ def group_norm(
             f"num_groups: found {num_groups}, wanted a divisor of the number of channels, "
             f"{x.shape[axis]}"
         )
+    check_whole_groups("num_groups", num_groups, num_groups, x, axis)
     arguments = layer_arguments(x, scale, bias, (axis,), epsilon, mask, dtype)
 
     def grouped(value: Array) -> Array:

@@ -16,8 +16,9 @@ from jbn.functional._arguments import (
     check_floating,
     check_stacked,
     split_axes,
+    unsharded_parts,
 )
-from jbn.functional._mask import Mask, divisor, expand_mask, is_counted
+from jbn.functional._mask import Mask, divisor, expand_mask, is_counted, select, zero_like
 from jbn.functional._moments import shifted_moments
 
 
@@ -120,7 +121,7 @@ def update_input_stats(
         return jnp.max(values, reduction_axes, keepdims=True, initial=-jnp.inf)
 
     minus_min, max = named_axis.max([largest(-x), largest(x)])
-    zero = jnp.zeros_like(count)
+    zero = zero_like(count)
     # The remainder takes the digits of the shift that the statistics' dtype can't hold.
     remainder = shift - shift.astype(stats.mean.dtype).astype(shift.dtype)
     batch = InputStats(
@@ -166,24 +167,28 @@ def merge_input_stats(parts: InputStats) -> InputStats:
         The Art of Computer Programming 2, Section 4.2.2 (the exact error of a sum).
     """
     check_stacked("parts", parts)
+    parts = jax.tree.map(unsharded_parts, parts)
     num_parts = parts.count.shape[0]
     while num_parts > 1:
         half = num_parts // 2
-        a, b, rest = (
-            jax.tree.map(lambda leaf, rows=rows: leaf[rows], parts)
-            for rows in (slice(half), slice(half, 2 * half), slice(2 * half, None))
-        )
-        merged = _merge_two(a, b)
-        parts = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), merged, rest)
+        merged = _merge_two(_rows(parts, 0, half), _rows(parts, half, 2 * half))
+        if num_parts % 2:
+            last = _rows(parts, num_parts - 1, num_parts)
+            merged = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), merged, last)
+        parts = merged
         num_parts -= half
     return jax.tree.map(lambda leaf: leaf[0], parts)
+
+
+def _rows(parts: InputStats, start: int, end: int) -> InputStats:
+    return jax.tree.map(lambda leaf: lax.slice_in_dim(leaf, start, end), parts)
 
 
 def _merge_two(a: InputStats, b: InputStats) -> InputStats:
     """The statistics of two streams together, or of many pairs along a first axis."""
     # a becomes the larger stream, so merging an empty stream changes nothing.
     a, b = (
-        jax.tree.map(functools.partial(jnp.where, a.count >= b.count), one, other)
+        jax.tree.map(functools.partial(select, a.count >= b.count), one, other)
         for one, other in ((a, b), (b, a))
     )
     count, count_remainder = _add(a.count, a.remainders.count, b.count, b.remainders.count)

@@ -24,6 +24,7 @@ from jbn.functional._mask import (
     total_weight,
     weighted,
     without_unusable,
+    zero_like,
     zero_unless,
 )
 from jbn.functional._moments import squared
@@ -153,7 +154,8 @@ def _divide_by_rms(
     squares = jnp.sum(weighted(squared(x), mask), reduction_axes, keepdims=True)
     if mask is None:
         (squares,) = named_axis.sum([squares])
-        count = jnp.full_like(squares, num_reduced(x.shape, reduction_axes) * named_axis.size())
+        num_all = num_reduced(x.shape, reduction_axes) * named_axis.size()
+        count = jnp.full(squares.shape, num_all, squares.dtype)
     else:
         count = total_weight(mask, x.shape, reduction_axes, x.dtype)
         count, squares = named_axis.sum([count, squares])
@@ -171,7 +173,7 @@ def _divide_by_rms_jvp(reduction_axes, named_axis, dtype, primals, tangents):
         functools.partial(_rms_differential, reduction_axes, named_axis, dtype), prevent_cse=False
     )
     dy, dmean_square = differential(x, count, mean_square, scale, epsilon, mask, *tangents[:3])
-    return (y, count, mean_square), (dy, jnp.zeros_like(count), dmean_square)
+    return (y, count, mean_square), (dy, zero_like(count), dmean_square)
 
 
 def _rms_differential(

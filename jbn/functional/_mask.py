@@ -1,4 +1,4 @@
-"""Masks and weights: which entries count, and how much."""
+"""Masks and weights: which entries count, and how much; and choices between values."""
 
 from typing import Any
 
@@ -83,3 +83,19 @@ def zero_unless(
 ) -> Inexact[Array, "..."]:
     """y with 0 where x is unusable."""
     return y if usable is None else jnp.where(usable, y, 0)
+
+
+def zero_like(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+    """0 in the shape, dtype and sharding of x. `jnp.zeros_like` has no mesh in an eager `vmap`."""
+    return jnp.where(False, x, 0)
+
+
+def select(
+    condition: Bool[Array, "..."], a: Inexact[Array, "..."], b: Inexact[Array, "..."]
+) -> Inexact[Array, "..."]:
+    """`jnp.where`, but all three may be sharded in different ways.
+
+    Fresh statistics are on every device, for example, and those of a batch are sharded.
+    """
+    zero = zero_like(a) + zero_like(b)  # sharded as a and b together
+    return jnp.where(condition & (zero == 0), a + zero, b + zero)

@@ -14,14 +14,23 @@ from jbn.functional._arguments import (
     canonical_named_axis,
     check_floating,
     check_stacked,
+    max_num_shards,
     num_reduced,
     real_dtype,
 )
-from jbn.functional._mask import Mask, divisor, expand_mask, is_counted, total_weight, weighted
+from jbn.functional._mask import (
+    Mask,
+    divisor,
+    expand_mask,
+    is_counted,
+    total_weight,
+    weighted,
+    zero_like,
+)
 
-# The shift is the mean of every 16th entry, and of at least 8 entries. If it is the mean of a
-# fraction f of the entries, then (shift - mean)² <= var * (1/f - 1) for any data. So the variance
-# loses at most log2(16) bits, and reading takes one sixteenth more.
+# The shift is the mean of a sample: about every 16th entry, and at least 8 entries. If it is the
+# mean of a fraction f of the entries, then (shift - mean)² <= var * (1/f - 1) for any data. So the
+# variance loses at most log2(16) bits, and reading takes one sixteenth more.
 _SHIFT_STRIDE = 16
 _SHIFT_MIN_COUNT = 8
 
@@ -146,7 +155,7 @@ def merge_moments(parts: Moments) -> Moments:
     dtype = accumulation_dtype(mean.dtype)
     count, var = (value.astype(real_dtype(dtype)) for value in (count, var))
     mean = mean.astype(dtype)
-    merged = merge_shifted_moments(ShiftedMoments(count, mean, jnp.zeros_like(mean), var))
+    merged = merge_shifted_moments(ShiftedMoments(count, mean, zero_like(mean), var))
     values = merged.count, merged.shift + merged.offset, merged.var
     return Moments(*(new.astype(old.dtype) for new, old in zip(values, parts, strict=True)))
 
@@ -157,8 +166,8 @@ def merge_shifted_moments(parts: ShiftedMoments) -> ShiftedMoments:
     n, shift, offset, var = (jnp.where(valid, value, 0) for value in parts)
     total = jnp.sum(n, 0, keepdims=True)
     weights = n / divisor(total)
-    # Averages the differences from the largest part's mean: a sum of large means loses digits.
-    reference = jnp.take_along_axis(shift, jnp.argmax(n, 0, keepdims=True), 0)
+    # Averages the differences from a value near all means: a sum of large means loses digits.
+    reference = _as_shift(jnp.sum(weights.astype(shift.dtype) * shift, 0, keepdims=True))
     delta = jnp.where(valid, shift - reference + offset, 0)
     mean_delta = jnp.sum(weights.astype(shift.dtype) * delta, 0, keepdims=True)
     between = jnp.where(valid, jnp.real(squared(delta - mean_delta)), 0)
@@ -175,14 +184,14 @@ def shifted_moments(
 ) -> ShiftedMoments:
     """The moments of x over canonical axes; x already has the accumulation dtype."""
     if mask is None:
-        sample = _every_16th(x, reduction_axes)
+        sample = _sample(x, reduction_axes)
         (sample_sum,) = named_axis.sum([_sum(sample, reduction_axes)])
         num_sampled, num_all = (
             num_reduced(v.shape, reduction_axes) * named_axis.size() for v in (sample, x)
         )
         shift = _as_shift(sample_sum / max(num_sampled, 1))
-        count = jnp.full_like(shift, num_all)
-        n = jnp.full_like(shift, max(num_all, 1))
+        count = jnp.full(shift.shape, num_all, shift.dtype)
+        n = jnp.asarray(max(num_all, 1), shift.dtype)
         d = x - shift
     else:
         count = total_weight(mask, x.shape, reduction_axes, x.dtype)
@@ -222,12 +231,19 @@ def _sum(x: Inexact[Array, "..."], reduction_axes: tuple[int, ...]) -> Inexact[A
     return jnp.sum(x, reduction_axes, keepdims=True)
 
 
-def _every_16th(x: Inexact[Array, "..."], reduction_axes: tuple[int, ...]) -> Inexact[Array, "..."]:
-    """Every 16th entry along the reduction axes; if x has few entries, more of them or all."""
+def _sample(x: Inexact[Array, "..."], reduction_axes: tuple[int, ...]) -> Inexact[Array, "..."]:
+    """About every 16th entry along the reduction axes; if x has few entries, more of them or all.
+
+    Each device samples its own shard: the stride of a sharded axis divides the shard's size. The
+    first axis comes last, because it is the one that is usually sharded.
+    """
     stride = min(_SHIFT_STRIDE, max(1, num_reduced(x.shape, reduction_axes) // _SHIFT_MIN_COUNT))
-    slices = [slice(None)] * x.ndim
-    for axis in reduction_axes:
-        step = max(1, min(stride, x.shape[axis]))
-        slices[axis] = slice(None, None, step)
-        stride //= step
-    return x[tuple(slices)]
+    strides = [1] * x.ndim
+    for axis in (*reduction_axes[1:], *reduction_axes[:1]):
+        size, num_shards = x.shape[axis], max_num_shards(x, axis)
+        most = max(1, min(stride, size // num_shards))
+        if num_shards > 1:
+            most = next(n for n in range(most, 0, -1) if size // num_shards % n == 0)
+        strides[axis] = most
+        stride //= most
+    return lax.slice(x, (0,) * x.ndim, x.shape, strides)

@@ -160,8 +160,8 @@ def batch_renorm(
     r = jnp.clip(jnp.sqrt(var + epsilon) * running_factor, 1 / r_max, r_max)
     d = jnp.clip((mean - running_mean) * running_factor, -d_max, d_max)
 
-    scale = jnp.ones_like(r) if scale is None else scale.astype(computed)
-    bias = jnp.zeros_like(r) if bias is None else bias.astype(computed)
+    scale = jnp.ones(r.shape, computed) if scale is None else scale.astype(computed)
+    bias = jnp.zeros(r.shape, computed) if bias is None else bias.astype(computed)
     return batch_norm(
         x, stats, scale * r, scale * d + bias, use_running_average=False, **layer_options
     )

@@ -8,6 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from jbn.functional._arguments import accumulation_dtype, check_floating, check_range, real_dtype
+from jbn.functional._mask import select
 from jbn.functional._moments import Moments, merge_moments
 
 
@@ -93,14 +94,14 @@ def update_batch_stats(
             f"stats.mean: found dtype {stats.mean.dtype}, wanted a complex one, like the "
             "batch's mean; make it by jbn.init_batch_stats(num_features, jnp.complex64)"
         )
-    valid = is_valid_batch(moments)
+    valid = is_valid_batch(moments).reshape(stats.mean.shape)
 
     def move(old: Inexact[Array, "..."], batch: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
         # A Python float is subtracted from 1 in double precision: 1 - 0.9 is 0.1, not 0.10000002.
         old_weight, batch_weight = (jnp.asarray(w, batch.dtype) for w in (momentum, 1 - momentum))
         kept = old.astype(batch.dtype)
         moved = old_weight * kept + batch_weight * batch.reshape(old.shape)
-        return jnp.where(valid.reshape(old.shape), moved.astype(old.dtype), old)
+        return select(valid, moved.astype(old.dtype), old)
 
     return BatchStats(move(stats.mean, moments.mean), move(stats.var, moments.var))
 

@@ -1,5 +1,6 @@
 """Population statistics: those of all data, for the current parameters (Precise BN)."""
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -10,9 +11,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array
 
 from jbn._layers import batch_moments, is_evaluation
+from jbn.functional._arguments import max_num_shards
+from jbn.functional._mask import select, zero_like
 from jbn.functional._moments import ShiftedMoments, merge_shifted_moments
 
 _NAME = "moments"  # the variable, beside mean and var, for the moments of a layer's inputs
@@ -165,7 +170,11 @@ def _recording(layer_class: type, seen: list[bool]) -> type:
 
 
 def _merge_two(a: ShiftedMoments, b: ShiftedMoments) -> ShiftedMoments:
-    pairs = (jnp.stack(pair) for pair in zip(a, b, strict=True))
+    # Only what is sharded alike can be stacked: zeros carry each one's sharding to the other.
+    pairs = (
+        jnp.stack([one + zero_like(other), other + zero_like(one)])
+        for one, other in zip(a, b, strict=True)
+    )
     return merge_shifted_moments(ShiftedMoments(*pairs))
 
 
@@ -189,10 +198,8 @@ def _over_batches(
     for number, each in ((num_larger, size + 1), (num_batches - num_larger, size)):
         if number:
             stop = start + number * each
-            of_one_size = jax.tree.map(
-                lambda v, i=start, j=stop, each=each: v[i:j].reshape(-1, each, *v.shape[1:]), x
-            )
-            parts.append(jax.lax.map(moments_of, of_one_size))
+            cut = functools.partial(batches_of, start=start, stop=stop, size=each)
+            parts.append(jax.lax.map(moments_of, jax.tree.map(cut, x)))
             start = stop
     if not parts[0]:
         raise ValueError(
@@ -203,10 +210,29 @@ def _over_batches(
     return {layer: merge_shifted_moments(parts) for layer, parts in stacked.items()}
 
 
+def batches_of(x: Array, start: int, stop: int, size: int) -> Array:
+    """Examples `start` to `stop` of x in batches: shape `(batches, size, ...)`.
+
+    If x is sharded over an explicit mesh, each batch is sharded as x is, or lies on every device if
+    the devices don't divide it.
+    """
+
+    def cut(x: Array) -> Array:
+        return x[start:stop].reshape(-1, size, *x.shape[1:])
+
+    sharding = jax.typeof(x).sharding
+    batch_axis, *others = sharding.spec
+    if batch_axis is None:
+        return cut(x)
+    whole = size % max_num_shards(x, 0) == 0
+    spec = P(None, batch_axis if whole else None, *others)
+    return jax.sharding.auto_axes(cut, out_sharding=NamedSharding(sharding.mesh, spec))(x)
+
+
 def _recomputed(totals: Mapping[Any, ShiftedMoments], path: tuple[Any, ...], old: Array) -> Array:
     """The new statistic at the path; the old one where nothing counted."""
     *layer, name = path
     if tuple(layer) not in totals or name not in ("mean", "var"):
         return old
     count, shift, offset, var = totals[tuple(layer)]
-    return jnp.where(count > 0, shift + offset if name == "mean" else var, old).astype(old.dtype)
+    return select(count > 0, shift + offset if name == "mean" else var, old).astype(old.dtype)
