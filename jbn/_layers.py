@@ -51,9 +51,11 @@ def apply_batch_norm(
 ) -> tuple[Array, BatchStats]:
     """y and the updated statistics from `norm`: `jbn.batch_norm` or a variant of it.
 
-    The statistics' mean is complex if x is.
+    The statistics' mean is complex if x is. Training makes 16-bit statistics float32.
     """
     mean, var = stats
+    if not use_running_average:
+        mean, var = (value.astype(accumulation_dtype(value.dtype)) for value in stats)
     return norm(
         _floating(x),
         BatchStats(mean.astype(running_mean_dtype(x, mean.dtype)), var),
@@ -78,8 +80,13 @@ def apply_batch_renorm(
     """`apply_batch_norm` with `jbn.batch_renorm`; `step` is the number of training steps so far.
 
     Raises:
-        TypeError: the layer's `limits` isn't a function.
+        TypeError: the layer's `limits` isn't a function, or the step isn't an integer.
     """
+    if not jnp.issubdtype(step.dtype, jnp.integer):
+        raise TypeError(
+            f"batch_stats step: found dtype {step.dtype}, wanted an integer, as the layer makes "
+            "it; if you cast a network's variables, cast the floating ones alone"
+        )
     if not callable(layer.limits):
         raise TypeError(
             f"limits: found {layer.limits!r}, wanted a function of the number of training steps, "

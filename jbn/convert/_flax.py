@@ -18,14 +18,18 @@ COLLECTIONS = {
 
 
 def variables_of_layers(layers: Mapping[str, Arrays]) -> dict[str, Any]:
-    """Nested dicts, `{"params": ..., "batch_stats": ...}`, with copies of the arrays."""
+    """Nested dicts, `{"params": ..., "batch_stats": ...}`, with copies of the arrays.
+
+    16-bit running statistics become float32, as training needs them.
+    """
     variables: dict[str, Any] = {}
     for path, layer in layers.items():
         for name, array in layer.items():
             node = variables
             for part in (COLLECTIONS[name], *filter(None, path.split("/"))):
                 node = node.setdefault(part, {})
-            node[name] = own(array)
+            is_half_statistic = COLLECTIONS[name] == "batch_stats" and array.dtype.itemsize == 2
+            node[name] = own(array.astype(np.float32) if is_half_statistic else array)
     return variables
 
 

@@ -84,7 +84,7 @@ def from_pytorch(
 
     Returns:
         `{"params": ..., "batch_stats": ...}`, nested dicts of new NumPy arrays of the same dtypes;
-        a collection without arrays isn't there.
+        16-bit running statistics become float32. A collection without arrays isn't there.
 
     Raises:
         TypeError: `transposed` or `embeddings` is a string.

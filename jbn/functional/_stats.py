@@ -26,8 +26,8 @@ def init_batch_stats(
 
     Args:
         num_features: the size of x along its feature axis; a shape for several feature axes.
-        dtype: the dtype of both arrays. float32 keeps its digits over many updates. With a complex
-            dtype, for complex data, the mean is complex and the variance is real.
+        dtype: the dtype of both arrays: float32, or float64. Training refuses 16-bit statistics.
+            With a complex dtype, for complex data, the mean is complex and the variance is real.
 
     Returns:
         `BatchStats(mean, var)`, each of shape `(num_features,)` or of the shape given.
@@ -69,7 +69,8 @@ def update_batch_stats(
         `BatchStats` of the same shapes and dtypes.
 
     Raises:
-        TypeError: the batch's mean is complex and the running mean isn't.
+        TypeError: the batch's mean is complex and the running mean isn't; or the statistics have 16
+            bits, in which an update of a hundredth rounds to none.
         ValueError: momentum is outside 0 to 1, or stats and moments have different sizes.
 
     Example:
@@ -94,6 +95,13 @@ def update_batch_stats(
             f"stats.mean: found dtype {stats.mean.dtype}, wanted a complex one, like the "
             "batch's mean; make it by jbn.init_batch_stats(num_features, jnp.complex64)"
         )
+    for name, value in stats._asdict().items():
+        if value.dtype.itemsize == 2:
+            raise TypeError(
+                f"stats.{name}: found dtype {value.dtype}, wanted float32 or float64: in 16 bits "
+                "small updates round to none, and the statistics stop moving. Cast them first: "
+                "jax.tree.map(lambda value: value.astype(jnp.float32), stats)"
+            )
     valid = is_valid_batch(moments).reshape(stats.mean.shape)
 
     def move(old: Inexact[Array, "..."], batch: Inexact[Array, "..."]) -> Inexact[Array, "..."]:

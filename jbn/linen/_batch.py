@@ -36,8 +36,8 @@ class BatchNorm(nn.BatchNorm):
         axis_name: the mapped axis (`jax.vmap`, `jax.shard_map`) that the batch is spread over.
         axis_index_groups: groups of that axis's indices; each group shares statistics.
         use_fast_variance: accepted without effect: the variance is both fast and accurate.
-        force_float32_reductions: False stores the running statistics in `param_dtype`. The
-            reductions are in float32 (float64) in any case.
+        force_float32_reductions: False makes the initial running statistics in `param_dtype`. From
+            the first update on they are float32 (float64), and so are the reductions in any case.
 
     Example:
         >>> import jax, jax.numpy as jnp, jbn.linen

@@ -305,3 +305,14 @@ def test_what_has_no_counterpart_in_pytorch_is_refused_in_words(variables, names
 def test_a_string_is_no_list_of_modules():
     with pytest.raises(TypeError, match="transposed: found 'fc', wanted several names"):
         from_pytorch(LINEAR, {"fc": "a"}, transposed="fc")
+
+
+def test_half_statistics_become_float32_and_parameters_stay_as_they_are():
+    arrays = {"weight": np.ones(2), "bias": np.zeros(2), "running_mean": np.array([0.1, 0.2])}
+    state_dict = {f"0.{k}": v.astype(np.float16) for k, v in arrays.items()}
+    state_dict["0.running_var"] = np.ones(2, np.float16)
+    variables = from_pytorch(state_dict, {"0": "BatchNorm_0"})
+    assert {v.dtype for v in variables["params"]["BatchNorm_0"].values()} == {np.dtype("float16")}
+    stats = variables["batch_stats"]["BatchNorm_0"]
+    assert {v.dtype for v in stats.values()} == {np.dtype("float32")}
+    np.testing.assert_array_equal(stats["mean"], state_dict["0.running_mean"])

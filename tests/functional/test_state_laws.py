@@ -59,8 +59,10 @@ def test_momentum_and_epsilon_may_be_traced(norm):
 
 
 @every_norm
-@pytest.mark.parametrize("use_running_average", [False, True])
-@pytest.mark.parametrize("stats_dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+@pytest.mark.parametrize(
+    ("use_running_average", "stats_dtype"),
+    [(False, jnp.float32), (True, jnp.float32), (True, jnp.bfloat16), (True, jnp.float16)],
+)
 def test_state_keeps_shape_and_dtype(norm, use_running_average, stats_dtype):
     stats = some_stats(stats_dtype)
     for x_dtype in (jnp.bfloat16, jnp.float16, jnp.float32):
@@ -69,6 +71,14 @@ def test_state_keeps_shape_and_dtype(norm, use_running_average, stats_dtype):
         assert isinstance(new, jbn.BatchStats)
         assert jax.tree.map(jnp.shape, new) == jax.tree.map(jnp.shape, stats)
         assert {value.dtype for value in new} == {jnp.dtype(stats_dtype)}
+
+
+@every_norm
+@pytest.mark.parametrize("stats_dtype", [jnp.bfloat16, jnp.float16])
+def test_16_bit_state_is_refused_in_training(norm, stats_dtype):
+    """At momentum 0.99 it would stop moving within a few percent of the batches' statistics."""
+    with pytest.raises(TypeError, match=r"stats\.mean: found dtype .*float16, wanted float32"):
+        train(norm, normal(6, 3), some_stats(stats_dtype))
 
 
 @every_norm

@@ -326,3 +326,35 @@ def test_the_running_mean_of_complex_input_keeps_its_imaginary_part():
     np.testing.assert_array_equal(y, wanted)
     np.testing.assert_array_equal(layer.mean[...], updates["batch_stats"]["mean"])
     assert layer(x, use_running_average=True).dtype == jnp.complex64
+
+
+def cast(variables, dtype):
+    """The variables with all floating ones in the dtype."""
+    return jax.tree.map(lambda v: v.astype(dtype) if v.dtype == jnp.float32 else v, variables)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize(
+    ("layer_class", "options", "domain"),
+    [
+        (jbn.nnx.BatchNorm, {}, ()),
+        (jbn.nnx.GhostBatchNorm, {"virtual_batch_size": 4}, ()),
+        (jbn.nnx.BatchRenorm, {}, ()),
+        (jbn.nnx.DomainBatchNorm, {"num_domains": 2}, (1,)),
+    ],
+    ids=["batch", "ghost", "renorm", "domain"],
+)
+def test_a_network_cast_to_16_bits_keeps_moving_its_statistics(layer_class, options, domain, dtype):
+    """By the formula of the average, after 200 equal batches."""
+    layer = layer_class(4, **options, rngs=nnx.Rngs(0))
+    nnx.update(layer, cast(nnx.state(layer, nnx.BatchStat), dtype))
+    step = nnx.jit(lambda layer, x: layer(x, *domain))
+    for _ in range(200):
+        step(layer, X)
+    x = np.asarray(X, np.float64)
+    kept = 0.99**200
+    for name, first, batch in (("mean", 0, x.mean((0, 1))), ("var", 1, x.var((0, 1)))):
+        moved = getattr(layer, name)[...]
+        assert moved.dtype == jnp.float32
+        wanted = kept * first + (1 - kept) * batch
+        np.testing.assert_allclose(moved[domain] if domain else moved, wanted, 1e-4, 1e-4)
