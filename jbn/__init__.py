@@ -6,8 +6,8 @@ Functions (`import jbn` imports only JAX, NumPy and jaxtyping). Batch normalizat
 `moments`, `merge_moments`, `normalize`. Running statistics: `BatchStats`, `init_batch_stats`,
 `update_batch_stats`, `is_valid_batch`, `merge_batch_stats`, `interpolate_batch_stats`,
 `ema_momentum`, `effective_num_batches`. Inputs: `InputStats`, `init_input_stats`,
-`update_input_stats`, `merge_input_stats`, `standardize`, `rescale`, `center`, `scale_by_max_abs`
-and their inverses, `unstandardize` and so on.
+`known_input_stats`, `update_input_stats`, `merge_input_stats`, `standardize`, `rescale`, `center`,
+`scale_by_max_abs` and their inverses, `unstandardize` and so on.
 
 Submodules: `jbn.linen` and `jbn.nnx` have the Flax modules. `jbn.variables`, `jbn.convert`,
 `jbn.diagnose` and `jbn.export` are tools for trained networks. `jbn.train` is compiled training,
@@ -33,6 +33,7 @@ from jbn.functional._input import unscale_by_max_abs as unscale_by_max_abs
 from jbn.functional._input import unstandardize as unstandardize
 from jbn.functional._input_stats import InputStats as InputStats
 from jbn.functional._input_stats import init_input_stats as init_input_stats
+from jbn.functional._input_stats import known_input_stats as known_input_stats
 from jbn.functional._input_stats import merge_input_stats as merge_input_stats
 from jbn.functional._input_stats import update_input_stats as update_input_stats
 from jbn.functional._layer import layer_norm as layer_norm

@@ -6,7 +6,7 @@ Keywords from the call are the mask, the dtype of the result, and the mapped axi
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -27,7 +27,6 @@ from jbn.functional._input import standardize
 from jbn.functional._input_stats import (
     InputStats,
     Remainders,
-    init_input_stats,
     update_input_stats,
 )
 from jbn.functional._layer import layer_norm, rms_norm
@@ -228,13 +227,6 @@ def input_stats_by_name(stats: InputStats) -> dict[str, Array]:
     arrays = stats._asdict()
     remainders = arrays.pop("remainders")._asdict()
     return {**arrays, **{name + _REMAINDER: value for name, value in remainders.items()}}
-
-
-def initial_input_stats(features: int | Sequence[int]) -> dict[str, Array]:
-    """The variables before any data."""
-    stats = input_stats_by_name(init_input_stats(features))
-    # Each variable gets its own array: an array that is used twice can't be donated.
-    return {name: jnp.array(value) for name, value in stats.items()}
 
 
 def standardized_kernel(

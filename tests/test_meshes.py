@@ -105,6 +105,7 @@ WITHOUT_DATA = {
     "init_input_stats",
     "interpolate_batch_stats",
     "is_valid_batch",
+    "known_input_stats",
     "load_run",
     "renorm_limits",
     "update_batch_stats",

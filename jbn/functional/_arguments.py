@@ -3,7 +3,7 @@
 import functools
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +13,7 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Float, Inexact, Num
 
 from jbn.functional._mask import Mask, Shape, expand_mask
 
@@ -30,7 +30,7 @@ class NamedAxis(NamedTuple):
             return 1
         return lax.psum(1, self.name, axis_index_groups=self.index_groups)
 
-    def sum(self, terms: Sequence[Inexact[Array, "..."]]) -> tuple[Inexact[Array, "..."], ...]:
+    def sum(self, terms: Sequence[Num[Array, "..."]]) -> tuple[Num[Array, "..."], ...]:
         """Each term summed over the axis, in one collective; all have one shape and dtype."""
         if self.name is None:
             return tuple(terms)
@@ -162,6 +162,12 @@ def check_floating(name: str, value: Array, *, complex_too: bool) -> None:
             else f"cast it first, e.g. {name}.astype(jnp.float32)"
         )
         raise TypeError(f"{name}: found dtype {dtype}, wanted {wanted}; {advice}")
+
+
+def check_values(name: str, value: Array, allowed: Callable[[Array], Array], wanted: str) -> None:
+    """Raises an error unless all numbers of an array are allowed; traced ones may be any."""
+    if not isinstance(value, jax.core.Tracer) and not jnp.all(allowed(value)):
+        raise ValueError(f"{name}: found {value}, wanted {wanted}")
 
 
 def check_shape(name: str, value: Array, wanted: tuple[int, ...]) -> None:

@@ -8,7 +8,12 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jbn.functional._arguments import accumulation_dtype, broadcast_shape, check_floating
-from jbn.functional._input_stats import InputStats, split_input_axes
+from jbn.functional._input_stats import (
+    InputStats,
+    exponent_of_2,
+    split_input_axes,
+    times_power_of_2,
+)
 
 
 def standardize(
@@ -16,14 +21,14 @@ def standardize(
 ) -> Float[Array, "*shape"]:
     """x with mean 0 and variance 1 (z-score).
 
-        y = (x - mean) / sqrt(var)
+        y = (x - mean) / std
 
     A constant feature becomes 0; `jbn.unstandardize` gives its value back exactly.
 
     Args:
         x: data; a real floating dtype.
         stats: the statistics of the training data, by `jbn.update_input_stats`. Statistics of no
-            data act as mean 0, variance 1, minimum 0 and maximum 1.
+            data act as mean 0, standard deviation 1, minimum 0 and maximum 1.
         axis: the feature axes of x, in x's order. None: the last axes of x, one for each axis of
             the statistics.
 
@@ -46,7 +51,8 @@ def standardize(
         LeCun, Bottou, Orr and Müller, 1998, Efficient BackProp, Section 4.3.
     """
     x, dtype, stats = _beside(x, stats, axis)
-    mean, remainder, std = _mean_and_std(stats)
+    mean, remainder, std, exponent = _mean_and_std_in_units(stats)
+    x = times_power_of_2(x, -exponent)
     # In (x - mean - remainder) / std the compiler would add the two constants and lose digits.
     return ((x - mean) / std - remainder / std).astype(dtype)
 
@@ -56,7 +62,7 @@ def unstandardize(
 ) -> Float[Array, "*shape"]:
     """The inverse of `jbn.standardize`.
 
-        x = y * sqrt(var) + mean
+        x = y * std + mean
 
     Args:
         y, stats, axis: as in `jbn.standardize`.
@@ -79,8 +85,8 @@ def unstandardize(
         LeCun, Bottou, Orr and Müller, 1998, Efficient BackProp, Section 4.3.
     """
     y, dtype, stats = _beside(y, stats, axis)
-    mean, remainder, std = _mean_and_std(stats)
-    return (y * std + remainder + mean).astype(dtype)
+    mean, remainder, std, exponent = _mean_and_std_in_units(stats)
+    return times_power_of_2(y * std + remainder + mean, exponent).astype(dtype)
 
 
 def center(
@@ -109,7 +115,7 @@ def center(
         LeCun, Bottou, Orr and Müller, 1998, Efficient BackProp, Section 4.3.
     """
     x, dtype, stats = _beside(x, stats, axis)
-    mean, remainder, _ = _mean_and_std(stats)
+    mean, remainder = _mean(stats)
     # Without the barrier the compiler would add the two constants and lose digits.
     return (x - mean - lax.optimization_barrier(remainder)).astype(dtype)
 
@@ -140,7 +146,7 @@ def uncenter(
         LeCun, Bottou, Orr and Müller, 1998, Efficient BackProp, Section 4.3.
     """
     y, dtype, stats = _beside(y, stats, axis)
-    mean, remainder, _ = _mean_and_std(stats)
+    mean, remainder = _mean(stats)
     return (y + remainder + mean).astype(dtype)
 
 
@@ -181,8 +187,9 @@ def rescale(
         Han, Kamber and Pei, 2011, Data Mining: Concepts and Techniques, Section 3.5.2.
     """
     x, dtype, stats = _beside(x, stats, axis)
-    start, factor = _range(stats, low, high)
-    return ((x - start) * factor + low).astype(dtype)
+    start, extent, exponent = _range(stats, low, high)
+    x = times_power_of_2(x, -exponent)
+    return ((x - start) * ((high - low) / extent) + low).astype(dtype)
 
 
 def unrescale(
@@ -216,8 +223,9 @@ def unrescale(
         Han, Kamber and Pei, 2011, Data Mining: Concepts and Techniques, Section 3.5.2.
     """
     y, dtype, stats = _beside(y, stats, axis)
-    start, factor = _range(stats, low, high)
-    return ((y - low) / factor + start).astype(dtype)
+    start, extent, exponent = _range(stats, low, high)
+    x = (y - low) / ((high - low) / extent) + start
+    return times_power_of_2(x, exponent).astype(dtype)
 
 
 def scale_by_max_abs(
@@ -293,29 +301,41 @@ def _beside(x, stats, axis):
     )
 
 
-def _mean_and_std(stats):
-    """The mean, its remainder, and a standard deviation to divide by, which is never 0.
-
-    For a constant feature they are its value, 0 and 1.
-    """
+def _mean(stats):
+    """The mean and its remainder; for a constant feature its value and 0."""
     constant = stats.min == stats.max
-    spreads = (stats.min < stats.max) & (stats.var > 0)
     return (
         jnp.where(constant, stats.min, stats.mean),
         jnp.where(constant, 0, stats.remainders.mean),
-        jnp.sqrt(jnp.where(spreads, stats.var, 1)),
     )
 
 
+def _mean_and_std_in_units(stats):
+    """The mean, its remainder and a divisor, all times 2⁻ⁿ; and n.
+
+    The divisor is the standard deviation, or 1 where that is 0. In units of 2ⁿ, which is next to
+    it, no reciprocal and no difference is too large or small for the dtype.
+    """
+    spreads = (stats.min < stats.max) & (stats.std > 0)
+    std = jnp.where(spreads, stats.std, 1)
+    exponent = exponent_of_2(std)
+    return *(times_power_of_2(v, -exponent) for v in (*_mean(stats), std)), exponent
+
+
 def _range(stats, low, high):
-    """The data's smallest value, and the factor that scales their range to high - low."""
+    """The smallest value and the extent of the data, both times 2⁻ⁿ; and n."""
     if not low < high:
         raise ValueError(f"low, high: found {low} and {high}, wanted low below high")
     seen, spreads = stats.min <= stats.max, stats.min < stats.max
-    extent = jnp.where(spreads, stats.max - stats.min, 1)
-    return jnp.where(seen, stats.min, 0), (high - low) / extent
+    start, end = jnp.where(seen, stats.min, 0), jnp.where(spreads, stats.max, 0)
+    exponent = jnp.where(spreads, exponent_of_2(start, end), 0)
+    start, end = (times_power_of_2(v, -exponent) for v in (start, end))
+    return start, jnp.where(spreads, end - start, 1), exponent
 
 
 def _max_abs(stats):
+    """The divisor; NaN where the range of the data isn't known."""
     largest = jnp.maximum(jnp.abs(stats.min), jnp.abs(stats.max))
-    return jnp.where((stats.min <= stats.max) & (largest > 0), largest, 1)
+    unknown = (stats.min <= stats.max) & jnp.isinf(largest)
+    divisor = jnp.where((stats.min <= stats.max) & (largest > 0), largest, 1)
+    return jnp.where(unknown, jnp.nan, divisor)

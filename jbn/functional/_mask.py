@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Inexact
+from jaxtyping import Array, Bool, Float, Inexact, Num
 
 # True where an entry counts; or its weight, a number that isn't negative.
 Mask = Bool[Array, "..."] | Float[Array, "..."]
@@ -85,14 +85,14 @@ def zero_unless(
     return y if usable is None else jnp.where(usable, y, 0)
 
 
-def zero_like(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+def zero_like(x: Num[Array, "..."]) -> Num[Array, "..."]:
     """0 in the shape, dtype and sharding of x. `jnp.zeros_like` has no mesh in an eager `vmap`."""
     return jnp.where(False, x, 0)
 
 
 def select(
-    condition: Bool[Array, "..."], a: Inexact[Array, "..."], b: Inexact[Array, "..."]
-) -> Inexact[Array, "..."]:
+    condition: Bool[Array, "..."], a: Num[Array, "..."], b: Num[Array, "..."]
+) -> Num[Array, "..."]:
     """`jnp.where`, but all three may be sharded in different ways.
 
     Fresh statistics are on every device, for example, and those of a batch are sharded.

@@ -7,13 +7,14 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jbn._layers import apply_input_norm, feature_shape, initial_input_stats
+from jbn._layers import apply_input_norm, feature_shape, input_stats_by_name
+from jbn.functional._input_stats import init_input_stats
 
 
 class InputNorm(nn.Module):
     """Inputs standardized by the statistics of all data that the layer has seen.
 
-        y = (x - mean) / sqrt(var)
+        y = (x - mean) / std
 
     The statistics are exactly those of all batches together, and accurate far from zero. Each entry
     counts once; there is no moving average. Only a call with `update_stats=True` updates them;
@@ -21,8 +22,9 @@ class InputNorm(nn.Module):
     becomes 0. The functions are `jbn.update_input_stats` and `jbn.standardize`. In Keras this is
     the `Normalization` layer, whose `adapt` is a pass over the data with `update_stats=True`.
 
-    Variables: `input_stats/{count, mean, var, min, max}`, and the rounding errors of the first
-    three, `input_stats/{count, mean, var}_remainder`. Each has x's shape along `axis`, in float32.
+    Variables: `input_stats/{count, mean, std, min, max}`, and the rounding errors of the first
+    three, `input_stats/{count, mean, std}_remainder`. Each has x's shape along `axis`, in float32.
+    `input_stats/num_nonfinite` counts the entries that were NaN or infinite; they are left out.
 
     Args:
         axis: the feature axis, or a tuple of feature axes; () for one mean of all entries.
@@ -57,13 +59,12 @@ class InputNorm(nn.Module):
         Args:
             x: data of any shape; real.
             update_stats: whether to add x to the statistics.
-            mask: nonzero where an entry counts in the statistics; broadcastable to x. The mask
-                `jnp.isfinite(x)` leaves out missing values.
+            mask: nonzero where an entry counts in the statistics; broadcastable to x.
 
         Returns:
             y, of x's shape.
         """
-        initial = initial_input_stats(feature_shape(x, "axis", self.axis))
+        initial = input_stats_by_name(init_input_stats(feature_shape(x, "axis", self.axis)))
         variables = {
             name: self.variable("input_stats", name, jnp.asarray, value)
             for name, value in initial.items()

@@ -6,7 +6,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jbn._layers import apply_input_norm, initial_input_stats
+from jbn._layers import apply_input_norm, input_stats_by_name
+from jbn.functional._input_stats import init_input_stats
 
 
 class InputStat(nnx.Variable):
@@ -16,7 +17,7 @@ class InputStat(nnx.Variable):
 class InputNorm(nnx.Module):
     """Inputs standardized by the statistics of all data that the layer has seen.
 
-        y = (x - mean) / sqrt(var)
+        y = (x - mean) / std
 
     The statistics are exactly those of all batches together, and accurate far from zero. Each entry
     counts once; there is no moving average. Only a call with `update_stats=True` updates them;
@@ -24,8 +25,9 @@ class InputNorm(nnx.Module):
     becomes 0. The functions are `jbn.update_input_stats` and `jbn.standardize`. In Keras this is
     the `Normalization` layer, whose `adapt` is a pass over the data with `update_stats=True`.
 
-    Variables (`jbn.nnx.InputStat`, float32): `count`, `mean`, `var`, `min`, `max`, and the rounding
+    Variables (`jbn.nnx.InputStat`, float32): `count`, `mean`, `std`, `min`, `max`, and the rounding
     errors of the first three, `count_remainder` and so on. Each has the shape `(num_features,)`.
+    `num_nonfinite` counts the entries that were NaN or infinite; they are left out.
 
     Args:
         num_features: the size of x along `axis`; a shape for several axes; () for none.
@@ -54,7 +56,7 @@ class InputNorm(nnx.Module):
         dtype: DTypeLike | None = None,
         axis_name: str | Sequence[str] | None = None,
     ) -> None:
-        for name, value in initial_input_stats(num_features).items():
+        for name, value in input_stats_by_name(init_input_stats(num_features)).items():
             setattr(self, name, InputStat(value))
         self.axis = axis
         self.dtype = dtype
@@ -68,8 +70,7 @@ class InputNorm(nnx.Module):
         Args:
             x: data of any shape; real.
             update_stats: whether to add x to the statistics.
-            mask: nonzero where an entry counts in the statistics; broadcastable to x. The mask
-                `jnp.isfinite(x)` leaves out missing values.
+            mask: nonzero where an entry counts in the statistics; broadcastable to x.
 
         Returns:
             y, of x's shape.

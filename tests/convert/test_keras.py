@@ -5,6 +5,7 @@ import sys
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import keras
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from jbn.convert import (
     batch_norm_arguments_from_keras,
     batch_norm_arguments_to_keras,
     from_keras,
+    input_stats_from_keras,
+    input_stats_to_keras,
     to_keras,
 )
 
@@ -253,3 +256,27 @@ def test_converting_imports_no_framework():
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert set(done.stdout.split()) - sys.stdlib_module_names == {jbn.__name__}
     assert not {"flax", "keras", "tensorflow", "torch"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("invert", [False, True])
+def test_a_normalization_layer_is_standardize_and_comes_back(invert):
+    x = np.asarray(100 + 3 * np.random.default_rng(0).normal(size=(50, 4)), np.float32)
+    theirs = keras.layers.Normalization(name="norm", invert=invert)
+    theirs.adapt(x)
+    weights = {v.path: np.asarray(v) for v in theirs.weights}
+    stats = input_stats_from_keras(weights, "norm")
+    ours = jbn.unstandardize if invert else jbn.standardize
+    np.testing.assert_allclose(ours(jnp.asarray(x), stats), theirs(x), rtol=1e-4, atol=1e-4)
+
+    other = keras.layers.Normalization(name="norm", invert=invert)
+    other.build(x.shape)
+    back = input_stats_to_keras(stats, "norm")
+    for v in other.weights:
+        v.assign(back[v.path])
+    other.finalize_state()
+    np.testing.assert_allclose(other(x), theirs(x), rtol=1e-5, atol=1e-5)
+
+
+def test_a_normalization_layer_without_weights_is_refused():
+    with pytest.raises(ValueError, match="found no norm/mean and no norm/variance"):
+        input_stats_from_keras({}, "norm")

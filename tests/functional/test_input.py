@@ -13,6 +13,8 @@ from jax.sharding import PartitionSpec as P
 from problems import close, equal, normal, some_mask
 from sklearn import clone, preprocessing
 
+import jbn as eager
+
 FEATURES = 3
 
 
@@ -103,7 +105,7 @@ def test_a_float32_stream_of_a_thousand_million_values_counts_and_moves_on():
     moved = in_full(new, "mean") - in_full(stats, "mean")
     np.testing.assert_allclose(moved, mean - before.mean(0), rtol=2e-3)
     squares = total * ((before - mean) ** 2).mean(0) + added * ((after - mean) ** 2).mean(0)
-    grown = in_full(new, "var") - in_full(stats, "var")
+    grown = in_full(new, "std") ** 2 - in_full(stats, "std") ** 2
     np.testing.assert_allclose(grown, squares / (total + added) - before.var(0), rtol=2e-3)
 
 
@@ -314,3 +316,107 @@ def test_streams_of_different_features_are_named():
     ):
         with pytest.raises(ValueError, match=f"parts: found shapes {found}, wanted one shape"):
             jbn.merge_input_stats(parts)
+
+
+# Scales that squares can't have, known statistics, bad entries
+
+
+@pytest.mark.parametrize("exponent", [-30, -20, -18, 0, 18, 19, 20, 30, 35])
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_standardized_as_in_float64_at_every_scale(exponent, offset):
+    scale = 10.0**exponent
+    x = jnp.asarray(scale * (offset + np.asarray(data(), np.float64)), jnp.float32)
+    stats = of(*jnp.split(x, [7, 30]))
+    exact_x = np.asarray(x, np.float64)
+    np.testing.assert_allclose(stats.std, exact_x.std(0), rtol=2e-6)
+    wanted = (exact_x - exact_x.mean(0)) / exact_x.std(0)
+    close(jbn.standardize(x, stats), wanted, 2e-5)
+    close(jbn.unstandardize(jbn.standardize(x, stats), stats) / scale, exact_x / scale, 1e-4)
+    low, high = exact_x.min(0), exact_x.max(0)
+    close(jbn.rescale(x, stats), (exact_x - low) / (high - low), 2e-5)
+    close(jbn.unrescale(jbn.rescale(x, stats), stats) / scale, exact_x / scale, 1e-4)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        3e38 * np.array([[1, -1, 0], [-1, 1, 1], [1, -1, -1], [-1, 1, 1]]),
+        1.5e-38 * np.array([[2, 4, 2], [4, 2, 4], [2, 4, 4], [4, 2, 4]]),
+    ],
+    ids=["largest", "smallest"],
+)
+def test_the_largest_and_the_smallest_normal_numbers(columns):
+    x = jnp.asarray(columns, jnp.float32)
+    exact_x = np.asarray(x, np.float64)
+    low, high = exact_x.min(0), exact_x.max(0)
+    for stats in (of(x), of(x[:1], x[1:])):
+        np.testing.assert_allclose(stats.std, exact_x.std(0), rtol=1e-5)
+        close(jbn.standardize(x, stats), (exact_x - exact_x.mean(0)) / exact_x.std(0), 1e-5)
+        close(jbn.rescale(x, stats), (exact_x - low) / (high - low), 1e-5)
+
+
+def test_known_statistics_standardize():
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    stats = jbn.known_input_stats(mean, std)
+    x = normal(5, 3)
+    close(jbn.standardize(x, stats), (np.asarray(x, np.float64) - mean) / std)
+    close(jbn.unstandardize(jbn.standardize(x, stats), stats), x)
+    for unknown in (jbn.rescale(x, stats), jbn.scale_by_max_abs(x, stats)):
+        assert jnp.isnan(unknown).all()
+
+
+def test_known_statistics_are_merged_with_data():
+    x = data()
+    exact_x = np.asarray(x[:20], np.float64)
+    known = jbn.known_input_stats(exact_x.mean(0), exact_x.std(0), count=20.0)
+    stats = jbn.update_input_stats(known, x[20:])
+    wanted = exact(x)
+    np.testing.assert_allclose(stats.mean, wanted[1], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(stats.var, wanted[2], rtol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "options", "words"),
+    [
+        ([0.0, 1.0], [1.0], {}, r"std: found shape \(1,\), wanted \(2,\)"),
+        ([jnp.nan], [1.0], {}, "mean: found .*, wanted finite numbers"),
+        ([0.0], [-1.0], {}, "std: found .*, wanted finite numbers from 0 on"),
+        ([0.0], [1.0], {"count": -1.0}, "count: found .*, wanted numbers from 0 on"),
+    ],
+)
+def test_impossible_known_statistics_are_refused(mean, std, options, words):
+    with pytest.raises(ValueError, match=words):
+        eager.known_input_stats(jnp.array(mean), jnp.array(std), **options)
+
+
+def test_nan_and_infinity_are_left_out_and_counted():
+    x = data().at[3, 1].set(jnp.nan).at[10, 2].set(jnp.inf).at[11, 2].set(-jnp.inf)
+    stats = of(*jnp.split(x, 2))
+    assert_are(stats, exact(np.where(np.isfinite(x), x, 0), np.isfinite(x)))
+    equal(stats.num_nonfinite, (~np.isfinite(x)).sum(0))
+    mask = np.ones(x.shape, bool)
+    mask[3] = False  # what the mask leaves out isn't counted
+    stats = jbn.update_input_stats(jbn.init_input_stats(FEATURES), x, mask=mask)
+    equal(stats.num_nonfinite, (~np.isfinite(x) & mask).sum(0))
+
+
+def test_a_batch_of_nothing_finite_changes_nothing():
+    stats = of(data())
+    new = jbn.update_input_stats(stats, jnp.full((4, FEATURES), jnp.nan))
+    equal(new.num_nonfinite, jnp.full(FEATURES, 4))
+    jax.tree.map(equal, new._replace(num_nonfinite=stats.num_nonfinite), stats)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        jbn.init_input_stats(3),
+        jbn.known_input_stats(jnp.zeros(3), jnp.ones(3)),
+        jbn.init_batch_stats(3),
+    ],
+    ids=["init_input_stats", "known_input_stats", "init_batch_stats"],
+)
+def test_every_new_state_can_be_donated(state):
+    jax.block_until_ready(
+        jax.jit(lambda s: jax.tree.map(lambda v: v + 1, s), donate_argnums=0)(state)
+    )

@@ -292,8 +292,9 @@ def test_inputs_are_standardized_by_the_stream_so_far(axis):
         y, variables = apply(variables, x, update_stats)
         wanted, stats = by_hand(stats, x, update_stats)
         same(y, wanted, 1e-6)
-    names = ("count", "mean", "var", "min", "max")
+    names = ("count", "mean", "std", "min", "max")
     kept = {f"input_stats/{name}": (features, jnp.float32) for name in names}
+    kept["input_stats/num_nonfinite"] = (features, jnp.int32)
     left = {f"input_stats/{name}_remainder": (features, jnp.float32) for name in names[:3]}
     assert leaves(variables) == {**kept, **left}
     for name in names:
@@ -317,7 +318,7 @@ def test_inputs_stay_as_they_are_in_init_and_before_any_data():
     np.testing.assert_array_equal(y, X)
     assert not jnp.any(variables["input_stats"]["count"])
     pointers = {v.unsafe_buffer_pointer() for v in jax.tree.leaves(variables)}
-    assert len(pointers) == 8  # none is another, so that all can be donated
+    assert len(pointers) == 9  # none is another, so that all can be donated
 
 
 def test_inputs_are_counted_over_a_mapped_axis_and_under_a_mask():
