@@ -58,6 +58,8 @@ class LoadedRun(NamedTuple):
         if jnp.ndim(x) < 1 or jnp.shape(x)[1:] != features:
             wanted = ", ".join(map(str, ("examples", *features)))
             raise ValueError(f"x: found shape {jnp.shape(x)}, wanted ({wanted})")
+        if not len(x):
+            return self.predict(jnp.zeros((1, *features)))[:0]  # of no rows models know no sizes
         x = normalize_inputs(self.config.data, self.input_stats, x)
         logits: Any = self.model.apply(self.variables, x, train=False)
         return jax.nn.softmax(logits)

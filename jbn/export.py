@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax import export
 from jaxtyping import Array
 
@@ -34,7 +35,9 @@ def save_function(
             them.
 
     Raises:
-        ValueError: the example has no axis for the batch, or a platform is unknown.
+        TypeError: the example isn't one array.
+        ValueError: the example has no axis for the batch, a platform is unknown, or the function
+            depends on the batch's size, as batch norm in training does.
 
     Example:
         >>> import tempfile, jax.numpy as jnp, pathlib
@@ -49,6 +52,11 @@ def save_function(
     References:
         JAX's documentation of `jax.export` (where and how long a saved function can run).
     """
+    if not isinstance(example, jax.Array | np.ndarray):
+        raise TypeError(
+            f"example: found a {type(example).__name__}, wanted one array whose first axis is the "
+            "batch's; a function of several arrays can take them as one array of features"
+        )
     if not example.ndim:
         raise ValueError("example: found a number, wanted an array whose first axis is the batch's")
     if unknown := set(platforms) - set(_PLATFORMS):
@@ -57,7 +65,14 @@ def save_function(
         )
     shape = export.symbolic_shape(", ".join(map(str, ("batch", *example.shape[1:]))))
     batch = jax.ShapeDtypeStruct(shape, example.dtype)
-    exported = export.export(jax.jit(function), platforms=platforms)(batch)
+    try:
+        exported = export.export(jax.jit(function), platforms=platforms)(batch)
+    except jax.errors.InconclusiveDimensionOperation as error:
+        raise ValueError(
+            "function: found one that depends on the size of the batch, wanted inference, which "
+            "takes batches of any size; call the model with train=False, or its batch norms with "
+            f"use_running_average=True ({str(error).splitlines()[0]})"
+        ) from None
     Path(path).write_bytes(exported.serialize())
 
 

@@ -91,7 +91,9 @@ def _status(metrics: Mapping[str, np.ndarray]) -> str:
     diverged = ~np.isfinite(loss)
     if diverged.all():
         return "diverged"
+    mean = loss[~diverged].mean()
     text = (
-        f"loss {loss[~diverged].mean():.4f}, validation accuracy {accuracy[~diverged].mean():.1%}"
+        f"loss {mean:{'.4f' if mean < 1e4 else '.2g'}}, "
+        f"validation accuracy {accuracy[~diverged].mean():.1%}"
     )
     return f"{text}, {diverged.sum()} diverged" if diverged.any() else text

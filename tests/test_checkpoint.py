@@ -67,3 +67,7 @@ def test_arrays_keep_their_values_and_their_tree(tmp_path):
     np.testing.assert_array_equal(loaded["params"]["a"]["kernel"], tree["params"]["a"]["kernel"])
     assert loaded["params"]["b"] == 3
     np.testing.assert_array_equal(loaded["half"], tree["half"].astype(np.float32))
+
+
+def test_of_no_rows_it_predicts_none(small_run):
+    assert jbn.load_run(small_run).predict(jnp.zeros((0, 8, 8, 1))).shape == (0, 10)

@@ -80,3 +80,17 @@ def test_what_can_not_be_saved_or_loaded_is_named(saved, tmp_path):
     (tmp_path / "b").write_bytes(saved[0].read_bytes()[:100])
     with pytest.raises(ValueError, match="path: found no exported function in"):
         load_function(tmp_path / "b")
+
+
+def test_a_model_in_training_and_several_arrays_are_refused_in_words(tmp_path):
+    model = MLP((4,), 3, jbn.linen.BatchNorm)
+    x = normal(8, 5)
+    variables = model.init(KEY, x, train=True)
+
+    def train(x):
+        return model.apply(variables, x, train=True, mutable=["batch_stats"])
+
+    with pytest.raises(ValueError, match=r"depends on the size of the batch.*train=False"):
+        save_function(tmp_path / "model.bin", train, x)
+    with pytest.raises(TypeError, match="example: found a tuple, wanted one array"):
+        save_function(tmp_path / "model.bin", train, (x, x))

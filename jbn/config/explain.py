@@ -13,6 +13,17 @@ _PATTERNS_IN_WORDS = {
     FACTORY: '"package.module:function"',
 }
 
+# What others call a key.
+_OTHER_NAMES = {
+    "lr": "learning_rate",
+    "epochs": "num_epochs",
+    "bs": "batch_size",
+    "bn": "norm",
+    "wd": "weight_decay",
+    "seeds": "num_seeds",
+    "eps": "epsilon",
+}
+
 
 def explain(model: type[BaseModel], details: Mapping[str, Any], prefix: str = "") -> str:
     """One line on one mistake that pydantic found in what was to be the model."""
@@ -43,6 +54,7 @@ def explain(model: type[BaseModel], details: Mapping[str, Any], prefix: str = ""
 def suggestion(known: Sequence[str], parts: Sequence[str]) -> str:
     """The nearest known keys: that name elsewhere, a like name here, or all that are known here."""
     *section, wrong = parts
+    wrong = _OTHER_NAMES.get(wrong, wrong)
     near = [path for path in known if path.rpartition(".")[2] == wrong]
     here = [path for path in known if path.split(".")[:-1] == section]
     near = near or difflib.get_close_matches(".".join(parts), here, n=1, cutoff=0.5)

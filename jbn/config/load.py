@@ -130,7 +130,10 @@ def _apply_override(
     try:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
-        parsed = {"value": text.strip()}
+        try:
+            parsed = tomllib.loads(f"value = {_as_toml(text)}")
+        except (ValueError, RecursionError):
+            parsed = {"value": text.strip()}
     if len(parsed) > 1:
         return f"{option} {override!r}: wanted one key=value; give {option} again for another"
     arms = table.get("arms")
@@ -146,6 +149,14 @@ def _apply_override(
             return f"{option} {override}: {section} is a value, not a section"
     table[last] = parsed["value"]
     return None
+
+
+def _as_toml(text: str) -> str:
+    """Numbers and booleans as people type them (.001, 1., True), as TOML writes them."""
+    text = re.sub(r"(?<![\w.])\.(?=\d)", "0.", text)
+    text = re.sub(r"(?<=\d)\.(?![\d\w.])", ".0", text)
+    text = re.sub(r"(?<=\d)\.(?=[eE])", ".0", text)
+    return re.sub(r"\b(True|False)\b", lambda match: match[0].lower(), text)
 
 
 def _merged(shared: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

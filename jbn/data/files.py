@@ -1,8 +1,9 @@
 """Data sets of the user's own: an npz file, or a table as text."""
 
+import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ _NPZ_ERRORS = (
     *(OSError, ValueError, EOFError, KeyError, MemoryError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error),
 )
+_INTEGER = re.compile(r"\s*[+-]?\d+\s*")
 
 
 def load_npz(path: str | Path) -> Source:
@@ -45,8 +47,9 @@ def load_npz(path: str | Path) -> Source:
 def load_csv(path: str | Path) -> Source:
     """A table of numbers, comma separated, an example a line: the last number is its label.
 
-    A first line that doesn't end in a number is a header. Labels are integers from 0; the rest
-    becomes float32.
+    A first line that ends in a name, or has no number at all, is a header. So is 0,1,2,… where
+    other lines have features that aren't written as integers: pandas writes such names. Labels are
+    integers from 0; the rest becomes float32.
 
     Raises:
         UserError: the file can't be read, or holds anything else.
@@ -59,7 +62,7 @@ def load_csv(path: str | Path) -> Source:
         raise UserError(f"{path}: can't be read: {error.strerror}") from None
     lines = {number: line for number, line in enumerate(text.split("\n"), 1) if line.strip()}
     first = next(iter(lines), 0)
-    if lines and not _is_number(lines[first].rpartition(",")[2]):
+    if lines and _is_header(path, lines[first], [lines[n] for n in lines if n != first]):
         del lines[first]
     if not lines or "," not in next(iter(lines.values())):
         raise UserError(
@@ -119,6 +122,21 @@ def _as_examples(
     if x.dtype == np.uint8:
         return x, y
     return as_float32(path, x, f"{x_name}[{{}}]".format), y
+
+
+def _is_header(path: str | Path, line: str, others: Sequence[str]) -> bool:
+    """Whether a table's first line names the columns; an error if it may be an example as well."""
+    fields = [field.strip() for field in line.split(",")]
+    if not any(map(_is_number, fields)) or not (_is_number(fields[-1]) or fields[-1] == ""):
+        return True
+    if len(fields) < 2 or fields != [str(column) for column in range(len(fields))]:
+        return False
+    if not all(_INTEGER.fullmatch(field) for other in others for field in other.split(",")[:-1]):
+        return True
+    raise UserError(
+        f"{path}: found {line.strip()[:40]} in the first line, which may be an example or the "
+        "names that pandas gives to columns; delete names, and move an example to another line"
+    )
 
 
 def _csv_mistakes(lines: Mapping[int, str]) -> Iterator[str]:

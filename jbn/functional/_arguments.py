@@ -108,8 +108,8 @@ def broadcast_shape(shape: Shape, feature_axes: tuple[int, ...]) -> Shape:
     return tuple(size if axis in feature_axes else 1 for axis, size in enumerate(shape))
 
 
-def num_reduced(shape: Shape, reduction_axes: tuple[int, ...]) -> int:
-    """The number of entries that a reduction combines into one."""
+def num_reduced(shape: Shape, reduction_axes: tuple[int, ...]) -> Any:
+    """The number of entries that a reduction combines into one; `jax.export` may leave it open."""
     return math.prod(shape[axis] for axis in reduction_axes)
 
 

@@ -25,8 +25,11 @@ def expand_mask(mask: Mask | None, shape: Shape) -> Mask | None:
     if len(expanded) != len(shape) or any(
         m not in (1, s) for m, s in zip(expanded, shape, strict=True)
     ):
+        is_of_examples = 0 < mask.ndim < len(shape) and mask.shape == shape[: mask.ndim]
+        hint = f"; did you mean mask[...{', None' * (len(shape) - mask.ndim)}]?"
         raise ValueError(
             f"mask: found shape {mask.shape}, wanted one that broadcasts to x's {shape}"
+            + (hint if is_of_examples else "")
         )
     mask = mask.reshape(expanded)
     if mask.dtype == jnp.bool_:

@@ -129,6 +129,7 @@ def batch_renorm(
     """
     check_range("limits.r_max", limits.r_max, 1.0, float("inf"))
     check_range("limits.d_max", limits.d_max, 0.0, float("inf"))
+    x = jnp.asarray(x)
     check_floating("x", x, complex_too=False)  # clip takes no complex d
     moments_options: dict[str, Any] = {
         "mask": mask,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Inexact, Int
@@ -256,6 +257,7 @@ def merge_batch_stats(stats: BatchStats, counts: Float[Array, "..."]) -> BatchSt
     References:
         Chan, Golub and LeVeque, 1983, Algorithms for Computing the Sample Variance.
     """
+    stats, counts = jax.tree.map(jnp.asarray, stats), jnp.asarray(counts)
     shape = stats.mean.shape
     if counts.shape not in (shape, shape[:1]):
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
 from jbn.functional._arguments import split_axes
@@ -45,6 +46,7 @@ def weight_standardize(
         Qiao et al., 2019, Micro-Batch Training with Batch-Channel Normalization and Weight
         Standardization, arXiv:1903.10520.
     """
+    kernel = jnp.asarray(kernel)
     feature_axes, reduction_axes = split_axes(axis, kernel.ndim)
     return layer_norm(
         kernel, gain, reduction_axes=reduction_axes, feature_axes=feature_axes, epsilon=epsilon

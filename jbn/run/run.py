@@ -35,8 +35,8 @@ def run(config: Config, out: Path, device: jax.Device, progress: Progress) -> di
     programs = plan(config)
     progress.say(describe_plan(programs))
     datasets = load_all(program.config.data for program in programs)
-    for place in sorted({f"data: {data.name}, {d.where}" for data, d in datasets.items()}):
-        progress.say(place)
+    for line in sorted({_describe(data, dataset) for data, dataset in datasets.items()}):
+        progress.say(line)
     # What doesn't fit together fails here, before anything is written.
     counts = [
         count_parameters(program.config, datasets[program.config.data]) for program in programs
@@ -59,9 +59,27 @@ def run(config: Config, out: Path, device: jax.Device, progress: Progress) -> di
         summary = summarize(config, programs, counts, results)
         _write_json(out / "summary.json", summary)
         shutil.rmtree(out / FINISHED)
+    except OSError as error:
+        raise UserError(
+            f"{out}: can't be written: {error.strerror or error}; the groups that are finished are "
+            "kept, and the same command goes on with the next"
+        ) from None
     finally:
         (out / LOCK).unlink(missing_ok=True)
     return summary
+
+
+def _describe(data: DataConfig, dataset: Dataset) -> str:
+    """Where the data come from; and how many classes have no example, if any."""
+    labels = np.concatenate([split.y for split in (dataset.train, dataset.val, dataset.test)])
+    num_missing = dataset.num_classes - len(np.unique(labels))
+    place = f"data: {data.name}, {dataset.where}"
+    if not num_missing:
+        return place
+    return (
+        f"{place}; labels go to {dataset.num_classes - 1}, which makes {dataset.num_classes} "
+        f"classes, {num_missing} of them without an example"
+    )
 
 
 def _checksums(datasets: Mapping[DataConfig, Dataset]) -> dict[str, str]:

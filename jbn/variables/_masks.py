@@ -12,6 +12,9 @@ _NOT_DECAYED = ("scale", "bias", "gain")
 def decay_mask(params: Any) -> Any:
     """True for each parameter that weight decay is for: all but those named scale, bias or gain.
 
+    The name of the array decides, not that of a module: the kernel of a module that is called
+    `scale` is decayed.
+
     Decay of a norm's scale moves the norm's outputs towards 0 for no reason, and a bias can't
     overfit. Weights before a norm are a special case: their size changes the effective learning
     rate, but not the output.
@@ -36,8 +39,9 @@ def decay_mask(params: Any) -> Any:
     """
 
     def is_decayed(path: tuple[Any, ...], _: Any) -> bool:
-        names = {getattr(key, "key", getattr(key, "name", None)) for key in path}
-        return names.isdisjoint(_NOT_DECAYED)
+        # What holds an array, such as an NNX variable, adds an attribute to the path, not a key.
+        names = [key.key for key in path if isinstance(getattr(key, "key", None), str)]
+        return not names or names[-1] not in _NOT_DECAYED
 
     return jax.tree_util.tree_map_with_path(is_decayed, params)
 

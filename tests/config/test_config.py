@@ -248,3 +248,36 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
         load_config(tmp_path / "x.toml")
     with pytest.raises(UserError, match="found a folder"):
         load_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [(".001", 0.001), ("1.", 1.0), ("-.5", -0.5), ("1.e-3", 0.001), (".5e2", 50.0), ("2", 2)],
+)
+def test_numbers_may_be_written_as_people_type_them(text, value):
+    config = load_config(ARTICLE, [f"data.input_scale={text}"] if value > 0 else [])
+    if value > 0:
+        assert config.arms["batch_norm"].data.input_scale == value
+    else:
+        with pytest.raises(UserError, match=r"found -0\.5"):
+            load_config(ARTICLE, [f"data.input_scale={text}"])
+
+
+def test_booleans_and_lists_may_be_written_as_in_python():
+    config = load_config(ARTICLE, ["norm.use_bias=False"], ["norm.momentum=[.5, 1.]"])
+    assert config.arms["batch_norm"].norm.use_bias is False
+    assert config.sweep.axes["norm.momentum"] == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("optimizer.lr", "optimizer.learning_rate"),
+        ("train.epochs", "train.num_epochs"),
+        ("bs", "train.batch_size"),
+        ("bn", "norm"),
+    ],
+)
+def test_names_that_others_use_are_understood(key, meant):
+    with pytest.raises(UserError, match=rf"unknown key, did you mean {meant}\?"):
+        load_config(ARTICLE, [f"{key}=1"])

@@ -227,3 +227,25 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
     (tmp_path / "data.csv").write_bytes(b"1,\xff,0\n")
     with pytest.raises(UserError, match="found bytes that are no UTF-8 text, wanted a CSV file"):
         load_csv(tmp_path / "data.csv")
+
+
+@pytest.mark.parametrize(
+    ("first", "rows"),
+    [
+        ("0,1,2", "1.0,2.0,0\n2.0,1.0,1\n"),  # pandas's names of columns
+        ("0,1,label", "1,2,0\n2,1,1\n"),
+        ("a,b,", "1,2,0\n2,1,1\n"),
+    ],
+)
+def test_names_of_columns_are_no_example(load, first, rows):
+    assert len(load(f"{first}\n{rows}").y) == 2
+
+
+def test_a_first_line_that_may_be_either_is_asked_about(load):
+    with pytest.raises(UserError, match="found 0,1,2 in the first line, which may be an example"):
+        load("0,1,2\n1,2,0\n-2,1,1\n")
+
+
+def test_a_first_example_without_its_label_is_a_mistake(load):
+    with pytest.raises(UserError, match="found '' in line 1, wanted a number"):
+        load("9.0,9.0,\n1.0,2.0,0\n")

@@ -217,3 +217,11 @@ def test_renorm_names_a_complex_x():
     limits, stats = jbn.RenormLimits(3.0, 5.0), jbn.init_batch_stats(3, jnp.complex64)
     with pytest.raises(TypeError, match="x: found dtype complex64"):
         jbn.batch_renorm(jax.lax.complex(X, X), stats, use_running_average=False, limits=limits)
+
+
+def test_a_mask_of_examples_gets_the_hint_that_it_needs_features():
+    x = jnp.ones((2, 3, 4))
+    with pytest.raises(ValueError, match=r"did you mean mask\[\.\.\., None\]\?"):
+        jbn.layer_norm(x, mask=jnp.ones((2, 3), bool))
+    with pytest.raises(ValueError, match=r"did you mean mask\[\.\.\., None, None\]\?"):
+        jbn.layer_norm(x, mask=jnp.ones(2, bool))

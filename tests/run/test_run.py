@@ -1,6 +1,8 @@
 """What a run leaves on disk, that a stopped one goes on, and that nothing there is lost."""
 
 import csv
+import errno
+import importlib
 import itertools
 import json
 import os
@@ -21,6 +23,7 @@ from jbn.data import load
 from jbn.run import groups, run
 from jbn.run.folder import FINISHED, LOCK, prepare_folder
 
+run_module = importlib.import_module("jbn.run.run")  # as an attribute it is the function
 FILES = [
     *("config.json", "environment.json", "norms.json", "report.html"),
     *("summary.json", "trials.csv", "trials.npz"),
@@ -339,3 +342,33 @@ def test_a_folder_needs_a_name(monkeypatch, earlier_run):
     monkeypatch.chdir(earlier_run)
     with pytest.raises(UserError, match="wanted a folder with a name of its own"):
         prepare_folder(Path(), read_config(earlier_run))
+
+
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path, fake_programs, monkeypatch):
+    trained, _ = fake_programs
+    save = run_module.save_group
+    left = iter([save, save])
+
+    def save_until_full(*arguments):
+        next(left, full)(*arguments)
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run_module, "save_group", save_until_full)
+    with pytest.raises(UserError, match=r"can't be written: No space left on device; .* goes on"):
+        start(tmp_path / "a")
+    monkeypatch.setattr(run_module, "save_group", save)
+    del trained[:]
+    start(tmp_path / "a")
+    assert len(trained) == 8 - 2
+
+
+def test_classes_without_examples_are_said(tmp_path):
+    rows = "".join(f"{n},{150 * (n % 2)}\n" for n in range(400))
+    (tmp_path / "gaps.csv").write_text(rows)
+    data = DataConfig(name="csv", path=str(tmp_path / "gaps.csv"))
+    said = run_module._describe(data, load(data))
+    assert said.endswith(
+        "labels go to 150, which makes 151 classes, 149 of them without an example"
+    )

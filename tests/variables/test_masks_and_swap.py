@@ -137,3 +137,19 @@ def test_what_can_not_be_swapped_is_named():
         swap_norm(network("layer").init(KEY, X, train=True), "GroupNorm")
     with pytest.raises(ValueError, match="kind: LayerNorm_0 is there already"):
         swap_norm(Named().init(KEY, X), "LayerNorm")
+
+
+def test_the_name_of_the_array_decides_on_decay_not_that_of_a_module():
+    array = jnp.ones(2)
+    params = {"scale": {"kernel": array, "bias": array}, "bias": {"scale": array}}
+    assert decay_mask(params) == {
+        "scale": {"kernel": True, "bias": False},
+        "bias": {"scale": False},
+    }
+
+    class Film(nnx.Module):
+        def __init__(self, rngs):
+            self.scale = nnx.Linear(2, 2, rngs=rngs)
+
+    mask = decay_mask(nnx.state(Film(nnx.Rngs(0)), nnx.Param))
+    assert [bool(leaf) for leaf in jax.tree.leaves(mask)] == [False, True]  # bias, kernel
