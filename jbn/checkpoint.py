@@ -44,12 +44,14 @@ class LoadedRun(NamedTuple):
     variables: dict[str, Any]
     config: ArmConfig
     input_stats: InputStats
+    input_offset: np.ndarray | None = None
 
     def predict(self, x: Float[Array, "examples *features"]) -> Float[Array, "examples classes"]:
         """The probability of each class, for raw inputs, as the data source gives them.
 
         They are scaled and normalized as the run's inputs were, which `model.apply` leaves to you:
-        `jbn.data.normalize_inputs(config.data, input_stats, x)`.
+        `jbn.data.normalize_inputs(config.data, input_stats, x)`. If the run has an `input_offset`,
+        it is subtracted first, in float64 if x is a NumPy array.
 
         Raises:
             ValueError: x hasn't the features that the model was trained with.
@@ -60,6 +62,8 @@ class LoadedRun(NamedTuple):
             raise ValueError(f"x: found shape {jnp.shape(x)}, wanted ({wanted})")
         if not len(x):
             return self.predict(jnp.zeros((1, *features)))[:0]  # of no rows models know no sizes
+        if self.input_offset is not None:
+            x = x - self.input_offset
         x = normalize_inputs(self.config.data, self.input_stats, x)
         logits: Any = self.model.apply(self.variables, x, train=False)
         return jax.nn.softmax(logits)
@@ -97,13 +101,14 @@ def load_run(run_dir: str | Path, *, arm: str | None = None, seed: int | None = 
         arrays = load_arrays(variables_path(run_dir, arm, seed))
         inputs = arrays.pop("inputs")
         num_classes = int(inputs.pop("num_classes"))
+        input_offset = inputs.pop("offset", None)
         input_stats = InputStats(**inputs | {"remainders": Remainders(**inputs["remainders"])})
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"{run_dir}: no finished run: {error}") from None
     variables = jax.tree.map(jnp.asarray, arrays)
     arm_config = config.arms[arm]
     model = build_model(arm_config.model, arm_config.norm, num_classes)
-    return LoadedRun(model, variables, arm_config, input_stats)
+    return LoadedRun(model, variables, arm_config, input_stats, input_offset)
 
 
 def variables_path(run_dir: Path, arm: str, seed: int) -> Path:

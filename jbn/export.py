@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from jax import export
 from jaxtyping import Array
 
@@ -52,7 +51,7 @@ def save_function(
     References:
         JAX's documentation of `jax.export` (where and how long a saved function can run).
     """
-    if not isinstance(example, jax.Array | np.ndarray):
+    if not hasattr(example, "dtype"):
         raise TypeError(
             f"example: found a {type(example).__name__}, wanted one array whose first axis is the "
             "batch's; a function of several arrays can take them as one array of features"

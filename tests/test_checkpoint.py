@@ -71,3 +71,10 @@ def test_arrays_keep_their_values_and_their_tree(tmp_path):
 
 def test_of_no_rows_it_predicts_none(small_run):
     assert jbn.load_run(small_run).predict(jnp.zeros((0, 8, 8, 1))).shape == (0, 10)
+
+
+def test_an_offset_is_subtracted_in_float64_before_prediction(small_run):
+    run = jbn.load_run(small_run)
+    x = load(DataConfig()).test.x[:5]
+    far = run._replace(input_offset=np.array([1.7e12]))
+    np.testing.assert_array_equal(far.predict(x.astype(np.float64) + 1.7e12), run.predict(x))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from jbn.config import UserError
-from jbn.data.checks import as_float32, as_labels
+from jbn.data.checks import as_float32, as_labels, offset_of
 from jbn.data.source import Source
 
 _NPZ_NAMES = ({"x", "y"}, {"x", "y", "x_test", "y_test"})
@@ -31,17 +31,18 @@ def load_npz(path: str | Path) -> Source:
         UserError: the file can't be read, or its arrays aren't these.
     """
     arrays = _read_npz(path)
-    x, y = _as_examples(path, arrays, "x", "y")
+    offset = offset_of(arrays["x"]) if arrays["x"].ndim > 1 and arrays["x"].size else None
+    x, y = _as_examples(path, arrays, offset, "x", "y")
     if "x_test" not in arrays:
-        return Source(x, as_labels(path, y, "y[{}]".format), 0, str(path))
-    x_test, y_test = _as_examples(path, arrays, "x_test", "y_test")
+        return Source(x, as_labels(path, y, "y[{}]".format), 0, str(path), offset)
+    x_test, y_test = _as_examples(path, arrays, offset, "x_test", "y_test")
     if (x_test.dtype, x_test.shape[1:]) != (x.dtype, x.shape[1:]):
         raise UserError(
             f"{path}: found x_test of {x_test.dtype} and shape {x_test.shape}, wanted it as x, "
             f"which is of {x.dtype} and shape {x.shape}"
         )
     labels = as_labels(path, np.concatenate([y, y_test]), "[*y, *y_test][{}]".format)
-    return Source(np.concatenate([x, x_test]), labels, len(y_test), str(path))
+    return Source(np.concatenate([x, x_test]), labels, len(y_test), str(path), offset)
 
 
 def load_csv(path: str | Path) -> Source:
@@ -77,8 +78,9 @@ def load_csv(path: str | Path) -> Source:
     def at(row: int) -> str:
         return f"line {numbers[row]}"
 
-    x, y = as_float32(path, table[:, :-1], at), as_labels(path, table[:, -1], at)
-    return Source(x, y, 0, str(path))
+    x, offset = table[:, :-1], offset_of(table[:, :-1])
+    x, y = as_float32(path, x, offset, at), as_labels(path, table[:, -1], at)
+    return Source(x, y, 0, str(path), offset)
 
 
 def _read_npz(path: str | Path) -> dict[str, np.ndarray]:
@@ -105,9 +107,13 @@ def _read_npz(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _as_examples(
-    path: str | Path, arrays: Mapping[str, np.ndarray], x_name: str, y_name: str
+    path: str | Path,
+    arrays: Mapping[str, np.ndarray],
+    offset: np.ndarray | None,
+    x_name: str,
+    y_name: str,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """x as uint8 or float32, y as it is."""
+    """x as uint8 or float32, less the offset, and y as it is."""
     x, y = arrays[x_name], arrays[y_name]
     if x.ndim < 2 or x.size == 0 or y.shape != x.shape[:1]:
         raise UserError(
@@ -121,7 +127,7 @@ def _as_examples(
         )
     if x.dtype == np.uint8:
         return x, y
-    return as_float32(path, x, f"{x_name}[{{}}]".format), y
+    return as_float32(path, x, offset, f"{x_name}[{{}}]".format), y
 
 
 def _is_header(path: str | Path, line: str, others: Sequence[str]) -> bool:

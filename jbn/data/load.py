@@ -37,6 +37,7 @@ class Dataset(NamedTuple):
     num_classes: int
     sha256: str  # of all inputs and labels, before they are split
     where: str  # the data come from, for people
+    input_offset: np.ndarray | None = None  # subtracted from the raw inputs already; None: 0
 
 
 _LOADERS: dict[str, Callable[[DataConfig], Source]] = {
@@ -63,7 +64,10 @@ def load(config: DataConfig) -> Dataset:
     Raises:
         UserError: the data aren't there, are damaged, or are too few.
     """
-    x, y, num_test, where = _LOADERS[config.name](config)
+    x, y, num_test, where, offset = _LOADERS[config.name](config)
+    if offset is not None and config.normalize == "none":
+        x, where = _with_offset(x, offset, where)
+        offset = None
     num_classes = int(y.max(initial=0)) + 1
     if len(y) - num_test < 10 or num_classes < 2:
         raise UserError(
@@ -76,7 +80,17 @@ def load(config: DataConfig) -> Dataset:
     rows = split_rows(len(y), num_test, config.split_seed, num_train=num_train)
     train, val, test = (Examples(x[r], y[r]) for r in rows)
     stats = fit_inputs(config, train.x)
-    return Dataset(train, val, test, stats, num_classes, digest.hexdigest(), where)
+    return Dataset(train, val, test, stats, num_classes, digest.hexdigest(), where, offset)
+
+
+def _with_offset(x: np.ndarray, offset: np.ndarray, where: str) -> tuple[np.ndarray, str]:
+    """The numbers as the file has them, in float32; and where they come from, with a warning."""
+    far = ", ".join(str(column) for column in np.flatnonzero(offset))
+    warning = (
+        f"{where}; column {far} is so far from zero that float32 loses digits, and "
+        'data.normalize = "none" keeps it there'
+    )
+    return (x + offset).astype(np.float32), warning
 
 
 def load_all(configs: Iterable[DataConfig]) -> dict[DataConfig, Dataset]:

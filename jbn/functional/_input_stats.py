@@ -302,15 +302,29 @@ def _merge_two(a: InputStats, b: InputStats) -> InputStats:
 
 
 def exponent_of_2(*lengths: Float[Array, "..."]) -> Int[Array, "..."]:
-    """The smallest n such that 2ⁿ is above every finite length; 0 if all are 0 or infinite."""
+    """The n with 2ⁿ⁻¹ ≤ length < 2ⁿ, for the largest finite length; 0 if all are 0 or infinite."""
     sizes = [jnp.where(jnp.isfinite(length), jnp.abs(length), 0) for length in lengths]
-    return jnp.frexp(functools.reduce(jnp.maximum, sizes))[1]
+    largest = functools.reduce(jnp.maximum, sizes)
+    finfo, integer = jnp.finfo(largest.dtype), _integer_like(largest)
+    # The bits of a positive number: its exponent, counted from the smallest one, and its digits.
+    exponent = (lax.bitcast_convert_type(largest, integer) >> finfo.nmant) + finfo.minexp
+    return jnp.where(largest > 0, exponent, 0)
 
 
 def times_power_of_2(x: Float[Array, "..."], n: Int[Array, "..."]) -> Float[Array, "..."]:
     """x 2ⁿ, in two steps: 2ⁿ itself may be too large or small for the dtype."""
     half = n // 2
-    return x * jnp.ldexp(jnp.ones((), x.dtype), half) * jnp.ldexp(jnp.ones((), x.dtype), n - half)
+    return x * _power_of_2(half, x.dtype) * _power_of_2(n - half, x.dtype)
+
+
+def _power_of_2(n: Int[Array, "..."], dtype: jnp.dtype) -> Float[Array, "..."]:
+    """2ⁿ, exactly; n is between the smallest and the largest exponent of the dtype."""
+    finfo = jnp.finfo(dtype)
+    return lax.bitcast_convert_type((n + 1 - finfo.minexp) << finfo.nmant, dtype)
+
+
+def _integer_like(x: Float[Array, "..."]) -> DTypeLike:
+    return jnp.int32 if x.dtype.itemsize == 4 else jnp.int64
 
 
 def split_input_axes(

@@ -144,6 +144,8 @@ def _save_variables(out: Path, arm: str, seed: int, variables: Any, dataset: Dat
         "remainders": dataset.input_stats.remainders._asdict(),
         "num_classes": np.asarray(dataset.num_classes),
     }
+    if dataset.input_offset is not None:
+        inputs["offset"] = dataset.input_offset
     save_arrays(variables_path(out, arm, seed), {**variables, "inputs": inputs})
 
 

@@ -7,7 +7,7 @@ import pytest
 from sklearn import datasets
 
 from jbn.config import DataConfig, MixtureConfig, UserError
-from jbn.data import load
+from jbn.data import load, normalize_inputs
 from jbn.data.load import split_rows
 
 
@@ -156,3 +156,49 @@ def test_every_row_is_in_one_split_in_the_sets_order(num_examples, num_test):
     assert val == num_examples // 10
     assert test == (num_test or val)
     assert train + val + test == num_examples + num_test
+
+
+@pytest.mark.parametrize("kind", ["csv", "npz", "npz of integers", "npz of images"])
+def test_columns_far_from_zero_keep_their_digits(tmp_path, kind):
+    """Milliseconds since 1970: float32 would hold one value of 200."""
+    y = np.arange(200) % 2
+    times = 1_700_000_000_000 + np.arange(200) * 37
+    x = np.stack([times, np.sin(np.arange(200))], 1)
+    if kind == "npz of integers":
+        x = np.stack([times, times // 3], 1)
+    if kind == "npz of images":
+        x = x.reshape(50, 2, 2, 2)
+        y = y[:50]
+    path = tmp_path / ("data.csv" if kind == "csv" else "data.npz")
+    if kind == "csv":
+        np.savetxt(path, np.column_stack([x, y]), delimiter=",", fmt="%.17g")
+    else:
+        np.savez(path, x=x, y=y)
+    config = DataConfig(name=path.suffix[1:], path=str(path))
+    dataset = load(config)
+    raw = np.concatenate([split.x for split in (dataset.train, dataset.val, dataset.test)])
+    assert len(np.unique(raw[..., 0])) == 200
+    rows, *_ = split_rows(len(y), 0, config.split_seed)
+    train = x[rows].astype(np.float64)
+    axes = tuple(range(train.ndim - 1)) if config.normalize_per == "channel" else 0
+    wanted = (train - train.mean(axes)) / train.std(axes)
+    found = normalize_inputs(config, dataset.input_stats, dataset.train.x)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_without_normalization_far_columns_stay_and_are_named(tmp_path):
+    x = np.stack([np.sin(np.arange(40)), 1.7e12 + np.arange(40)], 1)
+    np.savez(tmp_path / "a.npz", x=x, y=np.arange(40) % 2)
+    config = DataConfig(name="npz", path=str(tmp_path / "a.npz"), normalize="none")
+    dataset = load(config)
+    assert dataset.input_offset is None
+    assert "column 1 is so far from zero that float32 loses digits" in dataset.where
+    np.testing.assert_allclose(dataset.train.x[:, 1], 1.7e12, rtol=1e-6)
+
+
+def test_columns_near_zero_stay_as_they_are(tmp_path):
+    x = np.random.default_rng(0).normal(3, 1, size=(40, 2))
+    np.savez(tmp_path / "a.npz", x=x, y=np.arange(40) % 2)
+    dataset = load(DataConfig(name="npz", path=str(tmp_path / "a.npz")))
+    assert dataset.input_offset is None
+    assert set(dataset.train.x.ravel()) <= set(x.astype(np.float32).ravel())

@@ -75,7 +75,7 @@ def test_merged_streams_are_one_stream():
     a, b, c = (of(part) for part in jnp.split(x, [7, 50]))
     for parts in ((a, b, c), (merged(a, b), c), (a, merged(c, b))):
         assert_are(merged(*parts), exact(x))
-    assert_are(merged(*(of(part) for part in jnp.split(x, [3, 9, 11, 40, 41, 55]))), exact(x))
+    assert_are(merged(*(of(part) for part in jnp.split(x, [3, 41]))), exact(x))
     empty = jbn.init_input_stats(FEATURES)
     for parts in ((a,), (a, empty), (empty, a)):
         assert_are(merged(*parts), exact(x[:7]))

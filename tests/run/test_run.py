@@ -372,3 +372,12 @@ def test_classes_without_examples_are_said(tmp_path):
     assert said.endswith(
         "labels go to 150, which makes 151 classes, 149 of them without an example"
     )
+
+
+def test_the_offset_of_the_inputs_is_kept_with_the_variables(tmp_path):
+    np.savez(tmp_path / "a.npz", x=1.7e12 + np.arange(80.0).reshape(40, 2), y=np.arange(40) % 2)
+    dataset = load(DataConfig(name="npz", path=str(tmp_path / "a.npz")))
+    run_module._save_variables(tmp_path, "a", 0, {}, dataset)
+    kept = load_arrays(variables_path(tmp_path, "a", 0))["inputs"]["offset"]
+    np.testing.assert_array_equal(kept, dataset.input_offset)
+    assert kept.dtype == np.float64
