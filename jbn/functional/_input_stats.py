@@ -183,9 +183,10 @@ def update_input_stats(
     check_floating("x", x, complex_too=False)
     _, reduction_axes = split_input_axes(x, stats, axis)
     mask = expand_mask(mask, x.shape)
-    counts = jnp.isfinite(x) if mask is None else jnp.isfinite(x) & is_counted(mask)
+    counts, is_nonfinite = jnp.isfinite(x), ~jnp.isfinite(x)
+    if mask is not None:
+        counts, is_nonfinite = counts & is_counted(mask), is_nonfinite & is_counted(mask)
     weights = counts if mask is None or mask.dtype == bool else jnp.where(counts, mask, 0)
-    left_out = ~jnp.isfinite(x) if mask is None else ~jnp.isfinite(x) & is_counted(mask)
     x = jnp.where(counts, x, 0).astype(accumulation_dtype(x.dtype, stats.mean.dtype))
     named_axis = canonical_named_axis(axis_name)
 
@@ -199,12 +200,13 @@ def update_input_stats(
     count, shift, offset, var = shifted_moments(
         times_power_of_2(x, -exponent), reduction_axes, weights, named_axis
     )
-    mean, more, std = (times_power_of_2(v, exponent) for v in (shift, offset, jnp.sqrt(var)))
+    mean, remainder, std = (times_power_of_2(v, exponent) for v in (shift, offset, jnp.sqrt(var)))
+    # The remainder also takes the digits of the mean that the statistics' dtype can't hold.
+    remainder += mean - mean.astype(stats.mean.dtype).astype(mean.dtype)
     zero = zero_like(count)
-    # The remainder takes the digits of the mean that the statistics' dtype can't hold.
-    remainder = mean - mean.astype(stats.mean.dtype).astype(mean.dtype)
-    (num_nonfinite,) = named_axis.sum([jnp.sum(left_out, reduction_axes, jnp.int32, keepdims=True)])
-    remainders = Remainders(zero, more + remainder, zero)
+    remainders = Remainders(zero, remainder, zero)
+    num_nonfinite = jnp.sum(is_nonfinite, reduction_axes, jnp.int32, keepdims=True)
+    (num_nonfinite,) = named_axis.sum([num_nonfinite])
     batch = InputStats(count, mean, std, -minus_min, max, num_nonfinite, remainders)
     like_stats = jax.tree.map(lambda v, old: v.reshape(old.shape).astype(old.dtype), batch, stats)
     return _merge_two(stats, like_stats)
