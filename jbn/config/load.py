@@ -1,5 +1,6 @@
 """From a TOML file, with overrides, to a config; or to an error that names every mistake."""
 
+import contextlib
 import copy
 import difflib
 import re
@@ -127,13 +128,11 @@ def _apply_override(
     *sections, last = (*within, *(part.strip() for part in key.split(".")))
     if not equals or not last or not all(sections):
         return f"{option} {override}: wanted {_EXAMPLES[option]}"
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):
-        try:
-            parsed = tomllib.loads(f"value = {_as_toml(text)}")
-        except (ValueError, RecursionError):
-            parsed = {"value": text.strip()}
+    parsed: dict[str, Any] = {"value": text.strip()}
+    for candidate in (text, _as_toml(text)):
+        with contextlib.suppress(ValueError, RecursionError):
+            parsed = tomllib.loads(f"value = {candidate}")
+            break
     if len(parsed) > 1:
         return f"{option} {override!r}: wanted one key=value; give {option} again for another"
     arms = table.get("arms")

@@ -35,8 +35,8 @@ def as_float32(
 def offset_of(x: np.ndarray) -> np.ndarray | None:
     """The middle of each column that is far from zero, and 0 for the others; None if none is far.
 
-    A column is what has one index along the last axis. Of a far one, such as times since 1970,
-    float32 would keep few digits.
+    A column holds the numbers with one index along the last axis. In float32 a far one, such as
+    times since 1970, would keep few digits.
     """
     if x.dtype.kind not in "iuf" or x.dtype.itemsize < 4 or x.dtype == np.float32:
         return None

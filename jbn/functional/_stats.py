@@ -71,7 +71,7 @@ def update_batch_stats(
 
     Raises:
         TypeError: the batch's mean is complex and the running mean isn't; or the statistics have 16
-            bits, in which an update of a hundredth rounds to none.
+            bits, which round small updates away.
         ValueError: momentum is outside 0 to 1, or stats and moments have different sizes.
 
     Example:
@@ -100,7 +100,7 @@ def update_batch_stats(
         if value.dtype.itemsize == 2:
             raise TypeError(
                 f"stats.{name}: found dtype {value.dtype}, wanted float32 or float64: in 16 bits "
-                "small updates round to none, and the statistics stop moving. Cast them first: "
+                "small updates are rounded away, and the statistics stop moving. Cast them first: "
                 "jax.tree.map(lambda value: value.astype(jnp.float32), stats)"
             )
     valid = is_valid_batch(moments).reshape(stats.mean.shape)

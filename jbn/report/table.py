@@ -61,10 +61,12 @@ def _target(summary: Mapping[str, Any]) -> str:
 
 def _epochs(reached: Mapping[str, Any], num_seeds: int) -> str:
     """The median; if only some seeds reached the target, also how many."""
-    some = f"{reached['num_reached']} of {num_seeds}"
-    if reached["num_reached"] in (0, num_seeds):
-        return _median(reached)
-    return f"only {some} seeds" if reached["median"] is None else f"{_median(reached)} ({some})"
+    median, num_reached = _median(reached), reached["num_reached"]
+    if num_reached in (0, num_seeds):
+        return median
+    if reached["median"] is None:
+        return f"only {num_reached} of {num_seeds} seeds"
+    return f"{median} ({num_reached} of {num_seeds})"
 
 
 def _median(reached: Mapping[str, Any]) -> str:
