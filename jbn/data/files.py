@@ -31,11 +31,13 @@ def load_npz(path: str | Path) -> Source:
         UserError: the file can't be read, or its arrays aren't these.
     """
     arrays = _read_npz(path)
-    offset = offset_of(arrays["x"]) if arrays["x"].ndim > 1 and arrays["x"].size else None
-    x, y = _as_examples(path, arrays, offset, "x", "y")
+    x, y = _as_examples(path, arrays, "x", "y")
+    offset = offset_of(x)
+    x = _rounded(path, x, offset, "x")
     if "x_test" not in arrays:
         return Source(x, as_labels(path, y, "y[{}]".format), 0, str(path), offset)
-    x_test, y_test = _as_examples(path, arrays, offset, "x_test", "y_test")
+    x_test, y_test = _as_examples(path, arrays, "x_test", "y_test")
+    x_test = _rounded(path, x_test, offset, "x_test")
     if (x_test.dtype, x_test.shape[1:]) != (x.dtype, x.shape[1:]):
         raise UserError(
             f"{path}: found x_test of {x_test.dtype} and shape {x_test.shape}, wanted it as x, "
@@ -107,13 +109,9 @@ def _read_npz(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _as_examples(
-    path: str | Path,
-    arrays: Mapping[str, np.ndarray],
-    offset: np.ndarray | None,
-    x_name: str,
-    y_name: str,
+    path: str | Path, arrays: Mapping[str, np.ndarray], x_name: str, y_name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """x as uint8 or float32, less the offset, and y as it is."""
+    """x and y as they are; an error unless they are examples and their labels."""
     x, y = arrays[x_name], arrays[y_name]
     if x.ndim < 2 or x.size == 0 or y.shape != x.shape[:1]:
         raise UserError(
@@ -125,9 +123,12 @@ def _as_examples(
             f"{path}: found {x_name} of {x.dtype} and {y_name} of {y.dtype}, wanted real numbers "
             "and integers"
         )
-    if x.dtype == np.uint8:
-        return x, y
-    return as_float32(path, x, offset, f"{x_name}[{{}}]".format), y
+    return x, y
+
+
+def _rounded(path: str | Path, x: np.ndarray, offset: np.ndarray | None, name: str) -> np.ndarray:
+    """x as float32, less the offset; uint8 stays uint8."""
+    return x if x.dtype == np.uint8 else as_float32(path, x, offset, f"{name}[{{}}]".format)
 
 
 def _is_header(path: str | Path, line: str, others: Sequence[str]) -> bool:
