@@ -116,7 +116,7 @@ def _train_all(
     for program in programs:
         trials = [trial for trial in program.trials if trial.number not in done]
         dataset = datasets[program.config.data]
-        max_lanes = config.sweep.max_lanes or default_num_lanes(program)
+        max_lanes = config.sweep.max_lanes or default_num_lanes(program, dataset)
         label = _label(program, programs)
         for group in train_groups(program, trials, dataset, max_lanes, label, progress):
             if not config.sweep.axes:

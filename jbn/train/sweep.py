@@ -1,13 +1,14 @@
 """Many runs of one program as its lanes, compiled before it runs."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.errors import FlaxError
+from jax.extend import core
 from jaxtyping import Array, Float, Int
 
 from jbn.config import ArmConfig, Program, Trial, UserError
@@ -74,17 +75,14 @@ def compile_sweep(program: Program, dataset: Dataset, num_lanes: int) -> Sweep:
     be: the most devices of which each has as many. The data are put on each of them.
     """
     config, num_classes = program.config, dataset.num_classes
-    is_slow_together = _is_slow_together(program)
+    is_slow_together = _is_slow_together(program, dataset)
     by_lane, everywhere = _placements(1 if is_slow_together else num_lanes)
     train, val, test = jax.device_put((dataset.train, dataset.val, dataset.test), everywhere)
     prepare = make_prepare(config, dataset.input_stats)
     settle = make_settle(config, num_classes, prepare)
     evaluate = make_evaluate(config, num_classes, prepare)
 
-    def init(lane: Lanes, train: Examples) -> TrainState:
-        first = train._replace(x=prepare(train.x[:2], lane.hypers))
-        return make_init(config, num_classes)(lane.keys.init, first, lane.hypers)
-
+    init = _make_lane_init(config, dataset)
     chunk = make_train_chunk(config, num_classes, dataset.input_stats)
 
     def train_chunk(
@@ -130,9 +128,9 @@ def compile_sweep(program: Program, dataset: Dataset, num_lanes: int) -> Sweep:
     )
 
 
-def default_num_lanes(program: Program) -> int:
+def default_num_lanes(program: Program, dataset: Dataset) -> int:
     """How many runs a program has at once, where the config doesn't say."""
-    if _is_slow_together(program):
+    if _is_slow_together(program, dataset):
         return 4  # they gain nothing from each other
     return 64 if default_platform() == "cpu" else 1024
 
@@ -165,13 +163,36 @@ def _numbers(configs: Sequence[ArmConfig]) -> Float[np.ndarray, "lanes numbers"]
     return np.stack([of_each[id(config)] for config in configs])
 
 
-def _is_slow_together(program: Program) -> bool:
+def _is_slow_together(program: Program, dataset: Dataset) -> bool:
     """Whether its lanes are run one after the other, inside of the program.
 
-    Many images convolved with as many kernels are a grouped convolution, for which XLA's CPU
-    compiler has no fast kernel.
+    Many images convolved with as many kernels are a grouped convolution. XLA's CPU compiler has no
+    fast kernel for it. A program that calls the model shows whether the model convolves.
     """
-    return program.config.model.kind != "mlp" and default_platform() == "cpu"
+    if default_platform() != "cpu":
+        return False
+    lane = Lanes(RunKeys.of(jax.random.key(0)), Hypers.of(program.config))
+    traced = jax.make_jaxpr(_make_lane_init(program.config, dataset))(lane, dataset.train)
+    return "conv_general_dilated" in _primitives(traced.jaxpr)
+
+
+def _make_lane_init(config: ArmConfig, dataset: Dataset) -> Callable[[Lanes, Examples], TrainState]:
+    """Returns `init(lane, train)`, a lane's state before the first step."""
+    prepare = make_prepare(config, dataset.input_stats)
+
+    def init(lane: Lanes, train: Examples) -> TrainState:
+        first = train._replace(x=prepare(train.x[:2], lane.hypers))
+        return make_init(config, dataset.num_classes)(lane.keys.init, first, lane.hypers)
+
+    return init
+
+
+def _primitives(jaxpr: core.Jaxpr) -> Iterator[str]:
+    """The names of what a program calls, in its loops and branches too."""
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name
+        for part in core.jaxprs_in_params(equation.params):
+            yield from _primitives(part)
 
 
 def _one_by_one(function: Callable[..., Any], in_axes: Sequence[Any]) -> Callable[..., Any]:

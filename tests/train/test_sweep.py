@@ -5,11 +5,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 import jbn
 from jbn.config import config_from_dict, plan
 from jbn.data import Dataset, Examples, fit_inputs
-from jbn.train import Hypers, compile_sweep, make_evaluate, make_lanes, make_train_run
+from jbn.train import (
+    Hypers,
+    compile_sweep,
+    default_num_lanes,
+    make_evaluate,
+    make_lanes,
+    make_train_run,
+)
 from jbn.train.loop import make_prepare
 from jbn.train.sweep import _one_by_one
 
@@ -120,6 +128,33 @@ def test_lanes_one_by_one_are_those_of_vmap():
     chex.assert_trees_all_close(
         _one_by_one(function, axes)(*arguments), jax.vmap(function, axes)(*arguments)
     )
+
+
+class Convolves(nn.Module):
+    """A user's model."""
+
+    num_classes: int
+    norm: object
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = jax.checkpoint(lambda x: x)(nn.remat(nn.Conv)(2, (3, 3))(x))
+        return nn.Dense(self.num_classes)(x.mean((1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("model", "num_lanes"),
+    [
+        ({"kind": "mlp"}, 64),
+        ({"kind": "cnn"}, 4),
+        ({"kind": "resnet18"}, 4),
+        ({"factory": "train.test_sweep:Convolves"}, 4),
+    ],
+    ids=str,
+)
+def test_a_program_that_convolves_has_few_lanes_on_a_cpu(model, num_lanes):
+    (program,) = plan(config_from_dict({"name": "x", "model": model}))
+    assert default_num_lanes(program, jbn.data.load(program.config.data)) == num_lanes
 
 
 def test_convolutional_lanes_train():

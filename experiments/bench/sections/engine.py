@@ -36,8 +36,9 @@ def rows(size: Size) -> Iterator[Row]:
             }
         )
         (program,) = plan(config)
+        dataset = load(program.config.data)
         clock = time.perf_counter()
-        sweep = compile_sweep(program, load(program.config.data), num_lanes)
+        sweep = compile_sweep(program, dataset, num_lanes)
         compile_seconds = time.perf_counter() - clock
         train = make_trainer(sweep, make_lanes(program, program.trials), NUM_EPOCHS[size])
         seconds = []
@@ -47,7 +48,7 @@ def rows(size: Size) -> Iterator[Row]:
             seconds.append(time.perf_counter() - clock)
         yield {
             "num_lanes": num_lanes,
-            "default_num_lanes": default_num_lanes(program),
+            "default_num_lanes": default_num_lanes(program, dataset),
             "runs_per_second": quartiles(num_lanes / np.asarray(seconds[1:])),
             "num_rounds": NUM_ROUNDS[size],
             "compile_seconds": compile_seconds,
