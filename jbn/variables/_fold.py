@@ -1,5 +1,6 @@
 """Folds batch normalization, which is affine in evaluation, into the layer before or after it."""
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -27,11 +28,14 @@ class Fold(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """Variables without the folded norms, the largest output difference, and the other norms."""
+    """Variables without the folded norms, the largest output difference, and the other norms.
+
+    `unfolded` maps the path of each norm that is still there to the reason.
+    """
 
     variables: dict[str, Any]
     largest_difference: Float[Array, ""]
-    unfolded: tuple[str, ...]
+    unfolded: Mapping[str, str]
 
 
 def fold_batch_norm(
@@ -52,7 +56,8 @@ def fold_batch_norm(
 
         kernel' = k kernel        bias' = bias + c kernel
 
-    A call of the model shows which layers these are. Nothing else may use the values between norm
+    A call of the model shows which layers these are. Layers that are scanned, or called several
+    times together with their norm, are folded too. Nothing else may use the values between norm
     and layer. To check that, compare the largest difference with the size of the outputs.
 
     Args:
@@ -65,8 +70,8 @@ def fold_batch_norm(
 
     Returns:
         `Folded(variables, largest_difference, unfolded)`: `params`, and `batch_stats` if any
-        remain; the largest absolute difference between the two models' outputs for x; the paths of
-        the norms that fit no layer and are still in the variables.
+        remain; the largest absolute difference between the two models' outputs for x; the norms
+        that are still in the variables, each with the reason.
 
     Raises:
         ValueError: no norm could be folded, or one normalizes with its batch's statistics.
@@ -88,9 +93,10 @@ def fold_batch_norm(
     """
     folds, unfolded = find_folds(apply, variables, x)
     if not folds:
+        reasons = "; ".join(f"{path}: {reason}" for path, reason in unfolded.items())
         raise ValueError(
-            "apply: found no batch normalization that a Dense or Conv can take in (the norms are: "
-            f"{', '.join(unfolded) or 'none'}), wanted one right after or before such a layer"
+            "apply: found no batch normalization that can be folded, wanted at least one "
+            f"({reasons or 'the model has no batch normalization'})"
         )
     folded = fold_into_layers(variables, folds)
     difference = jnp.abs(apply(variables, x) - folded_apply(folded, x))
@@ -100,6 +106,9 @@ def fold_batch_norm(
 def fold_into_layers(variables: Mapping[str, Any], folds: Sequence[Fold]) -> dict[str, Any]:
     """The variables after these folds, of a Linen model, or of an NNX model as pure dicts.
 
+    Layers that `nn.scan` or `nn.vmap` stacks are folded one by one. Their variables are stacked
+    along the first axis. Partitioned parameters stay partitioned; a new bias is not.
+
     Args:
         variables: `params` and `batch_stats`.
         folds: which norm goes into which layer.
@@ -108,7 +117,7 @@ def fold_into_layers(variables: Mapping[str, Any], folds: Sequence[Fold]) -> dic
         `params`, and `batch_stats` if any remain.
 
     Raises:
-        ValueError: the variables don't have a fold's path.
+        ValueError: the variables don't have a fold's path, or the shapes don't fit.
 
     Example:
         >>> import jax.numpy as jnp
@@ -123,8 +132,9 @@ def fold_into_layers(variables: Mapping[str, Any], folds: Sequence[Fold]) -> dic
     References:
         Jacob et al., 2018, arXiv:1712.05877, Section 3.2.
     """
-    params = flatten_dict(variables["params"], sep="/")
-    stats = flatten_dict(variables["batch_stats"], sep="/")
+    boxed = flatten_dict(variables["params"], sep="/")
+    params = nn.meta.unbox(boxed)
+    stats = nn.meta.unbox(flatten_dict(variables["batch_stats"], sep="/"))
     for fold in folds:
         for collection, path in ((stats, f"{fold.norm}/var"), (params, f"{fold.layer}/kernel")):
             if path not in collection:
@@ -132,76 +142,130 @@ def fold_into_layers(variables: Mapping[str, Any], folds: Sequence[Fold]) -> dic
         mean, var = stats[f"{fold.norm}/mean"], stats[f"{fold.norm}/var"]
         stats = {path: v for path, v in stats.items() if not path.startswith(f"{fold.norm}/")}
         scale = params.pop(f"{fold.norm}/scale", jnp.ones_like(var))
-        k = scale * lax.rsqrt(var + fold.epsilon)
-        c = params.pop(f"{fold.norm}/bias", jnp.zeros_like(var)) - mean * k
+        norm_bias = params.pop(f"{fold.norm}/bias", jnp.zeros_like(var))
         kernel = params[f"{fold.layer}/kernel"]
-        bias = params.get(f"{fold.layer}/bias", 0)
-        if fold.layer_is_before:
-            along = [1] * kernel.ndim
-            along[fold.feature_axis] = k.size
-            new_kernel, new_bias = kernel * k.reshape(along), bias * k + c
-        else:
-            new_kernel, new_bias = k[:, None] * kernel, bias + c @ kernel
+        bias = params.get(f"{fold.layer}/bias", jnp.zeros(var.shape[:-1]))
+        _check_shapes(fold, kernel.shape, var.shape)
+        fold_one: Any = functools.partial(_fold_one, fold)
+        for _ in var.shape[:-1]:  # stacked layers
+            fold_one = jax.vmap(fold_one)
+        new_kernel, new_bias = fold_one(kernel, bias, scale, norm_bias, mean, var)
         params[f"{fold.layer}/kernel"] = new_kernel.astype(kernel.dtype)
         params[f"{fold.layer}/bias"] = new_bias.astype(kernel.dtype)
+    for path, box in boxed.items():
+        if path in params and isinstance(box, nn.meta.AxisMetadata):
+            params[path] = box.replace_boxed(params[path])
     folded = {"params": unflatten_dict(params, sep="/")}
     return {**folded, "batch_stats": unflatten_dict(stats, sep="/")} if stats else folded
 
 
+def _check_shapes(fold: Fold, kernel: tuple[int, ...], var: tuple[int, ...]) -> None:
+    axis = fold.feature_axis if fold.layer_is_before else -2
+    stack = var[:-1]
+    has_all_axes = len(kernel) >= len(stack) + 2
+    if not (has_all_axes and kernel[: len(stack)] == stack and kernel[axis] == var[-1]):
+        raise ValueError(
+            f"folds: found {fold.norm}/var of shape {var} and {fold.layer}/kernel of shape "
+            f"{kernel}, wanted as many features in both (axis {axis} of the kernel), and stacked "
+            "layers along the first axis"
+        )
+
+
+def _fold_one(
+    fold: Fold, kernel: Array, bias: Array, scale: Array, norm_bias: Array, mean: Array, var: Array
+) -> tuple[Array, Array]:
+    """Kernel and bias of one layer."""
+    k = scale * lax.rsqrt(var + fold.epsilon)
+    c = norm_bias - mean * k
+    if not fold.layer_is_before:
+        return k[:, None] * kernel, bias + c @ kernel
+    along = [1] * kernel.ndim
+    along[fold.feature_axis] = k.size
+    return kernel * k.reshape(along), bias * k + c
+
+
 def find_folds(
     apply: Callable[[Any, Any], Any], variables: Mapping[str, Any], x: Any
-) -> tuple[list[Fold], tuple[str, ...]]:
-    """The possible folds of a Linen model, and the paths of the norms without a fold.
+) -> tuple[list[Fold], dict[str, str]]:
+    """The possible folds of a Linen model, and why its other norms have none.
 
     Args:
         apply, variables, x: as in `fold_batch_norm`. The model is only traced, not computed.
 
     Returns:
-        A list of `Fold`, and the paths of the other norms.
+        A list of `Fold`; and of each other norm the path, and the reason why it can't be folded.
 
     Raises:
         ValueError: a norm normalizes with its batch's statistics.
     """
-    norms: dict[str, tuple[nn.BatchNorm, Any, Any]] = {}  # path -> layer, input, output
-    layers: list[tuple[str, Any, Any, Any]] = []  # path, layer, input, output
-    calls: list[str] = []
+    norms: dict[str, list[_Call]] = {}  # by path
+    layers: dict[str, list[_Call]] = {}
 
     def watch(next_call, args, kwargs, context):
         y = next_call(*args, **kwargs)
-        layer, path = context.module, "/".join(context.module.path)
+        module, path = context.module, "/".join(context.module.path)
         # Not isinstance: a subclass may do something else with its kernel.
-        is_layer = type(layer) in _LAYERS
-        if context.method_name != "__call__" or not (is_layer or isinstance(layer, nn.BatchNorm)):
+        is_layer = type(module) in _LAYERS
+        if context.method_name != "__call__" or not (is_layer or isinstance(module, nn.BatchNorm)):
             return y
-        calls.append(path)
-        call = inspect.signature(type(layer).__call__).bind(layer, *args, **kwargs).arguments
-        if not is_layer:
-            if not is_evaluation(layer, call.get("use_running_average")):
-                raise ValueError(
-                    f"apply: found {path} normalizing with its batch's statistics, wanted the "
-                    "model in evaluation"
-                )
-            norms[path] = (layer, call["x"], y)
-        else:
-            layers.append((path, layer, call["inputs"], y))
+        call = inspect.signature(type(module).__call__).bind(module, *args, **kwargs).arguments
+        if is_layer:
+            layers.setdefault(path, []).append(_Call(module, call["inputs"], y))
+            return y
+        if not is_evaluation(module, call.get("use_running_average")):
+            raise ValueError(
+                f"apply: found {path} normalizing with its batch's statistics, wanted the model in "
+                "evaluation"
+            )
+        norms.setdefault(path, []).append(_Call(module, call["x"], y))
         return y
 
     with nn.intercept_methods(watch):
         # A new function: JAX wouldn't call a function again that it has traced already.
         jax.eval_shape(lambda *args: apply(*args), variables, x)
 
-    folds = []
-    for path, (norm, norm_input, norm_output) in norms.items():
-        before = [(p, layer) for p, layer, _, found in layers if found is norm_input]
-        after = [
-            (p, layer)
-            for p, layer, taken, _ in layers
-            if taken is norm_output and type(layer) is nn.Dense
-        ]
-        candidates = before or after
-        called = [calls.count(p) for p in (path, *(p for p, _ in candidates))]
-        if called == [1, 1] and norm.axis in (-1, jnp.ndim(norm_input) - 1):
-            ((layer_path, layer),) = candidates
-            feature_axis = -2 if getattr(layer, "transpose_kernel", False) else -1
-            folds.append(Fold(path, layer_path, bool(before), norm.epsilon, feature_axis))
-    return folds, tuple(path for path in norms if path not in {fold.norm for fold in folds})
+    found = {path: _fold_of(path, calls, layers) for path, calls in norms.items()}
+    folds = [fold for fold in found.values() if isinstance(fold, Fold)]
+    return folds, {path: reason for path, reason in found.items() if isinstance(reason, str)}
+
+
+class _Call(NamedTuple):
+    module: Any
+    x: Any
+    y: Any
+
+
+def _fold_of(
+    path: str, calls: Sequence[_Call], layers: Mapping[str, Sequence[_Call]]
+) -> Fold | str:
+    """The fold of the norm that has these calls, or the reason why it has none."""
+    norm = calls[0].module
+    if norm.axis not in (-1, jnp.ndim(calls[0].x) - 1):
+        return f"it normalizes axis {norm.axis}, not the last"
+    xs, ys = [call.x for call in calls], [call.y for call in calls]
+    before = {layer: [call.y for call in of_it] for layer, of_it in layers.items()}
+    after = {
+        layer: [call.x for call in of_it]
+        for layer, of_it in layers.items()
+        if type(of_it[0].module) is nn.Dense
+    }
+    for values, beside in ((xs, before), (ys, after)):
+        names = [layer for layer, theirs in beside.items() if any(map(_is_in(theirs), values))]
+        if not names:
+            continue
+        if len(names) > 1:
+            return f"it has several layers beside it: {', '.join(names)}"
+        (name,) = names
+        if len(values) != len(beside[name]) or not all(map(_is_in(beside[name]), values)):
+            return f"{name} is beside it in some calls, but not in all"
+        layer = layers[name][0].module
+        feature_axis = -2 if getattr(layer, "transpose_kernel", False) else -1
+        return Fold(path, name, beside is before, norm.epsilon, feature_axis)
+    return (
+        "no Dense, Conv or ConvTranspose is right before it and no Dense right after it, or the "
+        "norm has a transformation of its own (nn.remat) that hides them"
+    )
+
+
+def _is_in(values: Sequence[Any]) -> Callable[[Any], bool]:
+    return lambda value: any(value is other for other in values)

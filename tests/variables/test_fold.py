@@ -72,7 +72,7 @@ def test_a_norm_is_folded_into_the_layer_before_it(layer, shape, use_bias):
     plain = Chain(layer, None)
     variables = trained(model.init(KEY, x))
     folded = fold_batch_norm(model.apply, plain.apply, variables, x)
-    assert folded.unfolded == ()
+    assert folded.unfolded == {}
     assert jax.tree.structure(folded.variables) == jax.tree.structure(plain.init(KEY, x))
     y, wanted = plain.apply(folded.variables, x), model.apply(variables, x)
     close(y, wanted, 1e-5)
@@ -110,7 +110,7 @@ def test_after_an_activation_it_is_folded_into_the_next_dense_layer():
     variables = trained(model.init(KEY, x, train=True))
     evaluate = functools.partial(model.apply, train=False)
     folds, left = find_folds(evaluate, variables, x)
-    assert left == ()
+    assert left == {}
     assert [(f.norm, f.layer, f.layer_is_before) for f in folds] == [
         ("BatchNorm_0", "Dense_1", False),
         ("BatchNorm_1", "Dense_2", False),
@@ -119,6 +119,91 @@ def test_after_an_activation_it_is_folded_into_the_next_dense_layer():
     logits = evaluate(variables, x)
     assert folded.largest_difference <= 1e-5 * jnp.max(jnp.abs(logits))
     assert set(folded.variables) == {"params"}
+
+
+class Block(nn.Module):
+    """One or the other order of norm and Dense, to be scanned; with partitioned parameters."""
+
+    norm: object
+    norm_is_first: bool = False
+
+    @nn.compact
+    def __call__(self, x, _=None):
+        init = nn.with_partitioning(nn.initializers.lecun_normal(), (None, "model"))
+        dense = nn.Dense(4, kernel_init=init, name="dense")
+        norm = (lambda x: x) if self.norm is None else self.norm(name="norm")
+        return (dense(norm(x)) if self.norm_is_first else norm(dense(x))), None
+
+
+STACKS = {
+    "scan": lambda: functools.partial(nn.scan, Block, length=3),
+    "scan of remat": lambda: functools.partial(nn.scan, nn.remat(Block), length=3),
+    "vmap": lambda: functools.partial(nn.vmap, Block, in_axes=None, axis_size=3),
+}
+
+
+class Stacked(nn.Module):
+    """Three blocks whose variables are stacked along `axis`."""
+
+    stack: str
+    norm: object
+    norm_is_first: bool = False
+    axis: int = 0
+
+    @nn.compact
+    def __call__(self, x):
+        blocks = STACKS[self.stack]()(
+            variable_axes={"params": self.axis, "batch_stats": self.axis},
+            split_rngs={"params": True},
+            metadata_params={nn.PARTITION_NAME: "layer"},
+        )
+        return blocks(self.norm, self.norm_is_first, name="blocks")(x)[0]
+
+
+@pytest.mark.parametrize("norm_is_first", [False, True])
+@pytest.mark.parametrize("stack", STACKS)
+def test_stacked_layers_are_folded_one_by_one(stack, norm_is_first):
+    x = normal(5, 4)
+    model = Stacked(stack, evaluating(jbn.linen.BatchNorm), norm_is_first)
+    plain = Stacked(stack, None, norm_is_first)
+    variables = trained(model.init(KEY, x))
+    folded = fold_batch_norm(model.apply, plain.apply, variables, x)
+    assert folded.unfolded == {}
+    assert jax.tree.structure(folded.variables) == jax.tree.structure(plain.init(KEY, x))
+    close(plain.apply(folded.variables, x), model.apply(variables, x), 1e-5)
+    assert folded.variables["params"]["blocks"]["dense"]["kernel"].names[0] == "layer"
+
+
+def test_layers_stacked_along_another_axis_are_refused():
+    x = normal(5, 4)
+    model = Stacked("scan", evaluating(jbn.linen.BatchNorm), axis=1)
+    variables = model.init(KEY, x)
+    with pytest.raises(ValueError, match=r"folds: found blocks/norm/var of shape .* first axis"):
+        fold_batch_norm(model.apply, model.apply, variables, x)
+
+
+class Repeated(nn.Module):
+    """A layer and its norm, called together `num_calls` times."""
+
+    norm: object
+    num_calls: int = 2
+
+    @nn.compact
+    def __call__(self, x):
+        dense = nn.Dense(4, name="dense")
+        norm = (lambda x: x) if self.norm is None else self.norm(name="norm")
+        for _ in range(self.num_calls):
+            x = norm(dense(x))
+        return x
+
+
+def test_a_layer_that_is_always_called_with_its_norm_is_folded():
+    x = normal(5, 4)
+    model, plain = Repeated(evaluating(jbn.linen.BatchNorm)), Repeated(None)
+    variables = trained(model.init(KEY, x))
+    folded = fold_batch_norm(model.apply, plain.apply, variables, x)
+    assert folded.unfolded == {}
+    close(plain.apply(folded.variables, x), model.apply(variables, x), 1e-5)
 
 
 class Unfoldable(nn.Module):
@@ -134,6 +219,10 @@ class Unfoldable(nn.Module):
         # Its kernel is standardized: what is folded into it would be divided out again.
         dense = jbn.linen.WeightStandardizedDense(4, name="standardized")
         x = nn.relu(norm(name="of_standardized_weights")(dense(x)))
+        hidden = nn.remat(jbn.linen.BatchNorm)(use_running_average=True, name="in_its_own_remat")
+        x = nn.relu(hidden(nn.Dense(4, name="fourth")(x)))
+        x = norm(name="before_two")(x)
+        x = nn.Dense(4, name="left")(x) * nn.Dense(4, name="right")(x)
         return norm(name="goes")(nn.Dense(4, name="third")(x))
 
 
@@ -143,10 +232,15 @@ def test_what_no_layer_can_take_in_is_left_and_named():
     variables = trained(model.init(KEY, x))
     folds, left = find_folds(model.apply, variables, x)
     assert [(fold.norm, fold.layer) for fold in folds] == [("goes", "third")]
-    assert left == (
-        *("of_a_sum", "of_a_shared_layer"),
-        *("over_rows", "of_standardized_weights"),
-    )
+    none_beside = "no Dense, Conv or ConvTranspose is right before it and no Dense right after it"
+    assert {path: reason.partition(", or the")[0] for path, reason in left.items()} == {
+        "of_a_sum": "shared is beside it in some calls, but not in all",
+        "of_a_shared_layer": "shared is beside it in some calls, but not in all",
+        "over_rows": "it normalizes axis 0, not the last",
+        "of_standardized_weights": none_beside,
+        "in_its_own_remat": none_beside,
+        "before_two": "it has several layers beside it: left, right",
+    }
     folded = fold_into_layers(variables, folds)
     assert set(folded["batch_stats"]) == set(left)
 
@@ -180,7 +274,7 @@ def test_what_can_not_be_folded_is_named():
     with pytest.raises(ValueError, match="found norm normalizing with its batch's statistics"):
         fold_batch_norm(train, train, variables, x)
     plain = Chain(layer, None)
-    with pytest.raises(ValueError, match="found no batch normalization that a Dense or Conv"):
+    with pytest.raises(ValueError, match=r"wanted at least one .the model has no"):
         fold_batch_norm(plain.apply, plain.apply, plain.init(KEY, x), x)
     fold = Fold("norm", "other", layer_is_before=True, epsilon=1e-5)
     with pytest.raises(ValueError, match="folds: found 'other/kernel', wanted one of layer/kernel"):
