@@ -45,7 +45,7 @@ CLAIMS = {
     "accuracy": "better accuracy",
     "momentum_and_epsilon": "momentum and epsilon matter",
     "batch_size": "essential in any architecture",
-    "weight_updates": "weight updates equally distributed over the input nodes",
+    "weight_updates": "the weights of all input nodes get updates of similar size",
 }
 
 

@@ -68,9 +68,10 @@ def run_table(name: str) -> str:
     environment = result["environment"]
     return f"{markdown_table(*summary_table(result['summary']))}\n\n" + wrapped(
         "Accuracy and loss are the mean ± the standard deviation over "
-        f"{result['summary']['num_seeds']} seeds. Epochs to 95% are the median over the seeds; if "
-        "some seeds never got there, the cell says how many did. The times are those of a "
-        "first run, for all seeds of an arm together. Later runs load the compiled programs. "
+        f"{result['summary']['num_seeds']} seeds. Epochs to 95% is the first epoch after which the "
+        "validation accuracy is at least 95% (median over the seeds). If some seeds never got "
+        "there, the cell says how many did. The times are those of a first run, for all seeds of "
+        "an arm together. Later runs load the compiled programs. "
         f"{measured_by(environment['command'], environment)}"
     )
 
@@ -110,10 +111,10 @@ def sweep_bench() -> str:
         ["one trial by itself", f"{milliseconds('alone_seconds')} ms"],
     ]
     return f"{markdown_table(['', 'time'], rows)}\n\n" + wrapped(
-        "The second time the programs are compiled already. In the last two rows the time is the "
-        "median over rounds, with quartiles in parentheses. The second of these times divided by "
-        f"the first is {ratio['median']:.2f} (median of {lanes['num_rounds']} rounds; quartiles "
-        f"{ratio['q1']:.2f} to {ratio['q3']:.2f}). "
+        "The second command finds its programs compiled. The last two rows are medians over "
+        "rounds, with quartiles in parentheses. A trial by itself takes "
+        f"{ratio['median']:.2f} times as long as a trial among {lanes['num_lanes']} lanes (median "
+        f"of {lanes['num_rounds']} rounds; quartiles {ratio['q1']:.2f} to {ratio['q3']:.2f}). "
         f"{measured_by(result['command'], result['environment'])}"
     )
 
