@@ -123,7 +123,8 @@ def max_num_shards(x: Array, axis: int) -> int:
         )
     left_to_xla = zip(mesh.axis_sizes, mesh.axis_types, strict=True)
     num_devices = math.prod(size for size, kind in left_to_xla if kind is AxisType.Auto)
-    return math.gcd(x.shape[axis], num_devices)
+    size = x.shape[axis]
+    return math.gcd(size, num_devices) if isinstance(size, int) else num_devices
 
 
 def check_whole_groups(name: str, found: int, num_groups: int, x: Array, axis: int) -> None:
@@ -176,6 +177,16 @@ def check_shape(name: str, value: Array, wanted: tuple[int, ...]) -> None:
         raise ValueError(
             f"{name}: found shape {jnp.shape(value)}, wanted {wanted}, the sizes of x along its "
             "feature axis"
+        )
+
+
+def check_not_alone(shape: Shape, reduction_axes: tuple[int, ...], named_axis: NamedAxis) -> None:
+    """Raises an error if each mean is that of one value, which the norm would make its bias."""
+    if num_reduced(shape, reduction_axes) == 1 and named_axis.size() == 1:
+        raise ValueError(
+            f"x: found one value per mean (shape {tuple(shape)}, averaged over axes "
+            f"{reduction_axes}), wanted at least two: x - mean is 0, so y would be the bias, "
+            "whatever x is; average over more axes, or leave this normalization out"
         )
 
 

@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from jbn.functional._arguments import NamedAxis
+from jbn.functional._blocks import as_blocks, block_moments
 from jbn.functional._mask import (
     Mask,
     divisor,
@@ -16,7 +17,7 @@ from jbn.functional._mask import (
     zero_like,
     zero_unless,
 )
-from jbn.functional._moments import ShiftedMoments, shifted_moments
+from jbn.functional._moments import ShiftedMoments, inverse_std, shifted_moments
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(5, 6, 7))
@@ -33,9 +34,9 @@ def normalize_by_moments(
     """y and the moments of x. Scale, bias and epsilon broadcast, in the accumulation dtype."""
     x_dtype = x.dtype
     x, usable = without_unusable(x.astype(scale.dtype), mask)
-    moments = shifted_moments(x, reduction_axes, mask, named_axis)
+    moments = _moments(x, reduction_axes, mask, named_axis)
     shift, offset = _shift_and_offset(moments, x_dtype, dtype)
-    factor = lax.rsqrt(moments.var + epsilon).astype(x.dtype) * scale
+    factor = inverse_std(moments.var, epsilon).astype(x.dtype) * scale
     # In (x - shift - offset) XLA would join the two subtractions and lose the digits of offset.
     y = (x - shift) * factor + (bias - offset * factor)
     return zero_unless(usable, y).astype(dtype), moments
@@ -71,7 +72,7 @@ def _differential(
     shift, offset = _shift_and_offset(moments, x.dtype, dtype)
     x, usable = without_unusable(x.astype(scale.dtype), mask)
     dx = dx.astype(scale.dtype)
-    real_r = lax.rsqrt(moments.var + epsilon)
+    real_r = inverse_std(moments.var, epsilon)
     r = real_r.astype(x.dtype)
     x_hat = (x - shift) * r - offset * r
 
@@ -85,6 +86,23 @@ def _differential(
     dr = (real_r * depsilon / 2).astype(x.dtype)
     dy = k * dx + x_hat * (dscale - k * p - k * dr) + (dbias - k * m)
     return zero_unless(usable, dy).astype(dtype), m, 2 * real_p / real_r
+
+
+def _moments(
+    x: Inexact[Array, "..."],
+    reduction_axes: tuple[int, ...],
+    mask: Mask | None,
+    named_axis: NamedAxis,
+) -> ShiftedMoments:
+    """The moments of x, in the form that is fast where the program runs."""
+    blocks = as_blocks(x, reduction_axes) if mask is None and named_axis.name is None else None
+    if blocks is None:
+        return shifted_moments(x, reduction_axes, mask, named_axis)
+    return lax.platform_dependent(
+        x,
+        cpu=lambda x: block_moments(x, reduction_axes, blocks),
+        default=lambda x: shifted_moments(x, reduction_axes, mask, named_axis),
+    )
 
 
 def _shift_and_offset(

@@ -10,6 +10,7 @@ from jbn.functional._arguments import (
     canonical_axes,
     canonical_named_axis,
     check_floating,
+    check_not_alone,
     check_whole_groups,
     layer_arguments,
     split_axes,
@@ -85,13 +86,17 @@ def group_norm(
         sizes = (1, 1) if value.shape[axis] == 1 else (num_groups, value.shape[axis] // num_groups)
         return value.reshape(value.shape[:axis] + sizes + value.shape[axis + 1 :])
 
-    within = {a + (a > axis) for a in axes if a != axis} | {axis + 1}
+    within = tuple(sorted({a + (a > axis) for a in axes if a != axis} | {axis + 1}))
+    grouped_x = grouped(arguments.x)
+    named_axis = canonical_named_axis(axis_name, axis_index_groups)
+    check_not_alone(grouped_x.shape, within, named_axis)
     y, _ = normalize_by_moments(
-        *map(grouped, (arguments.x, arguments.scale, arguments.bias)),
+        grouped_x,
+        *map(grouped, (arguments.scale, arguments.bias)),
         arguments.epsilon,
         None if arguments.mask is None else grouped(arguments.mask),
-        tuple(sorted(within)),
-        canonical_named_axis(axis_name, axis_index_groups),
+        within,
+        named_axis,
         arguments.dtype,
     )
     return y.reshape(x.shape)
@@ -128,7 +133,8 @@ def instance_norm(
 
     Raises:
         TypeError: as `jbn.layer_norm`.
-        ValueError: the first axis is among the channel axes; and as `jbn.layer_norm`.
+        ValueError: the first axis is among the channel axes; and as `jbn.layer_norm`: an example
+            has one value per channel, such as an image of one pixel.
 
     Example:
         >>> import jax.numpy as jnp, jbn
@@ -148,4 +154,5 @@ def instance_norm(
     *arguments, dtype = layer_arguments(x, scale, bias, feature_axes, epsilon, mask, dtype)
     named_axis = canonical_named_axis(axis_name, axis_index_groups)
     reduction_axes = tuple(a for a in others if a != 0)
+    check_not_alone(x.shape, reduction_axes, named_axis)
     return normalize_by_moments(*arguments, reduction_axes, named_axis, dtype)[0]

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Inexact
 
@@ -14,6 +13,7 @@ from jbn.functional._arguments import (
     canonical_axes,
     canonical_named_axis,
     check_floating,
+    check_not_alone,
     layer_arguments,
     num_reduced,
 )
@@ -27,7 +27,7 @@ from jbn.functional._mask import (
     zero_like,
     zero_unless,
 )
-from jbn.functional._moments import squared
+from jbn.functional._moments import inverse_std, squared
 
 
 def layer_norm(
@@ -69,7 +69,7 @@ def layer_norm(
         TypeError: x, scale or bias aren't floating, scale or bias is complex while x is real, or
             the mask is neither boolean nor floating.
         ValueError: an axis is out of range or repeated, a shape doesn't fit x, `axis_name` isn't
-            bound, or epsilon is below 0.
+            bound, epsilon is below 0, or each mean is that of one value.
 
     Example:
         >>> import jax.numpy as jnp, jbn
@@ -87,6 +87,7 @@ def layer_norm(
     features = canonical_axes("feature_axes", feature_axes, x.ndim)
     *arguments, dtype = layer_arguments(x, scale, bias, features, epsilon, mask, dtype)
     named_axis = canonical_named_axis(axis_name, axis_index_groups)
+    check_not_alone(x.shape, axes, named_axis)
     return normalize_by_moments(*arguments, axes, named_axis, dtype)[0]
 
 
@@ -160,7 +161,7 @@ def _divide_by_rms(
         count = total_weight(mask, x.shape, reduction_axes, x.dtype)
         count, squares = named_axis.sum([count, squares])
     mean_square = jnp.real(squares / divisor(count))
-    y = x * (lax.rsqrt(mean_square + epsilon).astype(x.dtype) * scale)
+    y = x * (inverse_std(mean_square, epsilon).astype(x.dtype) * scale)
     return zero_unless(usable, y).astype(dtype), jnp.real(count), mean_square
 
 
@@ -198,7 +199,7 @@ def _rms_differential(
     """
     x, usable = without_unusable(x.astype(scale.dtype), mask)
     dx = dx.astype(scale.dtype)
-    real_r = lax.rsqrt(mean_square + epsilon)
+    real_r = inverse_std(mean_square, epsilon)
     r = real_r.astype(x.dtype)
     x_hat = x * r
     products = jnp.sum(weighted(dx, mask) * jnp.conj(x_hat), reduction_axes, keepdims=True)

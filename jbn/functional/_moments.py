@@ -150,6 +150,7 @@ def merge_moments(parts: Moments) -> Moments:
         Chan, Golub and LeVeque, 1983, Algorithms for Computing the Sample Variance (pairwise
         merging).
     """
+    parts = Moments(*map(jnp.asarray, parts))
     check_stacked("parts", parts)
     count, mean, var = parts
     dtype = accumulation_dtype(mean.dtype)
@@ -167,7 +168,7 @@ def merge_shifted_moments(parts: ShiftedMoments) -> ShiftedMoments:
     total = jnp.sum(n, 0, keepdims=True)
     weights = n / divisor(total)
     # Averages the differences from a value near all means: a sum of large means loses digits.
-    reference = _as_shift(jnp.sum(weights.astype(shift.dtype) * shift, 0, keepdims=True))
+    reference = as_shift(jnp.sum(weights.astype(shift.dtype) * shift, 0, keepdims=True))
     delta = jnp.where(valid, shift - reference + offset, 0)
     mean_delta = jnp.sum(weights.astype(shift.dtype) * delta, 0, keepdims=True)
     between = jnp.where(valid, jnp.real(squared(delta - mean_delta)), 0)
@@ -189,7 +190,7 @@ def shifted_moments(
         num_sampled, num_all = (
             num_reduced(v.shape, reduction_axes) * named_axis.size() for v in (sample, x)
         )
-        shift = _as_shift(sample_sum / max(num_sampled, 1))
+        shift = as_shift(sample_sum / max(num_sampled, 1))
         count = jnp.full(shift.shape, num_all, shift.dtype)
         n = jnp.asarray(max(num_all, 1), shift.dtype)
         d = x - shift
@@ -198,7 +199,7 @@ def shifted_moments(
         x_sum = _sum(weighted(x, mask), reduction_axes)
         count, x_sum = named_axis.sum([count, x_sum])
         n = divisor(count)
-        shift = _as_shift(x_sum / n)
+        shift = as_shift(x_sum / n)
         d = jnp.where(is_counted(mask), x - shift, 0)
     terms = [weighted(d, mask), weighted(squared(d), mask)]
     d_sum, d2_sum = named_axis.sum([_sum(term, reduction_axes) for term in terms])
@@ -208,7 +209,7 @@ def shifted_moments(
     return ShiftedMoments(jnp.real(count), shift, offset, jnp.where(var < 0, 0, var))
 
 
-def _as_shift(near_mean: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+def as_shift(near_mean: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
     """A constant near the mean, rounded so that all its uses see the same number.
 
     XLA computes `sum / count` again in each fusion that subtracts it. There a fused multiply-add
@@ -217,9 +218,14 @@ def _as_shift(near_mean: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
     """
     near_mean = lax.stop_gradient(near_mean)
     if jnp.iscomplexobj(near_mean):
-        return lax.complex(_as_shift(jnp.real(near_mean)), _as_shift(jnp.imag(near_mean)))
+        return lax.complex(as_shift(jnp.real(near_mean)), as_shift(jnp.imag(near_mean)))
     finfo = jnp.finfo(near_mean.dtype)
     return lax.reduce_precision(near_mean, finfo.nexp, finfo.nmant - 1)
+
+
+def inverse_std(var: Float[Array, "..."], epsilon: Float[Array, ""]) -> Float[Array, "..."]:
+    """1 / sqrt(var + epsilon); NaN if var has overflowed, since 0 would hide that in y."""
+    return jnp.where(var == jnp.inf, jnp.nan, lax.rsqrt(var + epsilon))
 
 
 def squared(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:

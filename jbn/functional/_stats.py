@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Inexact, Int
@@ -257,7 +256,7 @@ def merge_batch_stats(stats: BatchStats, counts: Float[Array, "..."]) -> BatchSt
     References:
         Chan, Golub and LeVeque, 1983, Algorithms for Computing the Sample Variance.
     """
-    stats, counts = jax.tree.map(jnp.asarray, stats), jnp.asarray(counts)
+    stats, counts = BatchStats(*map(jnp.asarray, stats)), jnp.asarray(counts)
     shape = stats.mean.shape
     if counts.shape not in (shape, shape[:1]):
         raise ValueError(
@@ -300,6 +299,7 @@ def interpolate_batch_stats(
         al., 2020, arXiv:2006.16971 (blending at test time).
     """
     check_range("weight", weight, 0.0, 1.0)
+    a, b = (BatchStats(*map(jnp.asarray, stats)) for stats in (a, b))
     if a.mean.shape != b.mean.shape or a.var.shape != b.var.shape:
         raise ValueError(f"b: found shape {b.mean.shape}, wanted {a.mean.shape}, as a has")
     check_floating("b.mean", b.mean, complex_too=jnp.iscomplexobj(a.mean))

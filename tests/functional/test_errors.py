@@ -1,5 +1,8 @@
 """Bad input: an error that names the argument, what was found and what was wanted."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import jaxtyping
@@ -225,3 +228,30 @@ def test_a_mask_of_examples_gets_the_hint_that_it_needs_features():
         jbn.layer_norm(x, mask=jnp.ones((2, 3), bool))
     with pytest.raises(ValueError, match=r"did you mean mask\[\.\.\., None, None\]\?"):
         jbn.layer_norm(x, mask=jnp.ones(2, bool))
+
+
+# In a process of its own: here the types of arguments are checked, and a list is no array.
+LISTS = """
+import jax, jax.numpy as jnp, jbn
+rows = [[1.0, 2.0], [3.0, 6.0]]
+stats = jbn.init_batch_stats(2)
+limits = jbn.renorm_limits(0)
+for function in (
+    jbn.layer_norm,
+    jbn.rms_norm,
+    jbn.weight_standardize,
+    lambda x: jbn.moments(x, 0),
+    lambda x: jbn.batch_norm(x, stats, use_running_average=False),
+    lambda x: jbn.batch_renorm(x, stats, use_running_average=False, limits=limits),
+    lambda x: jbn.merge_batch_stats(jbn.BatchStats(x, x), [1.0, 2.0]),
+    lambda x: jbn.merge_moments(jbn.Moments(x, x, x)),
+    lambda x: jbn.interpolate_batch_stats(jbn.BatchStats(x, x), jbn.BatchStats(x, x), 0.5),
+    lambda x: jbn.standardize(x, jbn.known_input_stats([1.0, 2.0], [3.0, 4.0])),
+):
+    found, wanted = function(rows), function(jnp.array(rows))
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), found, wanted))
+"""
+
+
+def test_lists_are_taken_as_arrays():
+    subprocess.run([sys.executable, "-c", LISTS], check=True)

@@ -131,10 +131,71 @@ def test_standardized_weights_have_mean_0_and_variance_1_per_output():
     close(w.var((0, 1, 2)), np.ones(8))
     gain = normal(8, seed=1)
     close(jbn.weight_standardize(kernel, gain, epsilon=0.0), w * np.asarray(gain), 2e-6)
-    equal(
+    close(
         jbn.weight_standardize(jnp.moveaxis(kernel, -1, 0), axis=0),
         jnp.moveaxis(jbn.weight_standardize(kernel), -1, 0),
+        2e-6,
     )
+
+
+LAYERS = {
+    "batch": lambda x: jbn.batch_norm(
+        x, jbn.init_batch_stats(8), use_running_average=False, epsilon=0.0
+    )[0],
+    "layer": lambda x: jbn.layer_norm(x, epsilon=0.0),
+    "rms": lambda x: jbn.rms_norm(x, epsilon=0.0),
+    "group": lambda x: jbn.group_norm(x, num_groups=2, epsilon=0.0),
+    "instance": lambda x: jbn.instance_norm(x.reshape(4, 16, 8), epsilon=0.0).reshape(64, 8),
+}
+
+
+@pytest.mark.parametrize("norm", LAYERS)
+def test_layers_are_right_where_squares_fit_and_say_nan_beyond(norm):
+    x = normal(64, 8)
+    wanted = LAYERS[norm](x)
+    for exponent in (-48, 58):  # of 2: from 4e-15 to 3e17
+        equal(LAYERS[norm](x * 2.0**exponent), wanted)
+    too_large = x * 2.0**72
+    assert jnp.isnan(LAYERS[norm](too_large)).all()
+    _, backward = jax.vjp(LAYERS[norm], too_large)
+    assert jnp.isnan(backward(x)[0]).all()
+
+
+def test_statistics_that_overflow_move_no_running_ones():
+    stats = jbn.init_batch_stats(8)
+    _, new = jbn.batch_norm(normal(64, 8) * 2.0**72, stats, use_running_average=False)
+    equal(new.mean, stats.mean)
+    equal(new.var, stats.var)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda x: jbn.layer_norm(x[..., :1]),
+        lambda x: jbn.group_norm(x[:, 0, 0], num_groups=4),
+        lambda x: jbn.instance_norm(x[:, :1, :1]),
+        lambda x: jbn.weight_standardize(x[0, 0, :1]),
+    ],
+    ids=["layer", "group", "instance", "weight"],
+)
+def test_one_value_per_mean_is_an_error(norm):
+    with pytest.raises(ValueError, match=r"x: found one value per mean .* wanted at least two"):
+        norm(normal(2, 3, 3, 4))
+
+
+def test_of_one_value_that_a_mask_leaves_y_is_the_bias():
+    mask = jnp.array([[True, False, False]])
+    y = jbn.layer_norm(jnp.array([[5.0, 1.0, 2.0]]), bias=jnp.full(3, 7.0), mask=mask)
+    assert y[0, 0] == 7
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (4, 0)])
+def test_an_x_without_entries_has_such_a_y(shape):
+    x = jnp.zeros(shape)
+    assert jbn.layer_norm(x).shape == jbn.rms_norm(x).shape == shape
+    assert jbn.instance_norm(x[:, None, None].repeat(2, 1)).shape == (shape[0], 2, 1, shape[1])
+    stats = jbn.init_batch_stats(shape[1])
+    assert jbn.batch_norm(x, stats, use_running_average=True)[0].shape == shape
 
 
 @pytest.mark.parametrize("num_groups", [0, 4, 7])

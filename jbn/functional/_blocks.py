@@ -1,0 +1,143 @@
+"""Moments by blocks: one pass over x, in a form that XLA's CPU compiler makes fast.
+
+That compiler gives a sum to a library, whose kernels read their input from memory. So for sums of
+x - shift and of its square it would first write x - shift. It keeps a reduction of two values at
+once to itself, and then computes both from x. It unrolls and vectorizes that loop if the loop is
+short and its neighbours in memory are other results. So x is cut into blocks of at most 32 entries.
+Each block has its own shift, its first entry, and no pass over x is needed to find it.
+
+Within a block of k entries (shift - mean)² <= var * (k - 1), so the variance loses at most
+log2(32) bits. Chan, Golub and LeVeque, 1983, merge the blocks.
+"""
+
+import functools
+import itertools
+import operator
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Inexact
+
+from jbn.functional._arguments import max_num_shards, num_reduced
+from jbn.functional._moments import ShiftedMoments, as_shift, squared
+
+_MAX_BLOCK = 32
+_MIN_LANES = 8  # blocks side by side in memory; fewer don't fill a vector
+_MAX_LANES_ADDED_IN_TURN = 128
+_NUM_LANES_IN_SHIFT = 4
+
+
+class Blocks(NamedTuple):
+    """How to cut x: its new shape, the axis of a block's entries, and which axes then remain."""
+
+    shape: tuple[int, ...]
+    axis: int
+    remaining: tuple[int, ...]
+
+
+def as_blocks(x: Inexact[Array, "..."], reduction_axes: tuple[int, ...]) -> Blocks | None:
+    """How to cut x into blocks; None if its sizes, its dtype or a mesh don't allow that."""
+    sizes = [x.shape[axis] for axis in reduction_axes]
+    if not all(isinstance(size, int) and size > 0 for size in sizes) or jnp.iscomplexobj(x):
+        return None
+    if any(max_num_shards(x, axis) > 1 for axis in range(x.ndim)):
+        return None  # JAX reshapes no x that an explicit mesh shards
+    run = max(_runs(reduction_axes), key=lambda run: num_reduced(x.shape, run))
+    first, last = run[0], run[-1]
+    is_minor = last == x.ndim - 1
+    parts = (_cut_minor if is_minor else _cut_major)(num_reduced(x.shape, run))
+    if parts is None:
+        return None
+    # Once the blocks are reduced, the run is one axis: the one where it began.
+    others = (a if a < first else a - len(run) + 1 for a in reduction_axes if a not in run)
+    return Blocks(
+        (*x.shape[:first], *parts, *x.shape[last + 1 :]),
+        first if is_minor else first + 1,
+        tuple(sorted((first, *others))),
+    )
+
+
+def block_moments(
+    x: Float[Array, "..."], reduction_axes: tuple[int, ...], blocks: Blocks
+) -> ShiftedMoments:
+    """The moments of x over canonical axes, in the dtype of x."""
+    n = num_reduced(x.shape, reduction_axes)
+    kept = tuple(1 if axis in reduction_axes else size for axis, size in enumerate(x.shape))
+    x = x.reshape(blocks.shape)
+    size = x.shape[blocks.axis]
+    first = lax.slice_in_dim(x, 0, 1, axis=blocks.axis)
+    d = x - first
+    d_sum, d2_sum = _sum_both(d, squared(d), blocks.axis)
+    # Of each block: the first entry, how far the mean is from it, and the sum of squares.
+    first, offset = lax.squeeze(first, [blocks.axis]), d_sum / size
+    spread = d2_sum - offset * d_sum
+
+    num_blocks = n // size
+    is_row = blocks.remaining == (offset.ndim - 1,)
+    if is_row and num_blocks <= _MAX_LANES_ADDED_IN_TURN:
+        shift = _mean_of_some(first + offset)
+        delta = (first - shift) + offset
+        delta_sum, total, shift = _sum_both_and_keep(delta, squared(delta) * size + spread, shift)
+    else:
+        shift = as_shift(jnp.mean(first + offset, blocks.remaining, keepdims=True))
+        delta = (first - shift) + offset
+        delta_sum = jnp.sum(delta, blocks.remaining)
+        total = jnp.sum(squared(delta) * size + spread, blocks.remaining)
+    offset = delta_sum.reshape(kept) / num_blocks
+    var = total.reshape(kept) / n - squared(offset)
+    count = jnp.full(kept, n, x.dtype)
+    return ShiftedMoments(count, shift.reshape(kept), offset, jnp.where(var < 0, 0, var))
+
+
+def _runs(axes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Axes that follow one another, together."""
+    for _, run in itertools.groupby(enumerate(axes), lambda pair: pair[1] - pair[0]):
+        yield tuple(axis for _, axis in run)
+
+
+def _cut_minor(n: int) -> tuple[int, int] | None:
+    """(entries of a block, blocks) of n entries in a row: blocks lie side by side in memory."""
+    if n <= _MAX_BLOCK:
+        return 1, n
+    fewest = max(_MIN_LANES, -(-n // _MAX_BLOCK))
+    lanes = next(number for number in range(fewest, n + 1) if n % number == 0)
+    return (n // lanes, lanes) if lanes < n else None
+
+
+def _cut_major(n: int) -> tuple[int, int] | None:
+    """(blocks, entries of a block) of n entries that have other axes behind them."""
+    size = next(size for size in range(min(n, _MAX_BLOCK), 0, -1) if n % size == 0)
+    return (n // size, size) if size == n or size >= _MIN_LANES else None
+
+
+def _sum_both(
+    a: Float[Array, "..."], b: Float[Array, "..."], axis: int
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    zero = jnp.zeros((), a.dtype)
+    sums = lax.reduce((a, b), (zero, zero), lambda x, y: (x[0] + y[0], x[1] + y[1]), (axis,))
+    return sums[0], sums[1]
+
+
+def _mean_of_some(x: Float[Array, "... lanes"]) -> Float[Array, "... 1"]:
+    """A shift from a few entries of each row, evenly spread, without a reduction."""
+    lanes = x.shape[-1]
+    number = min(_NUM_LANES_IN_SHIFT, lanes)
+    some = [x[..., i : i + 1] for i in range(0, lanes // number * number, lanes // number)]
+    return as_shift(functools.reduce(operator.add, some) / number)
+
+
+def _sum_both_and_keep(
+    a: Float[Array, "... lanes"], b: Float[Array, "... lanes"], kept: Float[Array, "... 1"]
+) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
+    """Both sums of each row; and `kept` as a result of the same loop, or XLA computes it again in
+    each that reads it."""
+    zero, lowest = jnp.zeros((), a.dtype), jnp.full((), -jnp.inf, a.dtype)
+    sums = lax.reduce(
+        (a, b, jnp.broadcast_to(kept, a.shape)),
+        (zero, zero, lowest),
+        lambda x, y: (x[0] + y[0], x[1] + y[1], lax.max(x[2], y[2])),
+        (a.ndim - 1,),
+    )
+    return sums[0], sums[1], sums[2]

@@ -1,0 +1,98 @@
+"""Moments by blocks, as a CPU computes them: right, and without a copy of x."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compiled import jbn
+from problems import normal
+
+from jbn.functional._arguments import NamedAxis
+from jbn.functional._blocks import as_blocks, block_moments
+from jbn.functional._moments import shifted_moments
+
+# x's shape, the axes to reduce, and how x is cut.
+CASES = [
+    ((5, 16), (1,), (5, 1, 16)),
+    ((5, 64), (1,), (5, 8, 8)),
+    ((3, 4, 96), (1, 2), (3, 32, 12)),
+    ((3, 8200), (1,), (3, 25, 328)),  # so many lanes that they aren't added in turn
+    ((96, 8), (0,), (3, 32, 8)),
+    ((31, 3), (0,), (1, 31, 3)),
+    ((2, 4, 8, 3), (0, 1, 2), (2, 32, 3)),
+    ((2, 4, 8, 3), (1, 2), (2, 1, 32, 3)),
+    ((2, 3, 8, 8), (0, 2, 3), (2, 3, 8, 8)),  # the channels in the middle
+    ((2, 4, 16, 3, 4), (1, 2, 4), (2, 2, 32, 3, 4)),  # groups of channels
+    ((7, 37), (1,), None),  # a prime number of entries: no blocks
+    ((74, 3), (0,), None),
+    ((2, 1), (1,), (2, 1, 1)),
+]
+
+
+@pytest.mark.parametrize(("shape", "axes", "cut"), CASES, ids=str)
+def test_the_moments_of_blocks_are_those_of_x(shape, axes, cut):
+    x = normal(*shape) + 1e4
+    blocks = as_blocks(x, axes)
+    assert (None if blocks is None else blocks.shape) == cut
+    if blocks is None:
+        return
+    found = jax.jit(lambda x: block_moments(x, axes, blocks))(x)
+    exact = np.asarray(x, np.float64)
+    mean, var = exact.mean(axes, keepdims=True), exact.var(axes, keepdims=True)
+    std = np.sqrt(var.max())
+    shift, offset = (np.asarray(value, np.float64) for value in (found.shift, found.offset))
+    assert np.abs(shift + offset - mean).max() <= 1e-7 * std
+    np.testing.assert_allclose(found.var, var, rtol=1e-6)
+    assert found.count.shape == mean.shape
+    assert (found.count == x.size // mean.size).all()
+
+
+@pytest.mark.parametrize("outlier", [0.0, 1e6])
+@pytest.mark.parametrize(("shape", "axis"), [((4, 1024), 1), ((1024, 4), 0)])
+def test_the_worst_blocks_cost_five_bits(shape, axis, outlier):
+    """Each block's shift is an outlier, and nothing else is."""
+    x = np.moveaxis(np.asarray(normal(1024, 4) + 1e4), 0, axis).copy()
+    x[(slice(None), slice(32)) if axis else slice(None, None, 32)] = outlier
+    blocks = as_blocks(jnp.asarray(x), (axis,))
+    found = jax.jit(lambda x: block_moments(x, (axis,), blocks))(x)
+    var = x.astype(np.float64).var(axis, keepdims=True)
+    np.testing.assert_allclose(found.var, var, rtol=32 * 2.0**-23)
+
+
+def test_what_an_accelerator_computes_is_the_same():
+    x = normal(64, 96) + 100
+    (mine, theirs) = (
+        block_moments(x, (1,), as_blocks(x, (1,))),
+        shifted_moments(x, (1,), None, NamedAxis()),
+    )
+    np.testing.assert_allclose(mine.shift + mine.offset, theirs.shift + theirs.offset, rtol=1e-6)
+    np.testing.assert_allclose(mine.var, theirs.var, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "x", [jnp.ones((4, 8), jnp.complex64), jnp.ones((4, 0)), jnp.ones((0, 4))], ids=str
+)
+def test_complex_and_empty_x_are_not_cut(x):
+    blocks = as_blocks(x, (1,))
+    assert blocks is None or x.size == 0
+    assert jbn.layer_norm(x).shape == x.shape
+
+
+@pytest.mark.optimized
+@pytest.mark.parametrize(
+    ("norm", "shape"),
+    [
+        (lambda x: jbn.layer_norm(x), (256, 768)),
+        (lambda x: jbn.instance_norm(x), (8, 28, 28, 32)),
+        (lambda x: jbn.group_norm(x, num_groups=8), (8, 28, 28, 32)),
+        (
+            lambda x: jbn.batch_norm(x, jbn.init_batch_stats(32), use_running_average=False)[0],
+            (8, 28, 28, 32),
+        ),
+    ],
+    ids=["layer", "instance", "group", "batch"],
+)
+def test_forward_on_a_cpu_writes_no_copy_of_x(norm, shape):
+    x = jnp.ones(shape)
+    compiled = jax.jit(norm).lower(x).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < x.nbytes / 4
