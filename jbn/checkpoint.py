@@ -54,7 +54,8 @@ class LoadedRun(NamedTuple):
         it is subtracted first, in float64 if x is a NumPy array.
 
         Raises:
-            ValueError: x hasn't the features that the model was trained with.
+            ValueError: x hasn't the features that the model was trained with, or a number in it is
+                NaN or infinite.
         """
         features = self.input_stats.mean.shape
         if jnp.ndim(x) < 1 or jnp.shape(x)[1:] != features:
@@ -62,11 +63,24 @@ class LoadedRun(NamedTuple):
             raise ValueError(f"x: found shape {jnp.shape(x)}, wanted ({wanted})")
         if not len(x):
             return self.predict(jnp.zeros((1, *features)))[:0]  # of no rows models know no sizes
+        _check_finite(x)
         if self.input_offset is not None:
             x = x - self.input_offset
         x = normalize_inputs(self.config.data, self.input_stats, x)
         logits: Any = self.model.apply(self.variables, x, train=False)
         return jax.nn.softmax(logits)
+
+
+def _check_finite(x: Array) -> None:
+    """Raises an error if a number isn't finite; traced ones may be any."""
+    if isinstance(x, jax.core.Tracer):
+        return
+    finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"x: found NaN or infinity in {(~finite).sum()} of {len(x)} rows, first in row "
+            f"{np.argmin(finite)}; wanted finite numbers: fill them in, or leave the rows out"
+        )
 
 
 def load_run(run_dir: str | Path, *, arm: str | None = None, seed: int | None = None) -> LoadedRun:

@@ -73,6 +73,14 @@ def test_of_no_rows_it_predicts_none(small_run):
     assert jbn.load_run(small_run).predict(jnp.zeros((0, 8, 8, 1))).shape == (0, 10)
 
 
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_what_is_not_finite_is_named(small_run, value):
+    x = np.zeros((4, 8, 8, 1), np.float32)
+    x[2:, 0] = value
+    with pytest.raises(ValueError, match="x: found NaN or infinity in 2 of 4 rows, first in row 2"):
+        jbn.load_run(small_run).predict(x)
+
+
 def test_an_offset_is_subtracted_in_float64_before_prediction(small_run):
     run = jbn.load_run(small_run)
     x = load(DataConfig()).test.x[:5]
