@@ -31,9 +31,10 @@ from jbn.functional._input_stats import (
 )
 from jbn.functional._layer import layer_norm, rms_norm
 from jbn.functional._mask import expand_mask
-from jbn.functional._moments import ShiftedMoments, moments, shifted_moments
+from jbn.functional._moments import moments, shifted_moments
 from jbn.functional._normalize import normalize
 from jbn.functional._renorm import batch_renorm
+from jbn.functional._shifted import ShiftedMoments
 from jbn.functional._stats import BatchStats, running_mean_dtype
 
 

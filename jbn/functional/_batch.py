@@ -49,8 +49,8 @@ def batch_norm(
     the running statistics, which stay as they are.
 
     These bounds hold for float32 in training, up to |mean| / std = 1e5. The error of y is at most
-    1e-6 * max(1, |y|), or 5e-6 * max(1, |y|) if exactly every 16th entry is an outlier (on a CPU,
-    every 32nd). The error of x's cotangent dx is at most 1e-6 times the channel's largest
+    1e-6 * max(1, |y|), or 5e-6 * max(1, |y|) if exactly every 16th entry is an outlier. The error
+    of x's cotangent dx is at most 1e-6 times the channel's largest
     |scale * dy| / sqrt(var + epsilon), where dy is y's cotangent. With running statistics the mean
     is one float32 number, so y is off by up to 6e-8 * |mean| / std. The error of a bfloat16 or
     float16 y is at most one unit in the last place of max(1, |y|). The backward pass stores x, the

@@ -4,10 +4,12 @@ That compiler gives a sum to a library, whose kernels read their input from memo
 x - shift and of its square it would first write x - shift. It keeps a reduction of two values at
 once to itself, and then computes both from x. It unrolls and vectorizes that loop if the loop is
 short and its neighbours in memory are other results. So x is cut into blocks of at most 32 entries.
-Each block has its own shift, its first entry, and no pass over x is needed to find it.
+Each block has its own shift, the mean of its first four entries, and no pass over x is needed to
+find it.
 
-Within a block of k entries (shift - mean)² <= var * (k - 1), so the variance loses at most
-log2(32) bits. Chan, Golub and LeVeque, 1983, merge the blocks.
+The mean of a fraction f of the entries has (shift - mean)² <= var * (1/f - 1). So within a block of
+32 the variance loses at most log2(32 / 4) bits. The blocks are merged as by Chan, Golub and
+LeVeque, 1983.
 """
 
 import functools
@@ -16,17 +18,20 @@ import operator
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from jbn.functional._arguments import max_num_shards, num_reduced
-from jbn.functional._moments import ShiftedMoments, as_shift, squared
+from jbn.functional._mask import zero_like
+from jbn.functional._shifted import ShiftedMoments, as_shift, squared
 
 _MAX_BLOCK = 32
 _MIN_LANES = 8  # blocks side by side in memory; fewer don't fill a vector
-_MAX_LANES_ADDED_IN_TURN = 128
-_NUM_LANES_IN_SHIFT = 4
+_MAX_LANES_ADDED_IN_TURN = 64
+_NUM_LANES_IN_SHIFT = 8
+_NUM_IN_CENTER = 4
 
 
 class Blocks(NamedTuple):
@@ -40,7 +45,9 @@ class Blocks(NamedTuple):
 def as_blocks(x: Inexact[Array, "..."], reduction_axes: tuple[int, ...]) -> Blocks | None:
     """How to cut x into blocks; None if its sizes, its dtype or a mesh don't allow that."""
     sizes = [x.shape[axis] for axis in reduction_axes]
-    if not all(isinstance(size, int) and size > 0 for size in sizes) or jnp.iscomplexobj(x):
+    if not (sizes and all(isinstance(size, int) and size > 0 for size in sizes)):
+        return None
+    if jnp.iscomplexobj(x):
         return None
     if any(max_num_shards(x, axis) > 1 for axis in range(x.ndim)):
         return None  # JAX reshapes no x that an explicit mesh shards
@@ -59,6 +66,7 @@ def as_blocks(x: Inexact[Array, "..."], reduction_axes: tuple[int, ...]) -> Bloc
     )
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def block_moments(
     x: Float[Array, "..."], reduction_axes: tuple[int, ...], blocks: Blocks
 ) -> ShiftedMoments:
@@ -67,28 +75,40 @@ def block_moments(
     kept = tuple(1 if axis in reduction_axes else size for axis, size in enumerate(x.shape))
     x = x.reshape(blocks.shape)
     size = x.shape[blocks.axis]
-    first = lax.slice_in_dim(x, 0, 1, axis=blocks.axis)
-    d = x - first
+    # Of each block: the shift, how far the mean is from it, and the sum of squares around the mean.
+    center = _mean_of_first(x, blocks.axis)
+    d = x - center
     d_sum, d2_sum = _sum_both(d, squared(d), blocks.axis)
-    # Of each block: the first entry, how far the mean is from it, and the sum of squares.
-    first, offset = lax.squeeze(first, [blocks.axis]), d_sum / size
+    center, offset = lax.squeeze(center, [blocks.axis]), d_sum / size
     spread = d2_sum - offset * d_sum
 
     num_blocks = n // size
     is_row = blocks.remaining == (offset.ndim - 1,)
     if is_row and num_blocks <= _MAX_LANES_ADDED_IN_TURN:
-        shift = _mean_of_some(first + offset)
-        delta = (first - shift) + offset
+        shift = _mean_of_some(center + offset)
+        delta = (center - shift) + offset
         delta_sum, total, shift = _sum_both_and_keep(delta, squared(delta) * size + spread, shift)
     else:
-        shift = as_shift(jnp.mean(first + offset, blocks.remaining, keepdims=True))
-        delta = (first - shift) + offset
+        shift = as_shift(jnp.mean(center + offset, blocks.remaining, keepdims=True))
+        delta = (center - shift) + offset
         delta_sum = jnp.sum(delta, blocks.remaining)
         total = jnp.sum(squared(delta) * size + spread, blocks.remaining)
     offset = delta_sum.reshape(kept) / num_blocks
     var = total.reshape(kept) / n - squared(offset)
     count = jnp.full(kept, n, x.dtype)
     return ShiftedMoments(count, shift.reshape(kept), offset, jnp.where(var < 0, 0, var))
+
+
+@block_moments.defjvp
+def _block_moments_jvp(reduction_axes, blocks, primals, tangents):
+    """dmean = Σdx / n, dvar = 2 Σ(x - mean) dx / n: JAX can't differentiate our reductions."""
+    (x,), (dx,) = primals, tangents
+    moments = block_moments(x, reduction_axes, blocks)
+    d = (x - moments.shift) - moments.offset
+    doffset = jnp.mean(dx, reduction_axes, keepdims=True)
+    dvar = 2 * jnp.mean(d * dx, reduction_axes, keepdims=True)
+    dcount, dshift = zero_like(moments.count), zero_like(moments.shift)
+    return moments, ShiftedMoments(dcount, dshift, doffset, dvar)
 
 
 def _runs(axes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -110,6 +130,16 @@ def _cut_major(n: int) -> tuple[int, int] | None:
     """(blocks, entries of a block) of n entries that have other axes behind them."""
     size = next(size for size in range(min(n, _MAX_BLOCK), 0, -1) if n % size == 0)
     return (n // size, size) if size == n or size >= _MIN_LANES else None
+
+
+def _mean_of_first(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
+    """The mean of the first four entries along the axis, which keeps size 1; or two, or one.
+
+    Halving is exact, so XLA can't round the shift in two ways.
+    """
+    number = 1 << (min(_NUM_IN_CENTER, x.shape[axis]).bit_length() - 1)
+    some = [lax.slice_in_dim(x, i, i + 1, axis=axis) for i in range(number)]
+    return functools.reduce(operator.add, some) / number
 
 
 def _sum_both(

@@ -4,11 +4,9 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from jbn.functional._arguments import NamedAxis
-from jbn.functional._blocks import as_blocks, block_moments
 from jbn.functional._mask import (
     Mask,
     divisor,
@@ -17,7 +15,8 @@ from jbn.functional._mask import (
     zero_like,
     zero_unless,
 )
-from jbn.functional._moments import ShiftedMoments, inverse_std, shifted_moments
+from jbn.functional._moments import shifted_moments
+from jbn.functional._shifted import ShiftedMoments, inverse_std
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(5, 6, 7))
@@ -34,7 +33,7 @@ def normalize_by_moments(
     """y and the moments of x. Scale, bias and epsilon broadcast, in the accumulation dtype."""
     x_dtype = x.dtype
     x, usable = without_unusable(x.astype(scale.dtype), mask)
-    moments = _moments(x, reduction_axes, mask, named_axis)
+    moments = shifted_moments(x, reduction_axes, mask, named_axis)
     shift, offset = _shift_and_offset(moments, x_dtype, dtype)
     factor = inverse_std(moments.var, epsilon).astype(x.dtype) * scale
     # In (x - shift - offset) XLA would join the two subtractions and lose the digits of offset.
@@ -86,23 +85,6 @@ def _differential(
     dr = (real_r * depsilon / 2).astype(x.dtype)
     dy = k * dx + x_hat * (dscale - k * p - k * dr) + (dbias - k * m)
     return zero_unless(usable, dy).astype(dtype), m, 2 * real_p / real_r
-
-
-def _moments(
-    x: Inexact[Array, "..."],
-    reduction_axes: tuple[int, ...],
-    mask: Mask | None,
-    named_axis: NamedAxis,
-) -> ShiftedMoments:
-    """The moments of x, in the form that is fast where the program runs."""
-    blocks = as_blocks(x, reduction_axes) if mask is None and named_axis.name is None else None
-    if blocks is None:
-        return shifted_moments(x, reduction_axes, mask, named_axis)
-    return lax.platform_dependent(
-        x,
-        cpu=lambda x: block_moments(x, reduction_axes, blocks),
-        default=lambda x: shifted_moments(x, reduction_axes, mask, named_axis),
-    )
 
 
 def _shift_and_offset(

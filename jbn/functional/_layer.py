@@ -27,7 +27,7 @@ from jbn.functional._mask import (
     zero_like,
     zero_unless,
 )
-from jbn.functional._moments import inverse_std, squared
+from jbn.functional._shifted import inverse_std, squared
 
 
 def layer_norm(

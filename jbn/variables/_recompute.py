@@ -18,7 +18,8 @@ from jaxtyping import Array
 from jbn._layers import batch_moments, is_evaluation
 from jbn.functional._arguments import max_num_shards
 from jbn.functional._mask import select, zero_like
-from jbn.functional._moments import ShiftedMoments, merge_shifted_moments
+from jbn.functional._moments import merge_shifted_moments
+from jbn.functional._shifted import ShiftedMoments
 
 _NAME = "moments"  # the variable, beside mean and var, for the moments of a layer's inputs
 

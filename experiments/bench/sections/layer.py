@@ -74,6 +74,10 @@ CASES: dict[Size, list[Case]] = {
         ("rms_norm", "float32", (4096, 256), FORWARD),
         ("group_norm", "float32", (32, 28, 28, 32), TRAIN),
         ("group_norm", "float32", (32, 28, 28, 32), FORWARD),
+        ("group_norm", "float32", (128, 8, 8, 16), FORWARD),
+        ("instance_norm", "float32", (32, 28, 28, 32), TRAIN),
+        ("instance_norm", "float32", (32, 28, 28, 32), FORWARD),
+        ("instance_norm", "float32", (128, 8, 8, 16), FORWARD),
     ],
     "tiny": [
         ("batch_norm", "bfloat16", (32, 16), TRAIN_RELU),
@@ -98,6 +102,11 @@ MAKERS: dict[str, dict[str, Callable[..., nn.Module]]] = {
         "jbn": functools.partial(jbn.linen.GroupNorm, 8),
         "Flax, fast": functools.partial(nn.GroupNorm, 8),
         "Flax, accurate": functools.partial(nn.GroupNorm, 8, **ACCURATE),
+    },
+    "instance_norm": {
+        "jbn": jbn.linen.InstanceNorm,
+        "Flax, fast": nn.InstanceNorm,
+        "Flax, accurate": functools.partial(nn.InstanceNorm, **ACCURATE),
     },
 }
 NUM_ROUNDS = {"tiny": 1, "small": 15, "full": 9}

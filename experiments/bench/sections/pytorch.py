@@ -41,6 +41,7 @@ def make_torch_layer(
         "layer_norm": lambda: F.layer_norm(x, (features,), scale, bias, eps=1e-6),
         "rms_norm": lambda: F.rms_norm(x, (features,), scale, eps=1e-6),
         "group_norm": lambda: F.group_norm(x, 8, scale, bias, eps=1e-6),
+        "instance_norm": lambda: F.instance_norm(x, weight=scale, bias=bias, eps=1e-6),
     }
     wanted = (x, scale) if norm == "rms_norm" else (x, scale, bias)
 
