@@ -14,9 +14,10 @@ LeVeque, 1983.
 
 import functools
 import itertools
+import math
 import operator
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,9 @@ from jbn.functional._mask import zero_like
 from jbn.functional._shifted import ShiftedMoments, as_shift, squared
 
 _MAX_BLOCK = 32
+# Of x. In smaller ones a copy costs less than the blocks do.
+_MIN_SIZE_IN_ROWS = 2**14
+_MIN_SIZE_IN_COLUMNS = 2**17
 _MIN_LANES = 8  # blocks side by side in memory; fewer don't fill a vector
 _MAX_LANES_ADDED_IN_TURN = 64
 _NUM_LANES_IN_SHIFT = 8
@@ -43,24 +47,32 @@ class Blocks(NamedTuple):
 
 
 def as_blocks(x: Inexact[Array, "..."], reduction_axes: tuple[int, ...]) -> Blocks | None:
-    """How to cut x into blocks; None if its sizes, its dtype or a mesh don't allow that."""
-    sizes = [x.shape[axis] for axis in reduction_axes]
-    if not (sizes and all(isinstance(size, int) and size > 0 for size in sizes)):
-        return None
+    """How to cut x into blocks; None if x is small, or its sizes, dtype or mesh don't allow it."""
     if jnp.iscomplexobj(x):
         return None
     if any(max_num_shards(x, axis) > 1 for axis in range(x.ndim)):
         return None  # JAX reshapes no x that an explicit mesh shards
-    run = max(_runs(reduction_axes), key=lambda run: num_reduced(x.shape, run))
+    is_minor = x.ndim - 1 in reduction_axes
+    if _known_size(x) < (_MIN_SIZE_IN_ROWS if is_minor else _MIN_SIZE_IN_COLUMNS):
+        return None
+    return cut(x.shape, reduction_axes)
+
+
+def cut(shape: tuple[Any, ...], reduction_axes: tuple[int, ...]) -> Blocks | None:
+    """How to cut an x of a shape into blocks; None if its sizes don't allow it."""
+    sizes = [shape[axis] for axis in reduction_axes]
+    if not (sizes and all(isinstance(size, int) and size > 0 for size in sizes)):
+        return None
+    run = max(_runs(reduction_axes), key=lambda run: num_reduced(shape, run))
     first, last = run[0], run[-1]
-    is_minor = last == x.ndim - 1
-    parts = (_cut_minor if is_minor else _cut_major)(num_reduced(x.shape, run))
+    is_minor = last == len(shape) - 1
+    parts = (_cut_minor if is_minor else _cut_major)(num_reduced(shape, run))
     if parts is None:
         return None
     # Once the blocks are reduced, the run is one axis: the one where it began.
     others = (a if a < first else a - len(run) + 1 for a in reduction_axes if a not in run)
     return Blocks(
-        (*x.shape[:first], *parts, *x.shape[last + 1 :]),
+        (*shape[:first], *parts, *shape[last + 1 :]),
         first if is_minor else first + 1,
         tuple(sorted((first, *others))),
     )
@@ -109,6 +121,12 @@ def _block_moments_jvp(reduction_axes, blocks, primals, tangents):
     dvar = 2 * jnp.mean(d * dx, reduction_axes, keepdims=True)
     dcount, dshift = zero_like(moments.count), zero_like(moments.shift)
     return moments, ShiftedMoments(dcount, dshift, doffset, dvar)
+
+
+def _known_size(x: Array) -> float:
+    """The number of entries; infinite if `jax.export` leaves it open."""
+    sizes = [size if isinstance(size, int) else math.inf for size in x.shape]
+    return math.prod(sizes, start=1.0)
 
 
 def _runs(axes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
