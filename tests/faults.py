@@ -89,7 +89,7 @@ FAULTS = [
           ["functional/test_blocks.py"]),
     Fault("blocks_across_shards", "functional/_blocks.py",
           "if any(max_num_shards(x, axis) > 1", "if False and any(max_num_shards(x, axis) > 1",
-          ["test_meshes.py"]),
+          ["functional/test_blocks.py"]),
     Fault("unweighted_second_sum", "functional/_shifted.py",
           "[weighted(d, mask), weighted(squared(d), mask)]", "[weighted(d, mask), squared(d)]",
           ["functional/test_stats.py"]),

@@ -106,6 +106,18 @@ def test_a_large_real_x_is_cut(shape, dtype, has_blocks):
     assert (as_blocks(jnp.zeros(shape, dtype), (1,)) is not None) == has_blocks
 
 
+def test_an_x_that_a_mesh_shards_is_not_cut():
+    x = normal(256, 64)
+    sharded = jax.device_put(x, jax.NamedSharding(jax.make_mesh((4,), ("batch",)), jax.P("batch")))
+    assert as_blocks(sharded, (1,)) is None
+    close(jbn.layer_norm(sharded), jbn.layer_norm(x), 1e-6)
+    # JAX doesn't show it under jit with automatic axes; then XLA shards the blocks.
+    automatic = jax.make_mesh((4,), ("batch",), (jax.sharding.AxisType.Auto,))
+    for spec in (jax.P("batch"), jax.P(None, "batch")):
+        placed = jax.device_put(x, jax.NamedSharding(automatic, spec))
+        close(jbn.layer_norm(placed), jbn.layer_norm(x), 1e-6)
+
+
 @pytest.mark.optimized
 @pytest.mark.parametrize(
     ("norm", "shape"),
