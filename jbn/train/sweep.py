@@ -1,5 +1,6 @@
 """Many runs of one program as its lanes, compiled before it runs."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -82,7 +83,10 @@ def compile_sweep(program: Program, dataset: Dataset, num_lanes: int) -> Sweep:
     settle = make_settle(config, num_classes, prepare)
     evaluate = make_evaluate(config, num_classes, prepare)
 
-    init = _make_lane_init(config, dataset)
+    def init(lane: Lanes, train: Examples) -> TrainState:
+        first = train._replace(x=prepare(train.x[:2], lane.hypers))
+        return make_init(config, num_classes)(lane.keys.init, first, lane.hypers)
+
     chunk = make_train_chunk(config, num_classes, dataset.input_stats)
 
     def train_chunk(
@@ -171,20 +175,16 @@ def _is_slow_together(program: Program, dataset: Dataset) -> bool:
     """
     if default_platform() != "cpu":
         return False
-    lane = Lanes(RunKeys.of(jax.random.key(0)), Hypers.of(program.config))
-    traced = jax.make_jaxpr(_make_lane_init(program.config, dataset))(lane, dataset.train)
+    return _convolves(program.config, dataset.num_classes, dataset.train.x.shape[1:])
+
+
+@functools.lru_cache(maxsize=16)  # a large model takes a second to trace
+def _convolves(config: ArmConfig, num_classes: int, features: tuple[int, ...]) -> bool:
+    """Whether a call of the model convolves: only traced."""
+    first = Examples(jnp.zeros((2, *features)), jnp.zeros(2, jnp.int32))
+    init = make_init(config, num_classes)
+    traced = jax.make_jaxpr(init)(jax.random.key(0), first, Hypers.of(config))
     return "conv_general_dilated" in _primitives(traced.jaxpr)
-
-
-def _make_lane_init(config: ArmConfig, dataset: Dataset) -> Callable[[Lanes, Examples], TrainState]:
-    """Returns `init(lane, train)`, a lane's state before the first step."""
-    prepare = make_prepare(config, dataset.input_stats)
-
-    def init(lane: Lanes, train: Examples) -> TrainState:
-        first = train._replace(x=prepare(train.x[:2], lane.hypers))
-        return make_init(config, dataset.num_classes)(lane.keys.init, first, lane.hypers)
-
-    return init
 
 
 def _primitives(jaxpr: core.Jaxpr) -> Iterator[str]:
