@@ -16,7 +16,7 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -35,7 +35,7 @@ _MIN_SIZE_IN_COLUMNS = 2**17
 _MIN_LANES = 8  # blocks side by side in memory; fewer don't fill a vector
 _MAX_LANES_ADDED_IN_TURN = 64
 _NUM_LANES_IN_SHIFT = 8
-_NUM_IN_CENTER = 4
+_MAX_IN_CENTER = 4
 
 
 class Blocks(NamedTuple):
@@ -88,7 +88,8 @@ def block_moments(
     x = x.reshape(blocks.shape)
     size = x.shape[blocks.axis]
     # Of each block: the shift, how far the mean is from it, and the sum of squares around the mean.
-    center = _mean_of_first(x, blocks.axis)
+    # Of four entries, or two, or one: halving is exact, so XLA can't round the shift in two ways.
+    center = _mean_at(x, blocks.axis, range(1 << (min(_MAX_IN_CENTER, size).bit_length() - 1)))
     d = x - center
     d_sum, d2_sum = _sum_both(d, squared(d), blocks.axis)
     center, offset = lax.squeeze(center, [blocks.axis]), d_sum / size
@@ -97,7 +98,9 @@ def block_moments(
     num_blocks = n // size
     is_row = blocks.remaining == (offset.ndim - 1,)
     if is_row and num_blocks <= _MAX_LANES_ADDED_IN_TURN:
-        shift = _mean_of_some(center + offset)
+        step = max(1, num_blocks // _NUM_LANES_IN_SHIFT)
+        evenly = range(0, num_blocks, step)[:_NUM_LANES_IN_SHIFT]
+        shift = as_shift(_mean_at(center + offset, -1, evenly))
         delta = (center - shift) + offset
         delta_sum, total, shift = _sum_both_and_keep(delta, squared(delta) * size + spread, shift)
     else:
@@ -150,14 +153,10 @@ def _cut_major(n: int) -> tuple[int, int] | None:
     return (n // size, size) if size == n or size >= _MIN_LANES else None
 
 
-def _mean_of_first(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
-    """The mean of the first four entries along the axis, which keeps size 1; or two, or one.
-
-    Halving is exact, so XLA can't round the shift in two ways.
-    """
-    number = 1 << (min(_NUM_IN_CENTER, x.shape[axis]).bit_length() - 1)
-    some = [lax.slice_in_dim(x, i, i + 1, axis=axis) for i in range(number)]
-    return functools.reduce(operator.add, some) / number
+def _mean_at(x: Float[Array, "..."], axis: int, indices: Sequence[int]) -> Float[Array, "..."]:
+    """The mean of a few entries along the axis, which keeps size 1: without a reduction."""
+    some = [lax.slice_in_dim(x, i, i + 1, axis=axis) for i in indices]
+    return functools.reduce(operator.add, some) / len(some)
 
 
 def _sum_both(
@@ -166,14 +165,6 @@ def _sum_both(
     zero = jnp.zeros((), a.dtype)
     sums = lax.reduce((a, b), (zero, zero), lambda x, y: (x[0] + y[0], x[1] + y[1]), (axis,))
     return sums[0], sums[1]
-
-
-def _mean_of_some(x: Float[Array, "... lanes"]) -> Float[Array, "... 1"]:
-    """A shift from a few entries of each row, evenly spread, without a reduction."""
-    lanes = x.shape[-1]
-    number = min(_NUM_LANES_IN_SHIFT, lanes)
-    some = [x[..., i : i + 1] for i in range(0, lanes // number * number, lanes // number)]
-    return as_shift(functools.reduce(operator.add, some) / number)
 
 
 def _sum_both_and_keep(
