@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from jbn.config import ArmConfig, Config, UserError
 from jbn.data import normalize_inputs
+from jbn.data.checks import finite_rows
 from jbn.functional._input_stats import InputStats, Remainders
 from jbn.models import build_model
 
@@ -75,7 +76,7 @@ def _check_finite(x: Array) -> None:
     """Raises an error if a number isn't finite; traced ones may be any."""
     if isinstance(x, jax.core.Tracer):
         return
-    finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
+    finite = finite_rows(np.asarray(x))
     if not finite.all():
         raise ValueError(
             f"x: found NaN or infinity in {(~finite).sum()} of {len(x)} rows, first in row "

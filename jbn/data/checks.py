@@ -22,7 +22,7 @@ def as_float32(
             block = x[start : start + rows]
             rounded[start : start + rows] = block if offset is None else block - offset
     x = rounded
-    finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
+    finite = finite_rows(x)
     if not finite.all():
         row = int(np.argmin(finite))
         raise UserError(
@@ -30,6 +30,11 @@ def as_float32(
             "the example out"
         )
     return x
+
+
+def finite_rows(x: np.ndarray) -> np.ndarray:
+    """Of each row, whether all of its numbers are finite."""
+    return np.isfinite(x).reshape(len(x), -1).all(axis=1)
 
 
 def offset_of(x: np.ndarray) -> np.ndarray | None:
