@@ -150,8 +150,8 @@ def layers(folder: str, norm: str | None = None, what: str | None = None) -> str
     note = (
         f"Times and ratios are medians of {rows[0]['num_rounds']} rounds, with quartiles in "
         "parentheses. A ratio above 1 means that jbn is faster. The times include "
-        f"{rows[0]['empty_call_microseconds']:.0f} µs for the call itself. In the last column "
-        "Flax has its fast formula. "
+        f"{rows[0]['empty_call_microseconds']:.0f} µs for the call itself. The bytes for "
+        "Flax are those of its fast formula. "
         f"{_source('layer', [folder])}"
     )
     if folder != "cpu":  # whose caches hold most of x: there the floor says nothing
