@@ -33,7 +33,8 @@ def test_every_section_writes_its_rows_and_jbn_is_right(bench, tmp_path):
     checks = [row for row in rows["correctness"] if "errors" in row]
     assert all(row["right"] and row["errors"]["jbn"] <= row["bound"] for row in checks)
     # The checks can fail: far from zero Flax's fast formula is beyond the bound.
-    far = [row for row in checks if row["mean_over_std"] > 0 and "Flax, fast" in row["errors"]]
+    in_float32 = [row for row in checks if row["dtype"] == "float32"]
+    far = [row for row in in_float32 if row["mean_over_std"] > 0 and "Flax, fast" in row["errors"]]
     assert far
     assert all(row["errors"]["Flax, fast"] > row["bound"] for row in far)
     assert {row["what"] for row in rows["layer"]} == {"forward", "forward + backward + ReLU"}

@@ -4,9 +4,10 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Inexact
 
-from jbn.functional._arguments import NamedAxis
+from jbn.functional._arguments import NamedAxis, max_num_shards, num_reduced
 from jbn.functional._mask import (
     Mask,
     divisor,
@@ -16,7 +17,68 @@ from jbn.functional._mask import (
     zero_unless,
 )
 from jbn.functional._moments import shifted_moments
-from jbn.functional._shifted import ShiftedMoments, inverse_std
+from jbn.functional._shifted import ShiftedMoments, as_shift, inverse_std
+
+# Entries of a row that a GPU still keeps on the chip.
+_MAX_ROW = 2**13
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(5, 6, 7))
+def normalize_rows(
+    x: Inexact[Array, "..."],
+    scale: Inexact[Array, "..."],
+    bias: Inexact[Array, "..."],
+    epsilon: Float[Array, ""],
+    mask: Mask | None,
+    reduction_axes: tuple[int, ...],
+    named_axis: NamedAxis,
+    dtype: jnp.dtype,
+) -> Inexact[Array, "..."]:
+    """y alone, as `normalize_by_moments` has it; a GPU reads a row once where it can."""
+    arguments = x, scale, bias, epsilon, mask
+    static = reduction_axes, named_axis, dtype
+    if mask is not None or named_axis.name is not None or not _fits_on_chip(x, reduction_axes):
+        return normalize_by_moments(*arguments, *static)[0]
+    return lax.platform_dependent(
+        *arguments,
+        cuda=functools.partial(_normalize_centered, reduction_axes, dtype),
+        default=lambda *arguments: normalize_by_moments(*arguments, *static)[0],
+    )
+
+
+@normalize_rows.defjvp
+def _rows_jvp(reduction_axes, named_axis, dtype, primals, tangents):
+    """The derivative takes the moments, so here y is computed from them too."""
+    return jax.jvp(
+        lambda *arguments: normalize_by_moments(*arguments, reduction_axes, named_axis, dtype)[0],
+        primals,
+        tangents,
+    )
+
+
+def _fits_on_chip(x: Inexact[Array, "..."], reduction_axes: tuple[int, ...]) -> bool:
+    """Whether the reduced axes are x's last ones, real, on one device, and not too large."""
+    first = x.ndim - len(reduction_axes)
+    return (
+        tuple(sorted(reduction_axes)) == tuple(range(first, x.ndim))
+        and not jnp.iscomplexobj(x)
+        and x.dtype != jnp.float64
+        and all(max_num_shards(x, axis) == 1 for axis in range(x.ndim))
+        and 0 < num_reduced(x.shape, reduction_axes) <= _MAX_ROW
+    )
+
+
+def _normalize_centered(reduction_axes, dtype, x, scale, bias, epsilon, mask):
+    """y, by the mean of x - mean(x) and the mean square of what is left.
+
+    XLA's GPU compiler makes one kernel of this chain: it reads a row, keeps it on the chip and
+    writes y. The second mean takes away the rounding of the first.
+    """
+    x = x.astype(scale.dtype)
+    d = x - as_shift(jnp.mean(x, reduction_axes, keepdims=True))
+    d = d - jnp.mean(d, reduction_axes, keepdims=True)
+    var = jnp.mean(jnp.square(d), reduction_axes, keepdims=True)
+    return (d * (inverse_std(var, epsilon) * scale) + bias).astype(dtype)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(5, 6, 7))

@@ -17,7 +17,7 @@ from jbn.functional._arguments import (
     layer_arguments,
     num_reduced,
 )
-from jbn.functional._by_moments import normalize_by_moments
+from jbn.functional._by_moments import normalize_rows
 from jbn.functional._mask import (
     Mask,
     divisor,
@@ -88,7 +88,7 @@ def layer_norm(
     *arguments, dtype = layer_arguments(x, scale, bias, features, epsilon, mask, dtype)
     named_axis = canonical_named_axis(axis_name, axis_index_groups)
     check_not_alone(x.shape, axes, named_axis)
-    return normalize_by_moments(*arguments, axes, named_axis, dtype)[0]
+    return normalize_rows(*arguments, axes, named_axis, dtype)
 
 
 def rms_norm(

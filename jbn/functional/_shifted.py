@@ -72,8 +72,12 @@ def as_shift(near_mean: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
 
 
 def inverse_std(var: Float[Array, "..."], epsilon: Float[Array, ""]) -> Float[Array, "..."]:
-    """1 / sqrt(var + epsilon); NaN if var has overflowed, since 0 would hide that in y."""
-    return jnp.where(var == jnp.inf, jnp.nan, lax.rsqrt(var + epsilon))
+    """1 / sqrt(var + epsilon); NaN if var has overflowed, since 0 would hide that in y.
+
+    The remainder by the largest number changes no finite one, and that of infinity is NaN. A
+    `where` would read var twice: XLA's GPU compiler could then not reduce and scale in one pass.
+    """
+    return lax.rsqrt(lax.rem(var + epsilon, jnp.finfo(var.dtype).max))
 
 
 def squared(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
@@ -89,15 +93,19 @@ def _sample(x: Inexact[Array, "..."], reduction_axes: tuple[int, ...]) -> Inexac
     """About every 16th entry along the reduction axes; if x has few entries, more of them or all.
 
     Each device samples its own shard: the stride of a sharded axis divides the shard's size. The
-    first axis comes last, because it is the one that is usually sharded.
+    first axis comes last, because it is the one that is usually sharded. Along the last axis the
+    sample is a run at the start: a stride there would read nearly all of x from memory.
     """
     stride = min(_SHIFT_STRIDE, max(1, num_reduced(x.shape, reduction_axes) // _SHIFT_MIN_COUNT))
-    strides = [1] * x.ndim
+    strides, sizes = [1] * x.ndim, list(x.shape)
     for axis in (*reduction_axes[1:], *reduction_axes[:1]):
         size, num_shards = x.shape[axis], max_num_shards(x, axis)
         most = max(1, min(stride, size // num_shards))
         if num_shards > 1:
             most = next(n for n in range(most, 0, -1) if size // num_shards % n == 0)
-        strides[axis] = most
+        if num_shards == 1 and axis == x.ndim - 1:
+            sizes[axis] = -(-size // most)
+        else:
+            strides[axis] = most
         stride //= most
-    return lax.slice(x, (0,) * x.ndim, x.shape, strides)
+    return lax.slice(x, (0,) * x.ndim, sizes, strides)

@@ -51,6 +51,8 @@ def rows(size: Size) -> Iterator[Row]:
             wanted = exact(norm, np.asarray(x), np.asarray(dy))
             found = {name: both(x, dy) for name, both in compiled.items()}
             yield from _y_and_dx(norm, dtype, found, wanted, np.asarray(dy), offset)
+    for norm, dtype, offsets in CASES[:: 4 if size == "tiny" else 1]:
+        yield _alone(norm, dtype, offsets[-1], rng.normal(size=shape))
     x, dy = (np.asarray(shift + rng.normal(size=shape), np.float32) for shift in (1e4, 0))
     yield from _masked(x, dy)
     yield _ghost(x, dy)
@@ -80,6 +82,16 @@ def _y_and_dx(
     for index, (of, scale) in enumerate({"y": 1.0, "dx": float(np.abs(dy).max())}.items()):
         errors = {name: error(pair[index], wanted[index]) for name, pair in found.items()}
         yield _row(f"{check}, {of}", dtype, errors, BOUNDS[dtype] * scale, offset)
+
+
+def _alone(norm: str, dtype: str, offset: float, noise: np.ndarray) -> Row:
+    """y where no derivative is taken: another program, and on a GPU another formula."""
+    x = jnp.asarray(offset + noise, dtype)
+    wanted, _ = exact(norm, np.asarray(x), noise)
+    errors = {
+        name: error(jax.jit(layer)(x).astype(dtype), wanted) for name, layer in NORMS[norm].items()
+    }
+    return _row(f"{norm} forward alone, y", dtype, errors, BOUNDS[dtype], offset)
 
 
 def _masked(x: np.ndarray, dy: np.ndarray) -> Iterator[Row]:
