@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from jbn.config import ArmConfig, Config, UserError
 from jbn.data import normalize_inputs
-from jbn.data.checks import finite_rows
+from jbn.data.sources.user_arrays import finite_rows
 from jbn.functional._input_stats import InputStats, Remainders
 from jbn.models import build_model
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jbn.config import UserError
-from jbn.data.registry import REGISTRY
+from jbn.data.published.registry import REGISTRY
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 
 from jbn.config import UserError
-from jbn.data.content import read_content
-from jbn.data.find import find_files
-from jbn.data.source import Source
+from jbn.data.published.find import find_files
+from jbn.data.published.gunzip import read_content
+from jbn.data.sources.source import Source
 
 _NUM_CLASSES = 10
 _IMAGE = (28, 28)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from jbn.config import UserError
-from jbn.data.source import Source
+from jbn.data.sources.source import Source
 
 
 def load_mixture(

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from jbn.config import UserError
-from jbn.data.find import cache_dir, find_files
-from jbn.data.registry import REGISTRY
+from jbn.data.published.find import cache_dir, find_files
+from jbn.data.published.registry import REGISTRY
 
 FILES = {"a.gz": b"a, zipped", "b.gz": b"b, zipped", "a": b"a", "c/b1": b"b1", "c/b2": b"b2"}
 ZIPPED = {"a.gz": FILES["a.gz"], "b.gz": FILES["b.gz"]}

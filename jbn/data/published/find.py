@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jbn.config import UserError
-from jbn.data.registry import REGISTRY, FileSet
+from jbn.data.published.registry import REGISTRY, FileSet
 
 
 def find_files(name: str, data_dir: str | None) -> tuple[Path, dict[str, tuple[Path, ...]]]:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-from jbn.data.digits import load_digits
-from jbn.data.tables import load_breast_cancer, load_wine
+from jbn.data.sources.digits import load_digits
+from jbn.data.sources.tables import load_breast_cancer, load_wine
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from jbn.config import UserError
-from jbn.data.download import download
-from jbn.data.find import cache_dir, find_files
+from jbn.data.published.download import download
+from jbn.data.published.find import cache_dir, find_files
 
 FILES = {"a.gz": b"a, zipped", "b.gz": b"b, zipped"}
 

@@ -8,7 +8,7 @@ from sklearn import datasets
 
 from jbn.config import DataConfig, MixtureConfig, UserError
 from jbn.data import load, normalize_inputs
-from jbn.data.load import split_rows
+from jbn.data.dataset import split_rows
 
 
 @pytest.fixture

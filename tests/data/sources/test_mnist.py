@@ -10,9 +10,9 @@ import pytest
 
 from jbn.config import DataConfig, UserError
 from jbn.data import load
-from jbn.data.find import find_files
-from jbn.data.idx import load_mnist, read_idx
-from jbn.data.registry import REGISTRY
+from jbn.data.published.find import find_files
+from jbn.data.published.registry import REGISTRY
+from jbn.data.sources.mnist import load_mnist, read_idx
 
 VALUES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 

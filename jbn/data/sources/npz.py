@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from jbn.config import UserError
-from jbn.data.checks import as_float32, as_labels, offset_of
-from jbn.data.source import Source
+from jbn.data.sources.source import Source
+from jbn.data.sources.user_arrays import as_float32, as_labels, offset_of
 
 _NPZ_NAMES = ({"x", "y"}, {"x", "y", "x_test", "y_test"})
 # What numpy and zipfile raise on damaged, foreign and encrypted files.

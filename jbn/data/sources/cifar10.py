@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from jbn.config import UserError
-from jbn.data.content import read_content
-from jbn.data.find import find_files
-from jbn.data.registry import REGISTRY
-from jbn.data.source import Source
+from jbn.data.published.find import find_files
+from jbn.data.published.gunzip import read_content
+from jbn.data.published.registry import REGISTRY
+from jbn.data.sources.source import Source
 
 _ARCHIVE = "cifar-10-binary.tar.gz"
 _BATCHES = REGISTRY["cifar10"].files[_ARCHIVE]  # paths in the archive; the last is the test split

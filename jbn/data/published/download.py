@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from jbn.config import UserError
-from jbn.data.find import cache_dir
-from jbn.data.registry import REGISTRY
+from jbn.data.published.find import cache_dir
+from jbn.data.published.registry import REGISTRY
 
 
 def download(name: str) -> Path:

@@ -9,14 +9,14 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from jbn.config import AugmentConfig, DataConfig, UserError
-from jbn.data.cifar10 import load_cifar10
-from jbn.data.digits import load_digits
-from jbn.data.files import load_csv, load_npz
-from jbn.data.idx import load_mnist
-from jbn.data.inputs import fit_inputs
-from jbn.data.mixture import load_mixture
-from jbn.data.source import Source
-from jbn.data.tables import load_breast_cancer, load_wine
+from jbn.data.preprocess import fit_inputs
+from jbn.data.sources.cifar10 import load_cifar10
+from jbn.data.sources.digits import load_digits
+from jbn.data.sources.mixture import load_mixture
+from jbn.data.sources.mnist import load_mnist
+from jbn.data.sources.npz import load_csv, load_npz
+from jbn.data.sources.source import Source
+from jbn.data.sources.tables import load_breast_cancer, load_wine
 from jbn.functional._input_stats import InputStats
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jbn.config import UserError
-from jbn.data.mixture import load_mixture
+from jbn.data.sources.mixture import load_mixture
 
 PLAIN = {
     "seed": 3,

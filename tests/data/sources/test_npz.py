@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jbn.config import UserError
-from jbn.data.files import load_csv, load_npz
+from jbn.data.sources.npz import load_csv, load_npz
 
 X = np.arange(12).reshape(4, 3)
 Y = np.array([0, 2, 1, 0])

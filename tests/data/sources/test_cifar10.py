@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from jbn.config import DataConfig, UserError
-from jbn.data import cifar10, load
-from jbn.data.cifar10 import load_cifar10
+from jbn.data import load
+from jbn.data.sources import cifar10
+from jbn.data.sources.cifar10 import load_cifar10
 
 ARCHIVE = "cifar-10-binary.tar.gz"
 NAMES = [f"cifar-10-batches-bin/data_batch_{n}.bin" for n in range(1, 6)]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jbn.data.source import Source
+from jbn.data.sources.source import Source
 
 
 def load_breast_cancer() -> Source:

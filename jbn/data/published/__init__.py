@@ -1,0 +1,1 @@
+"""Data sets that others publish as files: listed, found on the disk, verified, downloaded."""

@@ -1,0 +1,1 @@
+"""One data set, or one kind of file, a module; each loader returns a `Source`."""
