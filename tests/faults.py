@@ -224,9 +224,9 @@ FAULTS = [
     # data, models, training
     Fault("inputs_fit_to_all_splits", "data/dataset.py",
           "fit_inputs(config, train.x)", "fit_inputs(config, x)", ["data"]),
-    Fault("label_of_another_column", "data/sources/npz.py",
+    Fault("label_of_another_column", "data/sources/csv.py",
           "as_labels(path, table[:, -1], at)", "as_labels(path, table[:, -2], at)",
-          ["data/sources/test_npz.py"]),
+          ["data/sources/test_csv.py"]),
     Fault("npz_test_labels_first", "data/sources/npz.py",
           "np.concatenate([y, y_test])", "np.concatenate([y_test, y])",
           ["data/sources/test_npz.py"]),

@@ -1,4 +1,10 @@
-"""Data as arrays: read, split once with a seed; batched, augmented and normalized in the step."""
+"""Data sets as arrays, and what a training step does to a batch.
+
+`load` reads a data set and splits it: `dataset.py` has the split, `sources/` has the readers, and
+`published/` finds, checks and downloads published files. A training step calls the other functions,
+under `jit`: `batches.py` picks examples, `preprocess.py` normalizes them, `augment.py` changes
+images at random.
+"""
 
 from jbn.data.augment import augment as augment
 from jbn.data.batches import batch_indices as batch_indices

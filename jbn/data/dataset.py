@@ -1,8 +1,7 @@
-"""From a data config to arrays."""
+"""A data set in memory, split into training, validation and test examples."""
 
 import hashlib
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,13 +9,7 @@ from jaxtyping import Int, Shaped
 
 from jbn.config import AugmentConfig, DataConfig, UserError
 from jbn.data.preprocess import fit_inputs
-from jbn.data.sources.cifar10 import load_cifar10
-from jbn.data.sources.digits import load_digits
-from jbn.data.sources.mixture import load_mixture
-from jbn.data.sources.mnist import load_mnist
-from jbn.data.sources.npz import load_csv, load_npz
-from jbn.data.sources.source import Source
-from jbn.data.sources.tables import load_breast_cancer, load_wine
+from jbn.data.sources import LOADERS
 from jbn.functional._input_stats import InputStats
 
 
@@ -36,55 +29,44 @@ class Dataset(NamedTuple):
     input_stats: InputStats  # of the training split
     num_classes: int
     sha256: str  # of all inputs and labels, before they are split
-    where: str  # the data come from, for people
-    input_offset: np.ndarray | None = None  # subtracted from the raw inputs already; None: 0
-
-
-_LOADERS: dict[str, Callable[[DataConfig], Source]] = {
-    "digits": lambda config: load_digits(),
-    "breast_cancer": lambda config: load_breast_cancer(),
-    "wine": lambda config: load_wine(),
-    "mixture": lambda config: load_mixture(**config.mixture.model_dump()),
-    "mnist": lambda config: load_mnist("mnist", config.dir),
-    "fashion_mnist": lambda config: load_mnist("fashion_mnist", config.dir),
-    "cifar10": lambda config: load_cifar10(config.dir),
-    "npz": lambda config: load_npz(os.path.expanduser(config.path or "")),
-    "csv": lambda config: load_csv(os.path.expanduser(config.path or "")),
-}
-# 45 batches of 32, so that nothing is left over where batch sizes are compared.
-_DIGITS_TRAIN = 1440
+    where: str  # the data come from, for people to read
+    input_offset: np.ndarray | None = None  # already subtracted from the raw inputs; None: nothing
 
 
 def load(config: DataConfig) -> Dataset:
-    """The data set that the config names, split with its seed, inputs and labels as they are.
+    """The data set that the config names, split with the config's seed.
 
-    The set's own test split, where it has one, is the test split, and a tenth of the rest is for
-    validation; elsewhere a tenth is for each. Examples of a split keep the set's order.
+    Inputs stay raw: nothing here normalizes, scales or augments them. Labels stay as they are, too.
+    Some sets have a test split of their own. Then that is the test split, and a tenth of the other
+    examples is for validation. In other sets a tenth is for validation and a tenth for the test,
+    unless the source says how many examples are for training. Each split keeps the order of the
+    set.
 
     Raises:
-        UserError: the data aren't there, are damaged, or are too few.
+        UserError: the data are missing or damaged, or there are too few examples or classes.
     """
-    x, y, num_test, where, offset = _LOADERS[config.name](config)
+    source = LOADERS[config.name](config)
+    x, y, where, offset = source.x, source.y, source.where, source.offset
     if offset is not None and config.normalize == "none":
         x, where = _with_offset(x, offset, where)
         offset = None
     num_classes = int(y.max(initial=0)) + 1
-    if len(y) - num_test < 10 or num_classes < 2:
+    num_to_split = len(y) - source.num_test
+    if num_to_split < 10 or num_classes < 2:
         raise UserError(
-            f"{where}: found {len(y) - num_test} examples to split, and {num_classes} classes, "
+            f"{where}: found {num_to_split} examples to split, and {num_classes} classes, "
             "wanted at least 10 and 2"
         )
     digest = hashlib.sha256(x.tobytes())
     digest.update(y.tobytes())
-    num_train = _DIGITS_TRAIN if config.name == "digits" else None
-    rows = split_rows(len(y), num_test, config.split_seed, num_train=num_train)
+    rows = split_rows(len(y), source.num_test, config.split_seed, num_train=source.num_train)
     train, val, test = (Examples(x[r], y[r]) for r in rows)
     stats = fit_inputs(config, train.x)
     return Dataset(train, val, test, stats, num_classes, digest.hexdigest(), where, offset)
 
 
 def _with_offset(x: np.ndarray, offset: np.ndarray, where: str) -> tuple[np.ndarray, str]:
-    """The numbers as the file has them, in float32; and where they come from, with a warning."""
+    """The numbers of the file in float32, and `where` with a warning about lost digits."""
     far = ", ".join(str(column) for column in np.flatnonzero(offset))
     warning = (
         f"{where}; column {far} is so far from zero that float32 loses digits, and "
@@ -94,7 +76,7 @@ def _with_offset(x: np.ndarray, offset: np.ndarray, where: str) -> tuple[np.ndar
 
 
 def load_all(configs: Iterable[DataConfig]) -> dict[DataConfig, Dataset]:
-    """The data set of each config; what differs in what is done to batches alone is loaded once."""
+    """The data set of each config. Configs share one if only what is done to batches differs."""
     datasets: dict[DataConfig, Dataset] = {}
     loaded: dict[DataConfig, Dataset] = {}
     for config in configs:
@@ -111,8 +93,11 @@ def split_rows(
 ) -> tuple[np.ndarray, ...]:
     """The rows of the training, validation and test split, each in the set's order.
 
-    Without `num_train` a tenth is for validation; and a tenth for the test, unless the last
-    `num_test` are.
+    The last `num_test` rows are the test split, if there are any. Of the other rows a tenth is for
+    validation. If `num_test` is 0, another tenth is for the test.
+
+    With `num_train`, so many rows are for training. The rest is for validation or, if `num_test` is
+    0, half for validation and half for the test.
     """
     num_others = num_examples - num_test
     order = np.random.default_rng(seed).permutation(num_others)

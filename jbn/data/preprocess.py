@@ -1,4 +1,4 @@
-"""Inputs scaled as the config says, and normalized by the statistics of the training split."""
+"""Normalizes inputs with the statistics of the training split, or scales them."""
 
 import functools
 import math
@@ -14,11 +14,15 @@ from jbn.config import DataConfig
 from jbn.functional._input import rescale, standardize
 from jbn.functional._input_stats import InputStats, init_input_stats, update_input_stats
 
-_BLOCK_SIZE = 2**18  # numbers; 1 MB, which caches hold
+_BLOCK_SIZE = 2**18  # numbers: 1 MB, which fits into caches
 
 
 def fit_inputs(config: DataConfig, x: Shaped[np.ndarray, "examples *features"]) -> InputStats:
-    """The statistics of raw inputs, those of the training split: per feature or per channel."""
+    """The statistics of raw inputs: one for each feature, or for each channel.
+
+    Give it the inputs of the training split. `config.normalize_per` chooses: "feature" is each
+    entry of an input, "channel" is each index of the last axis.
+    """
     shape = x.shape[1:] if config.normalize_per == "feature" else x.shape[-1:]
     return _statistics(x, shape)
 
@@ -30,10 +34,11 @@ def normalize_inputs(
     *,
     input_scale: float | Float[Array, ""] | None = None,
 ) -> Float[Array, "examples *features"]:
-    """Raw inputs as the model takes them: float32, and normalized, or else scaled.
+    """Raw inputs as the model takes them: float32, and normalized as `config.normalize` says.
 
-    What normalizes raw inputs normalizes their multiples to the same numbers, so the scale, which
-    is the config's unless it is given, is that of inputs that aren't normalized.
+    If that is "none", the inputs are multiplied by `input_scale` (None: by `config.input_scale`).
+    Otherwise a scale would change nothing: a multiple of the inputs is normalized to the same
+    numbers.
     """
     x = jnp.asarray(x, jnp.float32)
     match config.normalize:
@@ -47,7 +52,7 @@ def normalize_inputs(
 
 @functools.partial(jax.jit, static_argnames="shape")
 def _statistics(x: Shaped[ArrayLike, "examples *features"], shape: tuple[int, ...]) -> InputStats:
-    # In blocks, so that float32 copies of bytes, and what a pass makes, are never large.
+    # In blocks: so the float32 copies of bytes, and other intermediate arrays, stay small.
     x = jnp.asarray(x)
     rows = min(len(x), max(1, _BLOCK_SIZE // math.prod(x.shape[1:])))
 

@@ -1,4 +1,4 @@
-"""Data sets fetched into the user's cache folder."""
+"""Downloads published data sets into the user's cache folder."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ from jbn.data.published.registry import REGISTRY
 
 
 def download(name: str) -> Path:
-    """Fetches a set's files into the download cache and returns their folder.
+    """Downloads the files of a set into the download cache, and returns their folder.
 
-    A file that is there, and undamaged, isn't fetched again. Each is verified by its SHA-256 before
-    it gets its name, so a broken download leaves nothing behind that could be taken for the file.
+    It doesn't download a file that is there already and has the right SHA-256. A new file gets its
+    name only after its SHA-256 is verified. So a failed download leaves no broken file behind.
 
     Raises:
-        UserError: the set is unknown, pooch isn't installed, or a file can't be fetched or kept.
+        UserError: the set is unknown, pooch isn't installed, or a file can't be fetched or written.
     """
     if name not in REGISTRY:
         raise UserError(f"download: found {name!r}, wanted one of {', '.join(REGISTRY)}")
@@ -32,7 +32,7 @@ def download(name: str) -> Path:
     for file in file_set.files:
         try:
             cache.fetch(file)
-        # Of the network and of the folder are both OSError; of a checksum is ValueError.
+        # The network and the folder raise OSError; a wrong checksum raises ValueError.
         except (OSError, ValueError) as error:
             reason = str(error).partition("\n")[0]
             raise UserError(

@@ -1,4 +1,4 @@
-"""Where a data set's files are, each verified before anything of it is used."""
+"""Finds the files of a published data set on the disk, and verifies each of them."""
 
 import hashlib
 import os
@@ -10,18 +10,24 @@ from jbn.data.published.registry import REGISTRY, FileSet
 
 
 def find_files(name: str, data_dir: str | None) -> tuple[Path, dict[str, tuple[Path, ...]]]:
-    """The folder that holds a set's files, and the files by the names they are published under.
+    """The folder that holds the files of a set, and the paths of these files.
 
-    The places looked at are `data_dir`, $JBN_DATA_DIR and the download cache; in each of them the
-    folder of the set's name, the place itself, and torchvision's folder. The first folder that
-    holds all files counts. Each file may lie there as published or unpacked, which may be several.
+    It looks in three places: `data_dir`, $JBN_DATA_DIR and the download cache. In each place it
+    looks in the folder with the name of the set, then in the place itself, then in the folder that
+    torchvision would use (not for CIFAR-10). The first folder that holds all files counts. A folder
+    that holds another set's files of the same names is passed over. Each file may be there as
+    published, or unpacked.
 
     Args:
-        name: of the set, in the registry.
-        data_dir: a place, the first looked at; None: there is none.
+        name: a set's name in the registry.
+        data_dir: the place to look in first; None: there is none.
+
+    Returns:
+        The folder; and a dict from each published name to the path of that file, or to the paths of
+        the files that it unpacks to.
 
     Raises:
-        UserError: no folder holds all files, or one of them is damaged: its checksum differs.
+        UserError: no folder holds all files, or the checksum of a file is wrong.
     """
     file_set = REGISTRY[name]
     places = list(_places(data_dir))
@@ -38,13 +44,13 @@ def find_files(name: str, data_dir: str | None) -> tuple[Path, dict[str, tuple[P
 
 
 def cache_dir() -> Path:
-    """Where downloaded sets are kept, each in a folder of its name."""
+    """The folder of all downloaded sets. Each set has a folder of its name in it."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "jbn" / "data"
 
 
 def _places(data_dir: str | None) -> Iterator[tuple[Path, str]]:
-    """Each folder to look in, and who named it."""
+    """Each place to look in, and what named it."""
     named = {"data.dir": data_dir, "$JBN_DATA_DIR": os.environ.get("JBN_DATA_DIR")}
     for origin, place in named.items():
         if place:
@@ -53,12 +59,12 @@ def _places(data_dir: str | None) -> Iterator[tuple[Path, str]]:
 
 
 def _files_in(folder: Path, file_set: FileSet) -> dict[str, tuple[Path, ...]] | None:
-    """The paths of all the set's files, as published if they are there, else unpacked; or None."""
+    """The paths of the set's files, as published if possible, else unpacked; or None."""
     found = {}
     for published, unpacked in file_set.files.items():
         for names in [(published,), unpacked]:
             paths = tuple(folder / name for name in names)
-            # os.path's is False too where the folder can't be entered.
+            # If the folder can't be entered, Path.is_file may raise an error; this returns False.
             if all(map(os.path.isfile, paths)):
                 found[published] = paths
                 break
@@ -68,10 +74,10 @@ def _files_in(folder: Path, file_set: FileSet) -> dict[str, tuple[Path, ...]] | 
 
 
 def _verify(name: str, files: dict[str, tuple[Path, ...]]) -> bool:
-    """Whether the files are the set's: False if they are another set's files of the same names.
+    """True if the files are the set's, False if they are another set's files of the same names.
 
     Raises:
-        UserError: a file is damaged.
+        UserError: the checksum of a file is wrong.
     """
     wanted = REGISTRY[name].sha256
     digests = {path: _sha256(path) for paths in files.values() for path in paths}

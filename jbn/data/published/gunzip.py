@@ -1,4 +1,4 @@
-"""The content of a file that may be gzipped, never more of it than was asked for."""
+"""Reads a file that may be gzipped, up to a given size."""
 
 import zlib
 from pathlib import Path
@@ -11,12 +11,12 @@ _CHUNK = 2**16
 
 
 def read_content(path: Path, *, max_bytes: int) -> bytes:
-    """The file's bytes, gunzipped if it begins as a gzip file does, whatever its name.
+    """The bytes of the file. If its first bytes are those of a gzip file, it is unpacked.
 
-    No more than `max_bytes` + 1 are ever unpacked.
+    The name of the file doesn't matter. At most `max_bytes` + 1 bytes are unpacked.
 
     Raises:
-        UserError: there are more than `max_bytes`, or the file is damaged or can't be read.
+        UserError: the content has more than `max_bytes`, or the file is damaged or can't be read.
     """
     try:
         with path.open("rb") as file:
@@ -40,7 +40,7 @@ def read_content(path: Path, *, max_bytes: int) -> bytes:
 
 
 def _gunzip(file: BinaryIO, max_bytes: int) -> bytes:
-    """Up to `max_bytes` of what was gzipped. Raises EOFError where the file ends too early."""
+    """The first `max_bytes` of the unpacked content. Raises EOFError if the file ends too early."""
     inflate = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     content = bytearray()
     while not inflate.eof and len(content) < max_bytes:

@@ -1,20 +1,20 @@
-"""The data sets that are files: where they are published, and the SHA-256 of each file."""
+"""The published data sets: their addresses, their files, and the SHA-256 of each file."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 
 class FileSet(NamedTuple):
-    """A data set's files, as published and as they are once unpacked."""
+    """The files of a data set, as published and unpacked."""
 
-    url: str  # a published file's address is this and its name
-    folders: tuple[str, ...]  # where in a place the files may lie, the first looked at first
-    files: Mapping[str, tuple[str, ...]]  # published name: paths of what it unpacks to
-    sha256: Mapping[str, str]  # of each file, by its name without folders
+    url: str  # the address of a published file is this, then its name
+    folders: tuple[str, ...]  # where the files may be in a place, in the order of the search
+    files: Mapping[str, tuple[str, ...]]  # from a published name to the paths of its unpacked files
+    sha256: Mapping[str, str]  # of each file, published or unpacked, by its name without folders
 
 
 def _parse_sums(lines: str) -> dict[str, str]:
-    """File names and their SHA-256, from what the command `sha256sum` prints."""
+    """From file names to SHA-256, as the command `sha256sum` prints them."""
     return {name: digest for digest, name in (line.split() for line in lines.split("\n") if line)}
 
 
@@ -40,7 +40,7 @@ bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9  train-labels-i
 0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34  t10k-labels-idx1-ubyte
 """
 
-# The archive is the one whose MD5 the set's page gives, c32a1d4ab5d03f1284b67883e8d87530.
+# The MD5 of this archive is the one on the set's page, c32a1d4ab5d03f1284b67883e8d87530.
 _CIFAR10 = """
 c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd  cifar-10-binary.tar.gz
 cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5  data_batch_1.bin

@@ -1,1 +1,30 @@
-"""One data set, or one kind of file, a module; each loader returns a `Source`."""
+"""One data set, or one kind of file, a module; `LOADERS` names them all.
+
+Each loader returns a `Source`. A new data set is a new module here and a row in the table.
+"""
+
+import os
+from collections.abc import Callable
+
+from jbn.config import DataConfig
+from jbn.data.sources.cifar10 import load_cifar10
+from jbn.data.sources.csv import load_csv
+from jbn.data.sources.digits import load_digits
+from jbn.data.sources.mixture import load_mixture
+from jbn.data.sources.mnist import load_mnist
+from jbn.data.sources.npz import load_npz
+from jbn.data.sources.source import Source
+from jbn.data.sources.tables import load_breast_cancer, load_wine
+
+# From `data.name` to the function that reads the set.
+LOADERS: dict[str, Callable[[DataConfig], Source]] = {
+    "digits": lambda config: load_digits(),
+    "breast_cancer": lambda config: load_breast_cancer(),
+    "wine": lambda config: load_wine(),
+    "mixture": lambda config: load_mixture(**config.mixture.model_dump()),
+    "mnist": lambda config: load_mnist("mnist", config.dir),
+    "fashion_mnist": lambda config: load_mnist("fashion_mnist", config.dir),
+    "cifar10": lambda config: load_cifar10(config.dir),
+    "npz": lambda config: load_npz(os.path.expanduser(config.path or "")),
+    "csv": lambda config: load_csv(os.path.expanduser(config.path or "")),
+}

@@ -1,4 +1,4 @@
-"""CIFAR-10, from the archive of its binary version or the folder unpacked from that."""
+"""CIFAR-10, from the archive of its binary version, or from the unpacked folder."""
 
 import io
 import tarfile
@@ -16,14 +16,17 @@ _ARCHIVE = "cifar-10-binary.tar.gz"
 _BATCHES = REGISTRY["cifar10"].files[_ARCHIVE]  # paths in the archive; the last is the test split
 _NUM_CLASSES = 10
 _NUM_RECORDS = 10_000  # in each batch
-_RECORD_BYTES = 1 + 3 * 32 * 32  # the label; the channels, each row by row
+_RECORD_BYTES = 1 + 3 * 32 * 32  # the label; then each channel, row by row
 
 
 def load_cifar10(data_dir: str | None) -> Source:
-    """60000 images of 32 × 32 × 3 bytes in 10 classes; the last 10000 are the test split.
+    """60000 images of 32 × 32 × 3 pixels, uint8, in 10 classes. The last 10000 are the test split.
+
+    Args:
+        data_dir: the folder to look in first; None: there is none. `find_files` names the others.
 
     Raises:
-        UserError: the files aren't found, or one of them is damaged (see `find_files`).
+        UserError: the files aren't found, or one of them is damaged.
     """
     folder, paths = find_files("cifar10", data_dir)
     match paths[_ARCHIVE]:
@@ -44,15 +47,15 @@ def _batch_bytes() -> int:
 
 
 def _read_archive(path: Path) -> list[bytes]:
-    """Each batch's bytes. Nothing is written, and no size in the archive is believed."""
+    """The bytes of each batch. It writes no file and trusts no size that the archive states."""
     limit = _batch_bytes()
-    content = read_content(path, max_bytes=len(_BATCHES) * limit + 2**20)  # and tar's own blocks
+    content = read_content(path, max_bytes=len(_BATCHES) * limit + 2**20)  # 1 MB for the rest
     batches = []
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             for name in _BATCHES:
                 member = archive.getmember(name)
-                file = archive.extractfile(member) if member.isreg() else None  # no link, no folder
+                file = archive.extractfile(member) if member.isreg() else None  # no link or folder
                 batches.append(file.read(limit + 1) if file else b"")
     except KeyError as error:
         raise UserError(f"{path}: damaged: {error.args[0]}; fetch it again") from None
@@ -62,7 +65,7 @@ def _read_archive(path: Path) -> list[bytes]:
 
 
 def _parse_batch(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Images (records, 32, 32, 3) and labels (records,), uint8."""
+    """The images and labels of a batch: uint8, of shapes (records, 32, 32, 3) and (records,)."""
     if len(content) != _batch_bytes():
         raise UserError(
             f"{path}: found {len(content)} bytes, wanted {_batch_bytes()}; fetch it again"

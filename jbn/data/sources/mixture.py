@@ -1,4 +1,4 @@
-"""A Gaussian mixture made from a seed, as far from zero, ill-conditioned and drifting as asked."""
+"""A Gaussian mixture made from a seed: its offset, condition and drift are arguments."""
 
 import numpy as np
 
@@ -18,36 +18,38 @@ def load_mixture(
     condition: float,
     drift: float,
 ) -> Source:
-    """Draws examples of equally many (or one more) per class, in the order of time.
+    """Draws examples in the order of time. The sizes of two classes differ by at most one.
 
     x_i = scale * (offset + A (separation * d_(y_i) + z_i) + drift * i / (n - 1) * u)
 
-    with n examples i = 0 .. n - 1; z_i standard normal; one direction d_c per class and one
-    direction u of the drift, each uniform on the unit sphere; A = Q diag(sqrt(v)) Q^T, where Q is a
-    random orthogonal basis and the eigenvalues v of the classes' common covariance A A^T fall
-    geometrically, with geometric mean 1 and v_first / v_last = condition. So each class mean lies
-    `separation` standard deviations, of the direction it lies in, from the common mean, and how
-    hard the classes are to tell apart depends on no argument but this one and the drift.
+    The examples are i = 0 .. n - 1, and y_i is the class of example i. z_i is standard normal. Each
+    class c has a direction d_c, and the drift has a direction u; all are uniform on the unit
+    sphere. A = Q diag(sqrt(v)) Q^T, with a random orthogonal basis Q. The eigenvalues v fall
+    geometrically, their geometric mean is 1, and v_first / v_last = condition.
 
-    What is drawn from a seed doesn't depend on separation, offset, scale, condition and drift.
+    So without a drift every class has the covariance scale^2 A A^T, and the Mahalanobis distance of
+    its mean from the common mean, scale * offset, is `separation`. The offset, the scale and the
+    condition don't change how hard the classes are to tell apart.
+
+    What is drawn depends only on the first four arguments.
 
     Args:
-        seed: of all that is drawn.
+        seed: of everything that is drawn.
         num_examples: n.
-        num_features: of each example.
+        num_features: the number of features of an example.
         num_classes: the labels are 0 .. num_classes - 1.
-        separation: of each class mean from the common mean, in standard deviations.
-        offset: of the common mean from zero, in units of `scale`, the same for each feature.
+        separation: the distance of each class mean from the common mean, in standard deviations.
+        offset: the common mean of every feature, in units of `scale`.
         scale: multiplies everything.
-        condition: number of the classes' common covariance, 1 or more; 1 is a sphere.
+        condition: the condition number of the covariance, at least 1; 1 is a sphere.
         drift: how far the last example has moved, in units of `scale`.
 
     Returns:
-        x as float32, computed in float64 and rounded once. With a drift the last tenth, n // 10,
-        is the set's own test split: what comes later.
+        x is float32, computed in float64 and rounded once. If `drift` is above 0, the last n // 10
+        examples are the set's own test split.
 
     Raises:
-        UserError: a value is beyond float32.
+        UserError: a value is too large for float32.
     """
     random = np.random.default_rng(seed)
     y = random.permutation(np.arange(num_examples) % num_classes)
@@ -56,7 +58,7 @@ def load_mixture(
     drift_direction = _directions(random, 1, num_features)
     noise = random.standard_normal((num_examples, num_features))
 
-    exponents = np.linspace(0.25, -0.25, num_features)  # of a root: half those of the eigenvalues
+    exponents = np.linspace(0.25, -0.25, num_features)  # of roots: half those of the eigenvalues
     roots = condition ** (exponents - exponents.mean())
     root = (basis * roots) @ basis.T  # A
     time = np.linspace(0, 1, num_examples)[:, None]
@@ -78,6 +80,6 @@ def _directions(random: np.random.Generator, count: int, num_features: int) -> n
 
 
 def _orthogonal(random: np.random.Generator, size: int) -> np.ndarray:
-    """An orthogonal matrix, uniform: QR of Gaussian numbers, R's diagonal made positive."""
+    """A uniform orthogonal matrix: Q of Gaussian numbers, with R's diagonal made positive."""
     q, r = np.linalg.qr(random.standard_normal((size, size)))
     return q * np.sign(np.diag(r))

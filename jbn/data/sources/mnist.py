@@ -14,17 +14,17 @@ from jbn.data.sources.source import Source
 
 _NUM_CLASSES = 10
 _IMAGE = (28, 28)
-_MAX_BYTES = 16 + 60_000 * 28 * 28  # the largest file of a set, gunzipped
+_MAX_BYTES = 16 + 60_000 * 28 * 28  # of the largest file of a set, once unpacked
 
 
 def read_idx(path: Path, *, max_bytes: int) -> np.ndarray:
-    """The uint8 array in an IDX file, gzipped or not; of no more than `max_bytes`, unpacked.
+    """The uint8 array in an IDX file, which may be gzipped.
 
-    The format, all big-endian: two bytes 0, one byte 8 (uint8), one byte d; then d sizes of four
-    bytes; then the values, the last axis fastest.
+    The format: two bytes 0, a byte 8 (for uint8), a byte d (the number of axes); d sizes of four
+    bytes each, big-endian; the values, with the last axis fastest.
 
     Raises:
-        UserError: the file is longer or damaged, or isn't IDX.
+        UserError: the file is damaged, isn't IDX, or has more than `max_bytes` once unpacked.
     """
     content = read_content(path, max_bytes=max_bytes)
     if len(content) < 4 or content[:3] != b"\0\0\x08" or content[3] == 0:
@@ -35,7 +35,7 @@ def read_idx(path: Path, *, max_bytes: int) -> np.ndarray:
     start = 4 + 4 * content[3]
     header = content[4:start]
     shape = tuple(int.from_bytes(header[at : at + 4], "big") for at in range(0, len(header), 4))
-    # A header cut short fails here too: the content ends before `start`.
+    # If the header is cut short, this fails, too: the content ends before `start`.
     if len(content) - start != math.prod(shape):
         raise UserError(
             f"{path}: found {max(len(content) - start, 0)} values after the header, wanted "
@@ -45,10 +45,14 @@ def read_idx(path: Path, *, max_bytes: int) -> np.ndarray:
 
 
 def load_mnist(name: Literal["mnist", "fashion_mnist"], data_dir: str | None) -> Source:
-    """70000 images of 28 × 28 × 1 bytes in 10 classes; the last 10000 are the test split.
+    """70000 images of 28 × 28 × 1 pixels, uint8, in 10 classes. The last 10000 are the test split.
+
+    Args:
+        name: which of the two sets.
+        data_dir: the folder to look in first; None: there is none. `find_files` names the others.
 
     Raises:
-        UserError: the files aren't found, or one of them is damaged (see `find_files`).
+        UserError: the files aren't found, or one of them is damaged.
     """
     folder, paths = find_files(name, data_dir)
     x_train, y_train = _read_split(paths, "train")
@@ -59,7 +63,7 @@ def load_mnist(name: Literal["mnist", "fashion_mnist"], data_dir: str | None) ->
 
 
 def _read_split(paths: Mapping[str, Sequence[Path]], split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images (examples, 28, 28) and labels (examples,) of one split, uint8."""
+    """The images and labels of one split: uint8, of shapes (examples, 28, 28) and (examples,)."""
     (x_path,) = paths[f"{split}-images-idx3-ubyte.gz"]
     (y_path,) = paths[f"{split}-labels-idx1-ubyte.gz"]
     x, y = (read_idx(path, max_bytes=_MAX_BYTES) for path in (x_path, y_path))

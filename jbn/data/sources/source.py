@@ -1,4 +1,4 @@
-"""What every reader of a data set returns."""
+"""What every loader of a data set returns."""
 
 from typing import NamedTuple
 
@@ -6,10 +6,12 @@ import numpy as np
 
 
 class Source(NamedTuple):
-    """A data set as its source has it: not yet split, scaled or normalized."""
+    """A whole data set as it was read: not yet split, scaled or normalized."""
 
-    x: np.ndarray  # uint8 or float32, shape (examples, *features), less the offset
-    y: np.ndarray  # int32, shape (examples,), from 0
-    num_test: int  # so many examples at the end are the set's own test split; 0: it has none
-    where: str  # for people: "scikit-learn", the folder or file, or "made from seed 0"
-    offset: np.ndarray | None = None  # float64, a number for each index of x's last axis; None: 0
+    x: np.ndarray  # uint8 or float32, shape (examples, *features); the offset is subtracted already
+    y: np.ndarray  # int32, shape (examples,); labels from 0
+    num_test: int  # the last so many examples are the set's own test split; 0: it has none
+    where: str  # for people to read: "scikit-learn", a folder, a file, or "made from seed 0"
+    # float64, one number for each index of x's last axis; None: nothing was subtracted
+    offset: np.ndarray | None = None
+    num_train: int | None = None  # so many examples are for training; None: the set doesn't say

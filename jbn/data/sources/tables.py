@@ -1,4 +1,4 @@
-"""Small tables of measurements (UCI, in scikit-learn's wheel)."""
+"""Small tables of measurements. UCI's, from scikit-learn's wheel."""
 
 import numpy as np
 
@@ -6,14 +6,14 @@ from jbn.data.sources.source import Source
 
 
 def load_breast_cancer() -> Source:
-    """569 tumours, 30 numbers each; 0 is malignant, 1 benign."""
+    """569 tumours, 30 numbers each. The label 0 is malignant, 1 is benign."""
     from sklearn import datasets
 
     return _as_source(*datasets.load_breast_cancer(return_X_y=True))
 
 
 def load_wine() -> Source:
-    """178 wines, 13 numbers each; the label is one of three growers."""
+    """178 wines, 13 numbers each. The label is one of three growers."""
     from sklearn import datasets
 
     return _as_source(*datasets.load_wine(return_X_y=True))

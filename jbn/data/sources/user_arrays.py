@@ -1,4 +1,4 @@
-"""A user's own numbers, as a data set has them."""
+"""A user's own inputs and labels: checked, and converted to the dtypes of a `Source`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,14 +7,24 @@ import numpy as np
 
 from jbn.config import UserError
 
-_FAR = 64  # times its range: a column so far from 0 loses six bits and more to float32
+_FAR = 64  # a column that is so many times its range from 0 loses 6 bits or more in float32
 _BLOCK_SIZE = 2**20  # numbers
 
 
 def as_float32(
     path: str | Path, x: np.ndarray, offset: np.ndarray | None, at: Callable[[int], str]
 ) -> np.ndarray:
-    """x less the offset, rounded to float32; `at` says of a row where it is in the file."""
+    """x minus the offset, rounded to float32.
+
+    Args:
+        path: the file, for the error.
+        x: real numbers, shape (examples, *features).
+        offset: from `offset_of`; None: nothing is subtracted.
+        at: says where in the file a row is, for the error.
+
+    Raises:
+        UserError: a number is NaN, infinite, or too large for float32.
+    """
     rounded = np.empty(x.shape, np.float32)
     rows = max(1, _BLOCK_SIZE * len(x) // x.size)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -33,15 +43,16 @@ def as_float32(
 
 
 def finite_rows(x: np.ndarray) -> np.ndarray:
-    """Of each row, whether all of its numbers are finite."""
+    """Whether all numbers of a row are finite, for each row."""
     return np.isfinite(x).reshape(len(x), -1).all(axis=1)
 
 
 def offset_of(x: np.ndarray) -> np.ndarray | None:
-    """The middle of each column that is far from zero, and 0 for the others; None if none is far.
+    """What to subtract from each column of x, in float64; None if no column is far from zero.
 
-    A column holds the numbers with one index along the last axis. In float32 a far one, such as
-    times since 1970, would keep few digits.
+    A column holds all numbers with the same index along the last axis. A column far from zero, such
+    as milliseconds since 1970, would keep few digits in float32. Its offset is the middle of its
+    range. The offset of every other column is 0.
     """
     if x.dtype.kind not in "iuf" or x.dtype.itemsize < 4 or x.dtype == np.float32:
         return None
@@ -54,7 +65,17 @@ def offset_of(x: np.ndarray) -> np.ndarray | None:
 
 
 def as_labels(path: str | Path, y: np.ndarray, at: Callable[[int], str]) -> np.ndarray:
-    """y as int32; `at` says of a row where it is in the file."""
+    """y as int32.
+
+    Args:
+        path: the file, for the error.
+        y: numbers, shape (examples,).
+        at: says where in the file a row is, for the error.
+
+    Raises:
+        UserError: a label is no integer, the smallest label isn't 0, or there are more classes than
+            examples.
+    """
     whole = y == np.round(y)
     if not whole.all():
         row = int(np.argmin(whole))
