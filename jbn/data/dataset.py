@@ -80,10 +80,15 @@ def load_all(configs: Iterable[DataConfig]) -> dict[DataConfig, Dataset]:
     datasets: dict[DataConfig, Dataset] = {}
     loaded: dict[DataConfig, Dataset] = {}
     for config in configs:
-        to_batches = {"augment": AugmentConfig(), "normalize": "none", "label_noise": 0.0}
+        to_batches = {"augment": AugmentConfig(), "normalize": "standardize", "label_noise": 0.0}
         source = config.model_copy(update={**to_batches, "input_scale": 1.0})
         if source not in loaded:
             loaded[source] = load(source)
+        # Only inputs that aren't normalized keep what was subtracted.
+        if config.normalize == "none" and loaded[source].input_offset is not None:
+            source = source.model_copy(update={"normalize": "none"})
+            if source not in loaded:
+                loaded[source] = load(source)
         datasets[config] = loaded[source]
     return datasets
 

@@ -7,7 +7,7 @@ import pytest
 from sklearn import datasets
 
 from jbn.config import DataConfig, MixtureConfig, UserError
-from jbn.data import load, normalize_inputs
+from jbn.data import load, load_all, normalize_inputs
 from jbn.data.dataset import split_rows
 
 
@@ -202,3 +202,17 @@ def test_columns_near_zero_stay_as_they_are(tmp_path):
     dataset = load(DataConfig(name="npz", path=str(tmp_path / "a.npz")))
     assert dataset.input_offset is None
     assert set(dataset.train.x.ravel()) <= set(x.astype(np.float32).ravel())
+
+
+def test_sets_loaded_together_are_those_loaded_alone(tmp_path):
+    """Columns far from zero lose their digits where nothing normalizes them, and only there."""
+    x = np.stack([np.sin(np.arange(40)), 1.7e12 + np.arange(40)], 1)
+    np.savez(tmp_path / "a.npz", x=x, y=np.arange(40) % 2)
+    config = DataConfig(name="npz", path=str(tmp_path / "a.npz"))
+    configs = [config.model_copy(update={"normalize": n}) for n in ("standardize", "none")]
+    for order in (configs, configs[::-1], configs[:1], configs[1:]):
+        for one, dataset in load_all(order).items():
+            alone = load(one)
+            np.testing.assert_array_equal(dataset.train.x, alone.train.x)
+            np.testing.assert_array_equal(dataset.input_offset, alone.input_offset)
+            assert (dataset.where, dataset.sha256) == (alone.where, alone.sha256)
