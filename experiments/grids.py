@@ -1,6 +1,5 @@
 """A sweep's accuracies as arrays with an axis for each swept key, and intervals of them."""
 
-import csv
 import subprocess
 import sys
 import tempfile
@@ -11,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from jbn.checkpoint import read_config
 from jbn.config import load_config
+from jbn.store import read_config, read_trials
 
 NUM_RESAMPLES = 2000  # of a bootstrap
 
@@ -52,14 +51,14 @@ def run_sweep(config: Path, data: str | None = None) -> Grid:
 
 def load_grid(run_dir: Path) -> Grid:
     """The trials of a finished sweep."""
-    config = read_config(run_dir)
-    with (run_dir / "trials.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    config, trials = read_config(run_dir), read_trials(run_dir)
     sizes = [len(values) for values in config.sweep.axes.values()]
     shape = (len(config.arms), *sizes, config.num_seeds)  # in which trials are numbered
 
     def column(name: str) -> np.ndarray:
-        return np.array([float(row[name]) for row in rows]).reshape(shape)
+        values = np.empty(shape)
+        values.flat[trials["trial"]] = trials[name]
+        return values
 
     val, test = column("val_accuracy"), column("test_accuracy")
     return Grid(list(config.arms), config.sweep.axes, val, test, column("diverged_step") >= 0)

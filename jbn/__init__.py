@@ -11,8 +11,8 @@ Functions (`import jbn` imports only JAX, NumPy and jaxtyping). Batch normalizat
 
 Submodules: `jbn.linen` and `jbn.nnx` have the Flax modules. `jbn.variables`, `jbn.convert`,
 `jbn.diagnose` and `jbn.export` are tools for trained networks. `jbn.train` is compiled training,
-with `jbn.config`, `jbn.data` and `jbn.models`. `load_run` loads a finished run of the `jbn`
-command.
+with `jbn.config`, `jbn.data` and `jbn.models`. `load_run` loads a trained model of a run of the
+`jbn` command.
 """
 
 import importlib
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from jbn import nnx as nnx
     from jbn import train as train
     from jbn import variables as variables
-    from jbn.checkpoint import load_run as load_run
+    from jbn.trained import load_run as load_run
 
 __version__ = "0.1.0"
 
@@ -87,7 +87,7 @@ if not TYPE_CHECKING:  # a type checker shall refuse other names
         if name in _SUBMODULES:
             return importlib.import_module(f"jbn.{name}")
         if name == "load_run":
-            return importlib.import_module("jbn.checkpoint").load_run
+            return importlib.import_module("jbn.trained").load_run
         raise AttributeError(f"module 'jbn' has no attribute {name!r}")
 
 

@@ -1,6 +1,7 @@
 """The command line: arguments to a config, a config to a run, mistakes to one line each."""
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,6 @@ from jbn.environment import (
     unused_accelerator,
     use_all_cores,
 )
-from jbn.progress import show_progress
 
 app = typer.Typer(
     help="Normalization experiments in JAX.",
@@ -65,6 +65,7 @@ def run(
 ) -> None:
     """Train every seed of every arm; leave numbers, parameters and a report in the run's folder."""
     from jbn.report import summary_table, write_report
+    from jbn.run import progress_sink
     from jbn.run import run as run_config
 
     resolved = load_config(config, set_ or (), sweep or ())
@@ -77,8 +78,9 @@ def run(
     console.print(f"device: {describe_device(chosen)}", markup=False, highlight=False)
     if device is None and (unused := unused_accelerator()) is not None:
         console.print(f"note: {unused}", markup=False, highlight=False)
-    with show_progress(console) as progress:
-        summary = run_config(resolved, out, chosen, progress)
+    command = shlex.join(["jbn", *sys.argv[1:]])
+    with progress_sink(console) as progress:
+        summary = run_config(resolved, out, device=chosen, sinks=[progress], command=command)
     _print_table(console, *summary_table(summary))
     console.print(f"report: {write_report(out)}", markup=False, highlight=False, soft_wrap=True)
 
@@ -118,7 +120,7 @@ def download(
 def report(
     run_dir: Annotated[Path, typer.Argument(help="A run's folder.", show_default=False)],
 ) -> None:
-    """Write the run's report.html again."""
+    """Write the page of a run, finished or not, from what is in its folder."""
     from jbn.report import write_report
 
     print(f"report: {write_report(run_dir)}")

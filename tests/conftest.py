@@ -76,10 +76,7 @@ def jbn_command(monkeypatch, capsys):
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory):
     """The folder of a finished run: two arms, two seeds, two epochs, a few hidden units."""
-    from rich.console import Console
-
     from jbn.config import config_from_dict
-    from jbn.progress import show_progress
     from jbn.report import write_report
     from jbn.run import run
 
@@ -95,8 +92,7 @@ def small_run(tmp_path_factory):
         }
     )
     out = tmp_path_factory.mktemp("runs") / "small"
-    with show_progress(Console(quiet=True)) as progress:
-        run(config, out, jax.devices()[0], progress)
+    run(config, out, device=jax.devices()[0])
     write_report(out)
     return out
 
@@ -107,10 +103,7 @@ def small_sweep(tmp_path_factory):
 
     At the highest rate every seed diverges.
     """
-    from rich.console import Console
-
     from jbn.config import config_from_dict
-    from jbn.progress import show_progress
     from jbn.report import write_report
     from jbn.run import run
 
@@ -126,7 +119,6 @@ def small_sweep(tmp_path_factory):
         }
     )
     out = tmp_path_factory.mktemp("runs") / "small-sweep"
-    with show_progress(Console(quiet=True)) as progress:
-        run(config, out, jax.devices()[0], progress)
+    run(config, out, device=jax.devices()[0])
     write_report(out)
     return out

@@ -4,11 +4,9 @@ from pathlib import Path
 
 import jax
 import pytest
-from rich.console import Console
 
 from jbn.config import load_config
 from jbn.data import load
-from jbn.progress import show_progress
 from jbn.run import run
 from jbn.train import count_parameters
 
@@ -46,8 +44,7 @@ def test_a_short_version_runs(path, tmp_path):
             count_parameters(arm, load(arm.data))  # traces the whole training
         seen.add(kinds(arm))
     config = config.model_copy(update={"arms": arms})
-    with show_progress(Console(quiet=True)) as progress:
-        summary = run(config, tmp_path / "run", jax.devices()[0], progress)
+    summary = run(config, tmp_path / "run", device=jax.devices()[0])
     assert list(summary["arms"]) == list(arms)
     for arm in summary["arms"].values():
         assert arm["num_diverged"] == 0

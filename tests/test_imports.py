@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # The standard library is free. Imports inside functions count.
 NORMS = {"functional", "_layers", "linen", "nnx"}
 LEARNING = {*NORMS, "variables", "config", "models", "data", "train"}
-SHELL = {*LEARNING, "checkpoint", "environment", "progress"}
+SHELL = {*LEARNING, "environment", "store", "summary"}
 ROOMS = {
     "functional": (set(), {"jax", "jaxtyping", "numpy"}),
     "_layers": ({"functional"}, {"jax", "jaxtyping"}),
@@ -33,16 +33,20 @@ ROOMS = {
     "data": ({"config", "functional"}, {"jax", "jaxtyping", "numpy", "sklearn", "pooch"}),
     "train": (LEARNING, {"jax", "jaxtyping", "numpy", "flax", "optax"}),
     "environment": ({"config"}, {"jax"}),
-    "progress": (set(), {"rich", "numpy"}),
-    "checkpoint": (LEARNING, {"jax", "jaxtyping", "numpy", "flax", "pydantic"}),
-    "report": (SHELL, {"numpy", "matplotlib", "jinja2", "markupsafe"}),
-    "run": ({*SHELL, "diagnose"}, {"jax", "jaxtyping", "numpy", "scipy"}),
-    "cli": ({*SHELL, "run", "report"}, {"jax", "numpy", "typer", "rich"}),
+    "store": ({"config"}, {"jax", "numpy", "flax", "pydantic"}),
+    "summary": ({"config", "store"}, {"numpy", "scipy"}),
+    "trained": (
+        {"functional", "config", "models", "data", "store"},
+        {"jax", "jaxtyping", "numpy", "flax"},
+    ),
+    "report": ({"config", "store", "summary"}, {"numpy", "matplotlib", "jinja2", "markupsafe"}),
+    "run": ({*SHELL, "diagnose"}, {"jax", "numpy", "rich"}),
+    "cli": ({*SHELL, "run", "report"}, {"typer", "rich"}),
     "__main__": ({"cli"}, set()),
     "__init__": (
         {
             *("functional", "config", "convert", "data", "diagnose", "export", "linen"),
-            *("models", "nnx", "train", "variables", "checkpoint"),
+            *("models", "nnx", "train", "variables", "trained"),
         },
         set(),
     ),

@@ -1,8 +1,10 @@
 """The report: one page that needs nothing else and trusts nothing that it shows."""
 
+import csv
 import json
 import re
 import shutil
+from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -29,11 +31,15 @@ def edit_json(path, change):
     path.write_text(json.dumps(content))
 
 
-def edit_trials(path, change):
-    with np.load(path) as file:
-        arrays = dict(file)
-    change(arrays)
-    np.savez(path, **arrays)
+def edit_table(path, change):
+    """Changes a table, given and taken back as a list of rows by name."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows = change(rows) or rows
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def test_it_needs_no_network_and_no_script(any_dir):
@@ -51,7 +57,7 @@ def test_it_shows_table_curves_config_and_environment(small_run):
         for cell in row:
             assert f"<td>{cell}</td>" in html
     for text in (
-        "2 arms, 2 seeds each: 4 runs",
+        "2 arms, 2 seeds each: 4 trials",
         "validation accuracy",
         "training loss",
         "gradient norm",
@@ -112,7 +118,7 @@ NASTY = "<script>alert('x')</script>&"
 def test_what_comes_from_data_or_config_is_escaped(run_dir):
     data = {"name": "csv", "path": NASTY}
     edit_json(run_dir / "config.json", lambda c: c["arms"]["no_norm"]["data"].update(data))
-    edit_json(run_dir / "environment.json", lambda env: env.update(device=NASTY, command=NASTY))
+    edit_json(run_dir / "run.json", lambda run: run["parts"][0].update(device=NASTY, command=NASTY))
     edit_json(run_dir / "norms.json", lambda norms: norms["batch_norm"].update(warnings=[NASTY]))
     edit_json(
         run_dir / "norms.json",
@@ -141,11 +147,13 @@ def test_a_diverged_seed_is_shown_as_such(run_dir):
         arm["test_loss"] = {"mean": None, "std": None, "per_seed": [None, 1.0]}
         arm["epochs_to_target"] = {"median": None, "num_reached": 1, "per_seed": [None, 2]}
 
-    def lose(arrays):
-        arrays["train_loss"][2] = arrays["gradient_norm"][2] = np.nan  # the arm's first seed
+    def lose(rows):
+        for row in rows:
+            if row["trial"] == "2":  # the arm's first seed
+                row["train_loss"] = row["gradient_norm"] = "nan"
 
     edit_json(run_dir / "summary.json", diverge)
-    edit_trials(run_dir / "trials.npz", lose)
+    edit_table(run_dir / "metrics.csv", lose)
     html = write_report(run_dir).read_text()
     assert "every seed diverged" not in html
     assert "of the seeds that had not diverged" in html
@@ -154,33 +162,37 @@ def test_a_diverged_seed_is_shown_as_such(run_dir):
 
 
 def test_a_run_in_which_every_seed_diverged_has_a_report(run_dir):
-    def lose(arrays):
-        arrays["train_loss"][:] = arrays["gradient_norm"][:] = np.nan
+    def lose(rows):
+        for row in rows:
+            row["train_loss"] = row["gradient_norm"] = "nan"
 
-    edit_trials(run_dir / "trials.npz", lose)
+    edit_table(run_dir / "metrics.csv", lose)
     assert write_report(run_dir).read_text().count("every seed diverged") == 2
 
 
-def test_the_curves_are_those_of_the_trials(small_run):
-    with np.load(small_run / "trials.npz") as file:
-        trials = dict(file)
+def test_the_curves_are_those_of_the_metrics(small_run):
+    with (small_run / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["arm"] == "no_norm"]
     curves = load_curves(small_run)
     assert list(curves) == ["batch_norm", "no_norm"]
+    assert {"train_loss", "val_accuracy", "gradient_norm"} <= set(curves["no_norm"])
     for name, values in curves["no_norm"].items():
-        np.testing.assert_array_equal(values, trials[name][2:])  # two seeds, two epochs
+        wanted = [[float(row[name]) for row in rows if row["seed"] == seed] for seed in "56"]
+        np.testing.assert_array_equal(values, wanted)
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
     [
         ("summary.json", "{"),
-        ("summary.json", '{"arms": {}}'),
-        ("summary.json", '{"num_seeds": 2, "arms": []}'),
-        ("trials.npz", ""),
-        ("trials.npz", "PK"),
-        ("trials.npz", "[1, 2]"),
+        ("summary.json", '{"arms": {"x": {}}}'),
+        ("summary.json", '{"num_seeds": 2, "arms": [1]}'),
+        ("trials.csv", ""),
+        ("trials.csv", "trial\n1,2\n"),
+        ("metrics.csv", "[1, 2]\n"),
         ("config.json", "[]"),
-        ("environment.json", "{}"),
+        ("run.json", '{"format": 1}'),
+        ("run.json", '{"format": 1, "parts": [{}]}'),
         ("norms.json", '{"batch_norm": {}}'),
     ],
 )
@@ -193,33 +205,67 @@ def test_a_damaged_file_is_an_error_and_the_report_stays(any_dir, name, content)
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("name", "change"),
     [
-        lambda arrays: arrays.pop("val_accuracy"),
-        lambda arrays: arrays.update(diverged_step=arrays["diverged_step"][:3]),
-        lambda arrays: arrays.update(val_accuracy=arrays["val_accuracy"][1:]),
-        lambda arrays: arrays.update(train_loss=np.array(["x"] * len(arrays["train_loss"]))),
+        ("trials.csv", lambda rows: [row.pop("diverged_step") for row in rows] and None),
+        ("trials.csv", lambda rows: rows[1:]),
+        ("trials.csv", lambda rows: rows[0].update(trial="10000")),
+        ("metrics.csv", lambda rows: [row.pop("val_accuracy") for row in rows] and None),
+        ("metrics.csv", lambda rows: rows[2:]),
+        ("metrics.csv", lambda rows: rows[0].update(val_accuracy="x")),
     ],
 )
-def test_trials_that_do_not_fit_the_config_are_an_error(any_dir, change):
-    edit_trials(any_dir / "trials.npz", change)
+def test_tables_that_do_not_fit_the_config_are_an_error(any_dir, name, change):
+    edit_table(any_dir / name, change)
     with pytest.raises(UserError, match="damaged"):
         write_report(any_dir)
 
 
-def test_half_of_the_trials_is_an_error(any_dir):
-    path = any_dir / "trials.npz"
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(UserError, match="damaged"):
-        write_report(any_dir)
-
-
-def test_a_folder_without_a_run_is_an_error(tmp_path, run_dir):
-    with pytest.raises(UserError, match=r"summary.json: can't be read"):
+def test_a_folder_without_a_run_is_an_error(tmp_path):
+    with pytest.raises(UserError, match=r"run.json: can't be read .*; wanted a run"):
         write_report(tmp_path)
-    (run_dir / "trials.npz").unlink()
-    with pytest.raises(UserError, match=r"trials.npz: can't be read"):
-        load_curves(run_dir)
+
+
+@pytest.fixture
+def stopped_dir(any_dir):
+    """A run that was stopped in its second trial's second epoch, and its first arm's."""
+    for name in ("summary.json", "norms.json", "report.html"):
+        (any_dir / name).unlink()
+    edit_table(any_dir / "trials.csv", lambda rows: rows[:1])
+    edit_table(any_dir / "metrics.csv", lambda rows: rows[:3])
+    return any_dir
+
+
+def test_a_stopped_run_has_a_page_that_says_so(stopped_dir):
+    html = write_report(stopped_dir).read_text()
+    num_trials = 24 if "small-sweep" in html else 4
+    assert f"This run isn't finished: 1 of {num_trials} trials are done" in unescape(html)
+    assert "Learning curves so far" in html
+    assert html.count("<svg") == 1
+    assert "batch_norm" in html
+    assert list(load_curves(stopped_dir)) == ["batch_norm"]
+    losses = load_curves(stopped_dir)["batch_norm"]["val_accuracy"]
+    assert np.isfinite(losses).tolist() == [[True, True], [True, False]]
+
+
+def test_a_run_that_has_just_begun_has_a_page(stopped_dir):
+    for path in stopped_dir.glob("*.csv"):
+        path.unlink()
+    html = write_report(stopped_dir).read_text()
+    assert "isn't finished: 0 of" in unescape(html)
+    assert "<svg" not in html
+    assert "jaxlib" in html
+
+
+def test_each_part_has_its_environment(run_dir):
+    edit_json(
+        run_dir / "run.json",
+        lambda run: run["parts"].append(run["parts"][0] | {"device": "abacus"}),
+    )
+    html = write_report(run_dir).read_text()
+    assert "on cpu, 4 devices and abacus" in html
+    assert "Environment of part 0" in html
+    assert "Environment of part 1" in html
 
 
 def test_the_table_reads_mean_and_deviation():
@@ -227,7 +273,7 @@ def test_the_table_reads_mean_and_deviation():
         "test_accuracy": {"mean": 0.98, "std": 0.01},
         "test_loss": {"mean": 0.1, "std": None},
         "target_accuracy": 0.95,
-        "epochs_to_target": {"median": np.float64(2.5), "num_reached": 8},
+        "epochs_to_target": {"median": np.float64(2.5), "num_reached": 8, "per_seed": [2] * 8},
         "compile_seconds": 1.25,
         "train_seconds": 0.5,
     }

@@ -8,12 +8,14 @@ import warnings
 import numpy as np
 import pytest
 
+from jbn import store
 from jbn.config import SweepConfig, config_from_dict, plan
 from jbn.report import load_curves, summary_table, write_report
 from jbn.report.results import Cells, accuracies, load_results
 from jbn.report.style import mean_and_std, shortened, text_of, texts_of
 from jbn.report.sweep import at_best, axes_of, main_axis
-from jbn.run.results import summarize
+from jbn.store.table import append_rows
+from jbn.summary import summarize
 
 ARMS = {"clean": {}, "noisy": {"data": {"label_noise": 0.1}}}
 MANY = {f"arm {n:090}": {"data": {"label_noise": n / 100}} for n in range(40)}
@@ -35,26 +37,34 @@ def write_sweep(tmp_path):
                 "sweep": {"mode": mode, "axes": axes},
             }
         )
-        programs = plan(config)
-        trials = sorted((t for p in programs for t in p.trials), key=lambda t: t.number)
-        most = max(trial.config.train.num_epochs for trial in trials)
+        trials = sorted((t for p in plan(config) for t in p.trials), key=lambda t: t.number)
         rng = np.random.default_rng(0)
-        results = {
-            name: rng.uniform(0.1, 1, (len(trials), most))
-            for name in ("train_loss", "val_accuracy", "gradient_norm")
-        }
+        rows, ends = [], []
         for trial in trials:
-            for curve in results.values():
-                curve[trial.number, trial.config.train.num_epochs :] = np.nan
-        results["diverged_step"] = np.where(np.isin(np.arange(len(trials)), diverged), 4, -1)
-        for name in ("test_loss", "test_accuracy", "compile_seconds", "train_seconds"):
-            results[name] = rng.uniform(0.1, 1, len(trials))
-        np.savez(tmp_path / "trials.npz", **results)
-        summary = summarize(config, programs, [1] * len(programs), results)
-        contents = {"summary": summary, "environment": {"device": "cpu"}, "norms": {}}
-        for name, content in (contents | {"config": config.model_dump(mode="json")}).items():
-            (tmp_path / f"{name}.json").write_text(json.dumps(content))
-        return tmp_path
+            about = {"trial": trial.number, "arm": trial.arm, **trial.point, "seed": trial.seed}
+            for epoch in range(1, trial.config.train.num_epochs + 1):
+                names = ("train_loss", "val_accuracy", "gradient_norm")
+                metrics = {name: rng.uniform(0.1, 1) for name in names}
+                rows.append({**about, "epoch": epoch, **metrics})
+            ends.append(
+                {
+                    **about,
+                    "num_parameters": 1,
+                    "diverged_step": 4 if trial.number in diverged else -1,
+                    "val_accuracy": metrics["val_accuracy"],
+                    **{name: rng.uniform(0.1, 1) for name in ("test_loss", "test_accuracy")},
+                    "seconds": 0.5,
+                }
+            )
+        part = {"data_sha256": {}, "device": "cpu"}
+        with store.opened(tmp_path / "made-up", config, part) as folder:
+            out = folder.path
+            append_rows(out / "trials.csv", ends)
+            append_rows(out / "metrics.csv", rows)
+            append_rows(out / "groups.csv", [{"group": 0, "arm": "", "compile_seconds": 0.5}])
+            tables = store.read_trials(out), store.read_metrics(out), store.read_groups(out)
+            folder.finish({}, summarize(config, *tables))
+        return out
 
     return write
 
@@ -81,7 +91,7 @@ def test_it_shows_best_points_and_three_pictures(small_sweep):
         "Learning curves of the best points",
     ):
         assert f"<h2>{title}</h2>" in html
-    assert "2 arms, 6 points, 2 seeds each: 24 runs" in html
+    assert "2 arms, 6 points, 2 seeds each: 24 trials" in html
     assert "highest mean validation accuracy" in html
     assert len(pictures(html)) == 3
     assert "Batch statistics" not in html

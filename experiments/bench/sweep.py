@@ -24,6 +24,7 @@ from lanes import make_trainer
 from jbn.config import config_from_dict, plan
 from jbn.data import load
 from jbn.environment import use_all_cores
+from jbn.store import read_summary
 from jbn.train import compile_sweep, make_lanes
 
 HERE = Path(__file__).parent
@@ -42,7 +43,7 @@ def whole_sweep() -> dict[str, float | int]:
             clock = time.perf_counter()
             subprocess.run(command, check=True, env=cache, stdout=subprocess.DEVNULL)
             seconds.append(time.perf_counter() - clock)
-        arms = json.loads((out / "summary.json").read_text())["arms"]
+        arms = read_summary(out)["arms"]
     return {
         "num_runs": sum(arm["num_trials"] for arm in arms.values()),
         "first_seconds": seconds[0],

@@ -13,9 +13,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jbn.checkpoint import load_run, read_config
 from jbn.data import load, normalize_inputs
 from jbn.report import draw_learning_curves, load_curves, to_svg
+from jbn.store import read_config, read_parts, read_summary
+from jbn.trained import load_run
 
 HERE = Path(__file__).parent
 CONFIGS = HERE.parents[1] / "configs" / "digits"
@@ -63,12 +64,9 @@ def main() -> None:
             cache = {**os.environ, "JAX_COMPILATION_CACHE_DIR": folder_of_cache}
             command = [sys.executable, "-m", "jbn", "run", path, "--out", out]
             subprocess.run(command, check=True, env=cache)
-            environment = json.loads((out / "environment.json").read_text())
+            (environment,) = read_parts(out)
             environment["command"] = f"jbn run configs/digits/{path.name}"
-            results[path.stem] = {
-                "environment": environment,
-                "summary": json.loads((out / "summary.json").read_text()),
-            }
+            results[path.stem] = {"environment": environment, "summary": read_summary(out)}
             if path.stem == "article_custom":
                 found = largest_normalized_values(out, "batch_norm_hard")
                 results[path.stem]["largest_normalized_values"] = found

@@ -12,6 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from jbn.store import read_parts, read_summary
+
 HERE = Path(__file__).parent
 CONFIGS = HERE.parents[1] / "configs" / "mnist"
 
@@ -26,11 +28,9 @@ def main() -> None:
             cache = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(Path(folder, "cache"))}
             command = [sys.executable, "-m", "jbn", "run", path, "--out", out]
             subprocess.run(command, check=True, env=cache)
-            results[path.stem] = {
-                name: json.loads((out / f"{name}.json").read_text())
-                for name in ("environment", "summary")
-            }
-            results[path.stem]["environment"]["command"] = f"jbn run configs/mnist/{path.name}"
+            (environment,) = read_parts(out)
+            environment["command"] = f"jbn run configs/mnist/{path.name}"
+            results[path.stem] = {"environment": environment, "summary": read_summary(out)}
     (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n")
 
 

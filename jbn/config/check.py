@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from jbn.config.errors import UserError
 from jbn.config.schema import BATCH_NORMS, ArmConfig, SharedConfig, SweepConfig
-from jbn.config.sweep import MOST_RUNS, arm_at, count_points, sweep_points, value_at
+from jbn.config.sweep import MOST_TRIALS, arm_at, count_points, sweep_points, value_at
 
 # Keys that matter where another has one of these values, and change nothing elsewhere.
 _RESNETS = ("resnet18", "resnet50")
@@ -57,11 +57,11 @@ def find_mistakes(
     except UserError as error:
         yield str(error)
         return
-    num_runs = len(arms) * num_points * num_seeds
-    if num_runs > MOST_RUNS:
+    num_trials = len(arms) * num_points * num_seeds
+    if num_trials > MOST_TRIALS:
         yield (
-            f"sweep and num_seeds: found {num_runs} runs, arms × points × seeds = "
-            f"{len(arms)} × {num_points} × {num_seeds}, wanted at most {MOST_RUNS}"
+            f"sweep and num_seeds: found {num_trials} trials, arms × points × seeds = "
+            f"{len(arms)} × {num_points} × {num_seeds}, wanted at most {MOST_TRIALS}"
         )
         return
     points = sweep_points(sweep)
@@ -100,7 +100,7 @@ def _repeated(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _without_effect(
     arms: Mapping[str, SharedConfig], points: Sequence[Mapping[str, Any]]
 ) -> Iterator[str]:
-    """Swept keys that matter to no arm at no point: all their values are the same run."""
+    """Swept keys that matter to no arm at no point: all their values are the same trial."""
     for key in points[0]:
         where, values = _condition(key)
         if not where:
@@ -126,7 +126,7 @@ def _made_the_same(arms: Mapping[str, SharedConfig], point: Mapping[str, Any]) -
 
 
 def _matters(key: str, config: ArmConfig) -> bool:
-    """Whether another value there would change the arm's runs, as `MATTERS_FOR` has it."""
+    """Whether another value there would change the arm's trials, as `MATTERS_FOR` has it."""
     where, values = _condition(key)
     if where == "model.kind" and config.model.factory is not None:
         return False

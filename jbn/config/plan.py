@@ -1,10 +1,11 @@
-"""The runs that a config stands for, and the programs that these are lanes of."""
+"""The trials of a config, the programs that they are lanes of, and the groups they train in."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jbn.config.schema import ArmConfig, Config
-from jbn.config.sweep import arm_at, sweep_points, value_at
+from jbn.config.schema import ArmConfig, Config, SweepConfig
+from jbn.config.sweep import arm_at, count_points, sweep_points, value_at
 
 # The keys that change no program, only its numbers; by their names in `jbn.train.Hypers`.
 NUMBERS = {
@@ -16,11 +17,12 @@ NUMBERS = {
     "label_noise": "data.label_noise",
     "input_scale": "data.input_scale",
 }
+MOST_LANES = 1024  # trials of a group, where `sweep.max_lanes` doesn't say
 _DEFAULTS = {key: value_at(ArmConfig(), key) for key in NUMBERS.values()}
 
 
 class Trial(NamedTuple):
-    """One run: an arm at a point of the sweep, from one seed."""
+    """One training: an arm at a point of the sweep, from one seed."""
 
     number: int  # from 0: arm by arm, point by point, seed by seed
     arm: str
@@ -35,6 +37,16 @@ class Program(NamedTuple):
     arm: str
     config: ArmConfig  # what the trials share; `NUMBERS` are at their defaults
     trials: tuple[Trial, ...]
+    label: str  # the arm, and what sets the program apart from the arm's others
+
+
+class Group(NamedTuple):
+    """Trials of one program that are trained together; a stopped run begins again with one."""
+
+    number: int  # from 0: program by program
+    program: Program
+    trials: tuple[Trial, ...]
+    size: int  # of the program's groups; the last may have fewer trials
 
 
 def plan(config: Config) -> list[Program]:
@@ -48,17 +60,48 @@ def plan(config: Config) -> list[Program]:
             for seed in range(config.seed, config.seed + config.num_seeds):
                 trials.append(Trial(number, arm, point, seed, at_point))
                 number += 1
-    return [Program(arm, shared, tuple(trials)) for (arm, shared), trials in programs.items()]
+    return [
+        Program(arm, shared, tuple(trials), _label(arm, trials, config.sweep))
+        for (arm, shared), trials in programs.items()
+    ]
+
+
+def trial_shape(config: Config) -> tuple[int, int, int]:
+    """The numbers of arms, points and seeds: trials are numbered as such an array's entries are."""
+    return len(config.arms), count_points(config.sweep), config.num_seeds
+
+
+def plan_groups(programs: Sequence[Program], max_lanes: int | None = None) -> list[Group]:
+    """The trials of each program, in order, in as few groups of one size as `max_lanes` allows.
+
+    They follow from the config alone, so they are the same in every part of a run.
+    """
+    groups: list[Group] = []
+    for program in programs:
+        size = split_evenly(len(program.trials), max_lanes or MOST_LANES)
+        for first in range(0, len(program.trials), size):
+            trials = program.trials[first : first + size]
+            groups.append(Group(len(groups), program, trials, size))
+    return groups
+
+
+def split_evenly(number: int, most: int) -> int:
+    """The size of parts, the last maybe smaller: as few as can be, of at most so many each.
+
+    >>> split_evenly(100, 64), split_evenly(7, 3)
+    (50, 3)
+    """
+    return math.ceil(number / math.ceil(number / most))
 
 
 def describe_plan(programs: Sequence[Program]) -> str:
-    """The plan in words: "384 runs = 6 programs × 64 lanes"."""
+    """The plan in words: "384 trials = 6 programs × 64 lanes"."""
     lanes = [len(program.trials) for program in programs]
 
     def count(number: int, noun: str) -> str:
         return f"{number} {noun}{'' if number == 1 else 's'}"
 
-    total = f"{count(sum(lanes), 'run')} = {count(len(lanes), 'program')}"
+    total = f"{count(sum(lanes), 'trial')} = {count(len(lanes), 'program')}"
     if len(set(lanes)) == 1:
         return f"{total} × {count(lanes[0], 'lane')}"
     return f"{total} of {min(lanes)} to {max(lanes)} lanes"
@@ -67,3 +110,11 @@ def describe_plan(programs: Sequence[Program]) -> str:
 def _shared(config: ArmConfig) -> ArmConfig:
     """What trials of one program have in common: the config with its numbers at their defaults."""
     return arm_at(config, _DEFAULTS)
+
+
+def _label(arm: str, trials: Sequence[Trial], sweep: SweepConfig) -> str:
+    """The arm, with the values of the swept keys that change programs: "a train.num_epochs=2"."""
+    changing = [
+        key for key in sweep.axes if key not in NUMBERS.values() and len(sweep.axes[key]) > 1
+    ]
+    return " ".join([arm, *(f"{key}={trials[0].point[key]}" for key in changing)])

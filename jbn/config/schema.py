@@ -150,7 +150,7 @@ class SharedConfig(Section):
 
 
 class ArmConfig(SharedConfig):
-    """One arm of a run: all that a training run needs but its seed; its sections fit together."""
+    """One arm of a run: all that a trial needs but its seed; its sections fit together."""
 
     @model_validator(mode="after")
     def _keys_fit(self) -> Self:
@@ -226,7 +226,7 @@ class SweepConfig(Section):
     """Values that keys take in turn, in every arm: all their combinations, or one by one."""
 
     mode: Literal["grid", "zip"] = "grid"
-    max_lanes: _Count | None = None  # runs at once; None is the device's default
+    max_lanes: _Count | None = None  # trials of a group; None is `MOST_LANES`
     axes: dict[str, list[Any]] = {}
 
 

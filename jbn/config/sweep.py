@@ -14,7 +14,7 @@ from jbn.config.errors import UserError
 from jbn.config.explain import explain, paths, shown, suggestion
 from jbn.config.schema import ArmConfig, SharedConfig, SweepConfig
 
-MOST_RUNS = 100_000
+MOST_TRIALS = 100_000
 _WANTED = (
     'wanted a list, "range(start, stop, step)", "linspace(first, last, number)" or, for powers of '
     '10, "logspace(first exponent, last exponent, number)"'
@@ -127,8 +127,8 @@ def _axis(key: str, given: Any) -> list[Any]:
         given = _from_text(key, given)
     if not isinstance(given, Sequence):
         raise UserError(f"sweep.{key}: found {shown(given)}, {_WANTED}")
-    if not 1 <= len(given) <= MOST_RUNS:
-        raise UserError(f"sweep.{key}: found {len(given)} values, wanted from 1 to {MOST_RUNS}")
+    if not 1 <= len(given) <= MOST_TRIALS:
+        raise UserError(f"sweep.{key}: found {len(given)} values, wanted from 1 to {MOST_TRIALS}")
     values = []
     for value in given:
         try:
@@ -175,8 +175,8 @@ def _from_text(key: str, text: str) -> Sequence[Any]:
             len(values)  # more than an index can count is an OverflowError
             return values
         first, last, number = numbers
-        if not 1 <= operator.index(number) <= MOST_RUNS:
-            raise UserError(f"sweep.{key}: found {number} values, wanted from 1 to {MOST_RUNS}")
+        if not 1 <= operator.index(number) <= MOST_TRIALS:
+            raise UserError(f"sweep.{key}: found {number} values, wanted from 1 to {MOST_TRIALS}")
         with np.errstate(all="ignore"):  # what is infinite then fits no key
             function = np.linspace if name == "linspace" else np.logspace
             return [float(value) for value in function(first, last, number)]

@@ -39,10 +39,12 @@ def draw_learning_curves(curves: Curves, ink: str = INK) -> Figure:
     A seed that diverged has no loss any more; mean and deviation are then those of the others.
     """
     num_rows = -(-len(curves) // 4)  # of the legend
+    measured = next(iter(curves.values()))
+    shown = [panel for panel in _PANELS if panel[0] in measured]
     with matplotlib.rc_context(rc(ink)):
         figure = Figure(figsize=(WIDTH, 3.4 + 0.2 * num_rows), layout="constrained")
-        panels = figure.subplots(1, len(_PANELS))
-        for axes, (key, label, scale) in zip(panels, _PANELS, strict=True):
+        panels = figure.subplots(1, len(shown), squeeze=False)[0]
+        for axes, (key, label, scale) in zip(panels, shown, strict=True):
             for number, (arm, found) in enumerate(curves.items()):
                 _draw_curve(axes, number, arm, found[key], scale)
             drawn = np.concatenate([line.get_ydata() for line in axes.lines])

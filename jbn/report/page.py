@@ -1,4 +1,4 @@
-"""The page: table, pictures, config and environment of a run in one template."""
+"""The page: table, pictures, config and environments of a run in one template."""
 
 import json
 from pathlib import Path
@@ -6,22 +6,25 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from jbn import store
 from jbn.config import UserError
 from jbn.report.figures import draw_norms
 from jbn.report.pictures import pictures_of
-from jbn.report.results import Results, load_results, read_json
+from jbn.report.results import Results, load_results
 from jbn.report.style import to_svg
 from jbn.report.table import summary_table
 
 
 def write_report(run_dir: Path) -> Path:
-    """Writes `report.html` into a finished run's folder, from the files there; returns its path.
+    """Writes the page of a run into its folder, from the files there; returns its path.
+
+    Of a run that goes on or was stopped, the page says so and has what is there.
 
     Raises:
-        UserError: the folder holds no finished run.
+        UserError: the folder holds no run, or a damaged one.
     """
     results = load_results(run_dir)
-    environment, norms = (read_json(run_dir / f"{name}.json") for name in ("environment", "norms"))
+    parts, norms = store.read_parts(run_dir), store.read_norms(run_dir)
     config = results.config
     try:
         headings, table = summary_table(results.summary)
@@ -29,6 +32,8 @@ def write_report(run_dir: Path) -> Path:
             name=config.name,
             num_seeds=config.num_seeds,
             lead=_lead(results),
+            devices=" and ".join(dict.fromkeys(part["device"] for part in parts)),
+            unfinished=None if results.is_finished else _unfinished(results),
             is_sweep=bool(config.sweep.axes),
             headings=headings,
             table=table,
@@ -36,28 +41,31 @@ def write_report(run_dir: Path) -> Path:
             norms=norms,
             norms_figure=Markup(to_svg(draw_norms(norms, list(config.arms)))) if norms else None,
             config=json.dumps(config.model_dump(mode="json"), indent=2),
-            environment=environment,
+            parts=parts,
         )
     except (
         *(AttributeError, KeyError, StopIteration, TypeError, ValueError),
         jinja2.UndefinedError,
     ) as error:
         raise UserError(f"{run_dir}: its files are damaged: {error!r}; run it again") from None
-    path = run_dir / "report.html"
-    try:
-        path.write_text(html, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: can't be written: {error.strerror}") from None
-    return path
+    return store.write_report(run_dir, html)
 
 
 def _lead(results: Results) -> str:
-    """How many runs these are, in words."""
-    arms, points, seeds = results.has_diverged.shape
+    """How many trials these are, in words."""
+    arms, points, seeds = results.is_done.shape
     parts = [_count(arms, "arm"), _count(seeds, "seed") + " each"]
     if results.config.sweep.axes:
         parts.insert(1, _count(points, "point"))
-    return f"{', '.join(parts)}: {_count(arms * points * seeds, 'run')}"
+    return f"{', '.join(parts)}: {_count(arms * points * seeds, 'trial')}"
+
+
+def _unfinished(results: Results) -> str:
+    return (
+        f"This run isn't finished: {results.is_done.sum():,} of "
+        f"{_count(results.is_done.size, 'trial')} are done. The table is of these; the curves are "
+        "also of those that have begun."
+    )
 
 
 def _count(number: int, noun: str) -> str:

@@ -27,7 +27,12 @@ class Picture(NamedTuple):
 
 
 def pictures_of(results: Results) -> list[Picture]:
-    """All that is drawn of a run's trials, in the order of the page."""
+    """All that is drawn of a run's trials, in the order of the page.
+
+    Of a run that isn't finished, learning curves: a grid with holes shows no best.
+    """
+    if not results.is_finished:
+        return [_learning_curves(results, "Learning curves so far")] if results.curves else []
     axes = axes_of(results.config.sweep)
     if not axes:
         return [_learning_curves(results, "Learning curves")]

@@ -1,33 +1,30 @@
-"""A finished run's numbers, from its folder to arrays with an axis for all that varies."""
+"""A run's numbers, from its folder to arrays with an axis for all that varies."""
 
-import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jbn.checkpoint import read_config
-from jbn.config import Config, UserError
-from jbn.config.sweep import sweep_points
+from jbn import store
+from jbn.config import Config, UserError, sweep_points, trial_shape
 from jbn.report.style import mean_and_std
+from jbn.summary import summarize
 
-CURVES = ("train_loss", "val_accuracy", "gradient_norm")
-
-# Of an arm by its name, and of these by theirs: arrays of the shape (seeds, epochs).
+# Of an arm by its name, and of what was measured by its name: arrays (seeds, epochs).
 Curves = Mapping[str, Mapping[str, np.ndarray]]
 
 
 class Results(NamedTuple):
-    """What the trials of a run came to."""
+    """What the trials of a run came to, or have come to so far."""
 
     config: Config
-    summary: Mapping[str, Any]
+    is_finished: bool
+    summary: Mapping[str, Any]  # of a run that isn't finished, of the trials that are done
     points: Sequence[Mapping[str, Any]]  # of the sweep; one without values where nothing is swept
-    curves: Mapping[str, np.ndarray]  # (arms, points, seeds, epochs); NaN after a trial's end
-    has_diverged: np.ndarray  # (arms, points, seeds)
+    curves: Mapping[str, np.ndarray]  # (arms, points, seeds, epochs); NaN where nothing is
+    is_done: np.ndarray  # (arms, points, seeds)
+    has_diverged: np.ndarray
 
 
 class Cells(NamedTuple):
@@ -39,43 +36,57 @@ class Cells(NamedTuple):
 
 
 def load_results(run_dir: Path) -> Results:
-    """The numbers in a finished run's folder.
+    """The numbers in a run's folder.
 
     Raises:
-        UserError: the folder holds no finished run.
+        UserError: the folder holds no run, or a damaged one.
     """
-    summary = read_json(run_dir / "summary.json")
-    config = read_config(run_dir)
-    points = sweep_points(config.sweep)
-    path = run_dir / "trials.npz"
-    # Trials are numbered arm by arm, point by point, seed by seed.
-    shape = (len(config.arms), len(points), config.num_seeds)
+    config = store.read_config(run_dir)
+    trials, metrics = store.read_trials(run_dir), store.read_metrics(run_dir)
+    is_finished = store.is_finished(run_dir)
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            curves = {name: file[name].reshape(*shape, -1) for name in CURVES}
-            has_diverged = file["diverged_step"].reshape(shape) >= 0
-    except OSError as error:
-        raise _cant_be_read(path, error.strerror) from None
-    except (*(EOFError, KeyError, TypeError, ValueError), zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path}: damaged: {error}; run it again") from None
-    return Results(config, summary, points, curves, has_diverged)
+        if is_finished:
+            summary = store.read_summary(run_dir)
+        else:
+            summary = summarize(config, trials, metrics, store.read_groups(run_dir))
+        is_done, has_diverged = np.zeros((2, *trial_shape(config)), bool)
+        if trials:
+            is_done.flat[trials["trial"]] = True
+            has_diverged.flat[trials["trial"]] = trials["diverged_step"] >= 0
+        curves = _curves(config, metrics)
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(run_dir, repr(error)) from None
+    if is_finished and not (is_done.all() and len(np.unique(metrics["trial"])) == is_done.size):
+        raise _damaged(run_dir, "it is finished, and trials are missing")
+    points = sweep_points(config.sweep)
+    return Results(config, is_finished, summary, points, curves, is_done, has_diverged)
 
 
 def load_curves(run_dir: Path) -> Curves:
-    """Training loss, validation accuracy and gradient norm of each arm, at its best point.
+    """What each arm's trials came to after each epoch, at the arm's best point.
 
     Raises:
-        UserError: the folder holds no finished run.
+        UserError: the folder holds no run, or a damaged one.
     """
     return best_curves(load_results(run_dir))
 
 
 def best_curves(results: Results) -> Curves:
-    """Each arm's curves at the point that the summary names as its best, up to its last epoch."""
+    """Each arm's curves at the point that the summary names as its best, up to its last epoch.
+
+    Of a run that isn't finished, those of an arm's first point until a trial of the arm is done;
+    an arm that hasn't begun has none.
+    """
     best = {}
+    has_begun = _num_epochs(results) > 0
     for number, arm in enumerate(results.config.arms):
-        point = results.points.index(results.summary["arms"][arm]["point"])
-        num_epochs = _num_epochs(results)[number, point, 0]
+        if not has_begun[number].any():
+            continue
+        if arm in results.summary["arms"]:
+            point = results.points.index(results.summary["arms"][arm]["point"])
+        else:
+            point = int(has_begun[number].any(-1).argmax())
+        num_epochs = _num_epochs(results)[number, point].max()
         best[arm] = {name: c[number, point, :, :num_epochs] for name, c in results.curves.items()}
     return best
 
@@ -88,26 +99,26 @@ def accuracies(results: Results) -> Cells:
     return Cells(mean, std, results.has_diverged.sum(-1))
 
 
-def read_json(path: Path) -> Any:
-    """The content of one of the files of a run.
-
-    Raises:
-        UserError: it can't be read, or isn't JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise _cant_be_read(path, error.strerror) from None
-    except UnicodeDecodeError:
-        raise _cant_be_read(path, "no text") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: damaged: {error}; run it again") from None
+def _curves(config: Config, metrics: store.Columns) -> dict[str, np.ndarray]:
+    """Every column of the metrics as an array (arms, points, seeds, epochs)."""
+    if not metrics:
+        return {}
+    shape = (*trial_shape(config), int(metrics["epoch"].max(initial=0)))
+    names = list(metrics)
+    curves = {}
+    for name in names[names.index("epoch") + 1 :]:
+        curve = np.full((np.prod(shape[:3]), shape[3]), np.nan)
+        curve[metrics["trial"], metrics["epoch"] - 1] = metrics[name]
+        curves[name] = curve.reshape(shape)
+    return curves
 
 
 def _num_epochs(results: Results) -> np.ndarray:
     """Of each trial; the accuracy of an epoch is a number even where the loss isn't one."""
+    if not results.curves:
+        return np.zeros(results.is_done.shape, int)
     return np.isfinite(results.curves["val_accuracy"]).sum(-1)
 
 
-def _cant_be_read(path: Path, reason: str | None) -> UserError:
-    return UserError(f"{path}: can't be read ({reason}); wanted a finished run")
+def _damaged(run_dir: Path, what: str) -> UserError:
+    return UserError(f"{run_dir}: its files are damaged: {what}; run it again")

@@ -14,6 +14,8 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
 
     Of a sweep, each arm at its best point; headings are then of two lines, for a terminal's width.
     """
+    if not summary["arms"]:  # of a run that isn't finished: no trial is done
+        return [], []
     # A summary of an earlier version of jbn has no points: it had no sweeps.
     keys = list(next(iter(summary["arms"].values())).get("point", ()))
     return _table_of_sweep(summary, keys) if keys else _table_of_run(summary)
@@ -28,7 +30,7 @@ def _table_of_run(summary: Mapping[str, Any]) -> Table:
                 name,
                 _plus_minus(arm["test_accuracy"]),
                 _plus_minus(arm["test_loss"]),
-                _epochs(arm["epochs_to_target"], summary["num_seeds"]),
+                _epochs(arm["epochs_to_target"]),
                 f"{arm['compile_seconds']:.1f} s",
                 f"{arm['train_seconds']:.2f} s",
             ]
@@ -59,9 +61,10 @@ def _target(summary: Mapping[str, Any]) -> str:
     return f"{next(iter(summary['arms'].values()))['target_accuracy']:.0%}"
 
 
-def _epochs(reached: Mapping[str, Any], num_seeds: int) -> str:
+def _epochs(reached: Mapping[str, Any]) -> str:
     """The median; if only some seeds reached the target, also how many."""
     median, num_reached = _median(reached), reached["num_reached"]
+    num_seeds = len(reached["per_seed"])
     if num_reached in (0, num_seeds):
         return median
     if reached["median"] is None:

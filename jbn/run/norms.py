@@ -10,7 +10,7 @@ from jbn.config import ArmConfig
 from jbn.data import Dataset, normalize_inputs
 from jbn.diagnose import norm_metrics, norm_report, norm_table, norm_warnings
 from jbn.models import build_model, norm_of_batch
-from jbn.run.results import finite
+from jbn.summary import finite
 
 
 def describe_norms(

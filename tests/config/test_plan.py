@@ -158,8 +158,8 @@ def test_a_programs_config_does_not_depend_on_its_numbers():
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ({"num_seeds": 1}, "1 run = 1 program × 1 lane"),
-        ({}, "8 runs = 1 program × 8 lanes"),
+        ({"num_seeds": 1}, "1 trial = 1 program × 1 lane"),
+        ({}, "8 trials = 1 program × 8 lanes"),
         (
             {
                 "num_seeds": 4,
@@ -169,7 +169,7 @@ def test_a_programs_config_does_not_depend_on_its_numbers():
                     "train": {"batch_size": [16, 32]},
                 },
             },
-            "384 runs = 6 programs × 64 lanes",
+            "384 trials = 6 programs × 64 lanes",
         ),
         (
             {
@@ -179,7 +179,7 @@ def test_a_programs_config_does_not_depend_on_its_numbers():
                     "norm": {"kind": ["batch", "layer", "layer"], "epsilon": [1, 1, 2]},
                 },
             },
-            "6 runs = 2 programs of 2 to 4 lanes",
+            "6 trials = 2 programs of 2 to 4 lanes",
         ),
     ],
 )

@@ -1,30 +1,38 @@
-"""A program that computes nothing but its seeds, and a progress that remembers what it was told."""
+"""A program that computes nothing but its seeds, and a sink that remembers what it was told."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jbn.run import LanesTooMany, Said, TurnBegan
 from jbn.train import EpochMetrics, Metrics, RunKeys, Sweep
 
 
 class Recorder:
-    """A `Progress`."""
+    """A sink."""
 
     def __init__(self):
-        self.said = []
-        self.begun = []
+        self.events = []
 
-    def say(self, text):
-        self.said.append(text)
+    def __call__(self, event):
+        self.events.append(event)
 
-    def begin(self, label, num_epochs):
-        self.begun.append(label)
+    def of(self, kind):
+        """The events of a kind."""
+        return [event for event in self.events if isinstance(event, kind)]
 
-    def compiled(self, label, seconds):
-        pass
+    @property
+    def said(self):
+        return [event.text for event in self.of(Said)]
 
-    def epoch(self, label, epoch, num_epochs, metrics):
-        pass
+    @property
+    def turns(self):
+        """The trials' numbers, turn by turn."""
+        return [[trial.number for trial in event.trials] for event in self.of(TurnBegan)]
+
+    @property
+    def halved(self):
+        return [(event.num_lanes, event.next_num_lanes) for event in self.of(LanesTooMany)]
 
 
 def fake_compile(program, dataset, num_lanes):
@@ -46,7 +54,7 @@ def fake_compile(program, dataset, num_lanes):
     def finish(state, lanes):
         seeds = state["seeds"]
         metrics = Metrics(seeds / 10, np.ones_like(seeds), np.full_like(seeds, 2))
-        return {"params": seeds.astype(np.float32), "batch_stats": {}}, metrics
+        return {"params": {"kernel": seeds.astype(np.float32)}, "batch_stats": {}}, metrics
 
     return Sweep(init, train_chunk, finish)
 

@@ -4,59 +4,52 @@ import csv
 import errno
 import importlib
 import itertools
-import json
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import pytest
 from recorded import Recorder, fake_compile
 
-from jbn.checkpoint import load_arrays, load_run, read_config, variables_path
+from jbn import store
 from jbn.config import DataConfig, UserError, config_from_dict
 from jbn.data import load
-from jbn.run import groups, run
-from jbn.run.folder import FINISHED, LOCK, prepare_folder
+from jbn.run import engine, run
+from jbn.run.sinks import inputs_of
+from jbn.store.arrays import load_arrays, save_arrays
+from jbn.train import Metrics
+from jbn.trained import load_run
 
 run_module = importlib.import_module("jbn.run.run")  # as an attribute it is the function
-FILES = [
-    *("config.json", "environment.json", "norms.json", "report.html"),
-    *("summary.json", "trials.csv", "trials.npz"),
-]
 
 
 def test_a_run_leaves_these_files(small_run):
-    assert sorted(path.name for path in small_run.iterdir() if path.is_file()) == FILES
-    arrays = [path.relative_to(small_run / "variables") for path in small_run.rglob("*/*.npz")]
-    assert sorted(map(str, arrays)) == [
-        *("batch_norm/5.npz", "batch_norm/6.npz", "no_norm/5.npz", "no_norm/6.npz")
+    files = sorted(str(path.relative_to(small_run)) for path in small_run.rglob("*.*"))
+    assert files == [
+        *("config.json", "groups.csv", "metrics.csv", "norms.json", "report.html", "run.json"),
+        *("summary.json", "trials.csv"),
+        *("variables/batch_norm/5.npz", "variables/batch_norm/6.npz"),
+        *("variables/no_norm/5.npz", "variables/no_norm/6.npz"),
     ]
 
 
-def test_trials_have_a_row_each_and_curves_of_every_epoch(small_run):
-    with (small_run / "trials.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    arms_and_seeds = itertools.product(["batch_norm", "no_norm"], ["5", "6"])
-    assert [(row["arm"], row["seed"]) for row in rows] == list(arms_and_seeds)
-    assert {row["diverged_step"] for row in rows} == {"-1"}
-    curves = load_arrays(small_run / "trials.npz")
+def test_trials_have_a_row_each_and_metrics_one_for_every_epoch(small_run):
+    trials, metrics = store.read_trials(small_run), store.read_metrics(small_run)
+    arms_and_seeds = list(itertools.product(["batch_norm", "no_norm"], [5, 6]))
+    assert list(zip(trials["arm"].tolist(), trials["seed"].tolist(), strict=True)) == arms_and_seeds
+    assert set(trials["diverged_step"]) == {-1}
+    assert metrics["trial"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert metrics["epoch"].tolist() == [1, 2] * 4
     for name in ("train_loss", "val_loss", "gradient_norm"):
-        assert curves[name].shape == (4, 2)
-        assert ((curves[name] > 0) & (curves[name] < 50)).all()
+        assert ((metrics[name] > 0) & (metrics[name] < 50)).all()
     for name in ("train_accuracy", "val_accuracy"):
-        assert ((curves[name] >= 0) & (curves[name] <= 1)).all()
-    ends = [float(row["val_accuracy"]) for row in rows]
-    np.testing.assert_allclose(ends, curves["val_accuracy"][:, -1], rtol=1e-6)
+        assert ((metrics[name] >= 0) & (metrics[name] <= 1)).all()
+    np.testing.assert_array_equal(trials["val_accuracy"], metrics["val_accuracy"][1::2])
+    np.testing.assert_array_equal(trials["val_loss"], metrics["val_loss"][1::2])
 
 
 def test_the_summary_holds_mean_and_deviation_over_seeds(small_run):
-    summary = json.loads((small_run / "summary.json").read_text())
-    for arm in summary["arms"].values():
+    for arm in store.read_summary(small_run)["arms"].values():
         for key in ("test_accuracy", "test_loss", "val_accuracy"):
             values = arm[key]["per_seed"]
             np.testing.assert_allclose(arm[key]["mean"], np.mean(values))
@@ -66,20 +59,21 @@ def test_the_summary_holds_mean_and_deviation_over_seeds(small_run):
         assert arm["compile_seconds"] > 0
         assert arm["train_seconds"] > 0
         assert (arm["point"], arm["num_points"], arm["num_trials"]) == ({}, 1, 2)
-    counts = [arm["num_parameters"] for arm in summary["arms"].values()]
+    arms = store.read_summary(small_run)["arms"].values()
+    counts = [arm["num_parameters"] for arm in arms]
     assert counts == [64 * 8 + 8 + 2 * 8 + 8 * 10 + 10, 64 * 8 + 8 + 8 * 10 + 10]
 
 
-def test_the_environment_says_what_it_takes_to_run_it_again(small_run):
-    environment = json.loads((small_run / "environment.json").read_text())
-    assert {"jax", "flax", "optax", "jbn", "python"} <= set(environment["versions"])
-    assert environment["device"] == "cpu, 4 devices"
-    assert len(environment["data_sha256"]["digits"]) == 64
-    assert {"git_commit", "command", "platform"} <= set(environment)
+def test_the_part_says_what_it_takes_to_run_it_again(small_run):
+    (part,) = store.read_parts(small_run)
+    assert {"jax", "flax", "optax", "jbn", "python"} <= set(part["versions"])
+    assert part["device"] == "cpu, 4 devices"
+    assert len(part["data_sha256"]["digits"]) == 64
+    assert {"git_commit", "command", "platform", "began"} <= set(part)
 
 
 def test_every_seed_has_variables_of_its_own(small_run):
-    five, six = (load_arrays(variables_path(small_run, "batch_norm", seed)) for seed in (5, 6))
+    five, six = (store.read_variables(small_run, "batch_norm", seed) for seed in (5, 6))
     assert five["params"]["Dense_0"]["kernel"].shape == (64, 8)
     assert five["batch_stats"]["BatchNorm_0"]["mean"].shape == (8,)
     assert not np.array_equal(
@@ -104,7 +98,7 @@ def test_a_run_of_ghost_norm_and_renorm_comes_back_from_disk(tmp_path):
             },
         }
     )
-    summary = run(config, tmp_path / "x", jax.devices()[0], Recorder())
+    summary = run(config, tmp_path / "x", device=jax.devices()[0])
     dataset = load(DataConfig())
     (x, y), num_steps = dataset.test, len(dataset.train.y) // 30
     for arm, of_arm in summary["arms"].items():
@@ -114,7 +108,7 @@ def test_a_run_of_ghost_norm_and_renorm_comes_back_from_disk(tmp_path):
             np.testing.assert_allclose(loss, tested, rtol=1e-4)
             for stats in loaded.variables["batch_stats"].values():
                 assert stats.get("step") == (num_steps if arm == "renorm" else None)
-    norms = json.loads((tmp_path / "x" / "norms.json").read_text())
+    norms = store.read_norms(tmp_path / "x")
     assert [list(norms[arm]["layers"]) for arm in norms] == [
         ["GhostBatchNorm_0"],
         ["BatchRenorm_0"],
@@ -142,42 +136,50 @@ class Stopped(BaseException):
 
 @pytest.fixture
 def fake_programs(monkeypatch):
-    """Nothing is compiled; returns the groups that were trained, and which one to stop before."""
+    """Nothing is compiled; returns the arms of the turns that were trained, and when to stop.
+
+    That is a turn, and an epoch of it: before the first epoch, or after the epoch of that number.
+    """
     trained = []
-    stop_before = {}
+    stop_at = {}
 
     def compile_sweep(program, dataset, num_lanes):
         sweep = fake_compile(program, dataset, num_lanes)
 
-        def init(lanes):
-            if len(trained) == stop_before.get("group"):
+        def stop_after(epoch):
+            if (len(trained) - 1, epoch) == stop_at.get("turn"):
                 raise Stopped("stopped")
+
+        def init(lanes):
             trained.append(program.arm)
+            stop_after(0)
             return sweep.init(lanes)
 
-        return sweep._replace(init=init)
+        def train_chunk(state, lanes):
+            stop_after(state["epoch"])
+            return sweep.train_chunk(state, lanes)
 
-    monkeypatch.setattr(groups, "compile_sweep", compile_sweep)
-    return trained, stop_before
+        return sweep._replace(init=init, train_chunk=train_chunk)
+
+    monkeypatch.setattr(engine, "compile_sweep", compile_sweep)
+    return trained, stop_at
 
 
 def start(out, table=SWEPT):
     recorder = Recorder()
-    summary = run(config_from_dict(table), out, jax.devices()[0], recorder)
+    config = config_from_dict(table)
+    summary = run(config, out, device=jax.devices()[0], sinks=[recorder], command="jbn run x.toml")
     return summary, recorder
 
 
 def test_a_sweep_is_said_first_and_has_every_trial(tmp_path, fake_programs):
     trained, _ = fake_programs
-    _, recorder = start(tmp_path / "a")
-    assert recorder.said[0] == "24 runs = 4 programs × 6 lanes"
-    assert recorder.said[1] == "data: digits, scikit-learn"
+    out = tmp_path / "a"
+    _, recorder = start(out)
+    assert recorder.said == ["24 trials = 4 programs × 6 lanes", "data: digits, scikit-learn"]
     assert trained == ["a"] * 4 + ["b"] * 4
-    assert recorder.begun[:2] == [
-        "a train.num_epochs=2, 1 to 3 of 6",
-        "a train.num_epochs=2, 4 to 6 of 6",
-    ]
-    with (tmp_path / "a" / "trials.csv").open() as file:
+    assert recorder.turns[:2] == [[0, 1, 4], [5, 8, 9]]  # of 2 epochs: the others are of 1
+    with (out / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["trial"]) for row in rows] == list(range(24))
     wanted = itertools.product("ab", ["0.1", "0.2", "0.3"], "21", "01")
@@ -187,32 +189,124 @@ def test_a_sweep_is_said_first_and_has_every_trial(tmp_path, fake_programs):
     assert all(
         float(row["val_loss"]) == int(row["seed"]) + int(row["train.num_epochs"]) for row in rows
     )
-    curves = load_arrays(tmp_path / "a" / "trials.npz")
-    assert np.isnan(curves["val_loss"][:, 1]).tolist() == [
-        r["train.num_epochs"] == "1" for r in rows
+    with (out / "metrics.csv").open() as file:
+        epochs = list(csv.DictReader(file))
+    assert [(row["trial"], row["epoch"]) for row in epochs] == [
+        (row["trial"], str(epoch))
+        for row in rows
+        for epoch in range(1, int(row["train.num_epochs"]) + 1)
     ]
-    assert not (tmp_path / "a" / "variables").exists()
+    assert all(float(row["train_loss"]) == int(row["seed"]) + int(row["epoch"]) for row in epochs)
+    assert not (out / "variables").exists()
 
 
-@pytest.mark.parametrize("stopped_before", [0, 1, 5, 7])
-def test_a_stopped_sweep_goes_on_where_it_was(tmp_path, fake_programs, stopped_before):
-    trained, stop_before = fake_programs
+def but_for(names, path):
+    """The table's text without these columns."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [[value for name, value in row.items() if name not in names] for row in rows]
+
+
+@pytest.mark.parametrize("stopped_at", [(0, 0), (0, 1), (1, 0), (1, 1), (5, 0), (7, 0)])
+def test_a_stopped_sweep_goes_on_where_it_was(tmp_path, fake_programs, stopped_at):
+    trained, stop_at = fake_programs
     start(tmp_path / "whole")
     trained.clear()
-    stop_before["group"] = stopped_before
-    with pytest.raises(Stopped):
-        start(tmp_path / "halves")
-    assert not (tmp_path / "halves" / LOCK).exists()
-    stop_before.clear()
-    _, recorder = start(tmp_path / "halves")
-    assert len(trained) == 8
-    assert f"{tmp_path / 'halves'} holds a run of this config that was stopped; it goes on" in (
-        recorder.said
-    )
+    stop_at["turn"] = stopped_at
     whole, halves = tmp_path / "whole", tmp_path / "halves"
-    assert (whole / "trials.csv").read_bytes() == (halves / "trials.csv").read_bytes()
-    assert not (halves / FINISHED).exists()
+    with pytest.raises(Stopped):
+        start(halves)
+    assert not (halves / "running").exists()
+    assert not store.is_finished(halves)
+    stop_at.clear()
+    _, recorder = start(halves)
+    assert len(trained) == 8 + 1  # the turn that was stopped, once more
+    assert f"{halves} holds a run of this config that was stopped; it goes on" in recorder.said
+    assert (whole / "metrics.csv").read_bytes() == (halves / "metrics.csv").read_bytes()
+    of_part = ("seconds", "part")
+    assert but_for(of_part, whole / "trials.csv") == but_for(of_part, halves / "trials.csv")
+    assert [part["command"] for part in store.read_parts(halves)] == ["jbn run x.toml"] * 2
     assert not (tmp_path / "halves.1").exists()
+
+
+def test_groups_are_those_of_the_config_that_the_run_began_with(tmp_path, fake_programs):
+    """7 trials at most 3 at a time are 3, 3 and 1, whenever the run was stopped."""
+    _, stop_at = fake_programs
+    table = {"name": "x", "num_seeds": 7, "sweep": {"max_lanes": 3}, "train": {"num_epochs": 1}}
+    stop_at["turn"] = (1, 0)
+    with pytest.raises(Stopped):
+        start(tmp_path / "a", table)
+    _, recorder = start(tmp_path / "a", {**table, "sweep": {"max_lanes": 7}})
+    assert recorder.turns == [[3, 4, 5], [6]]
+    assert store.read_config(tmp_path / "a").sweep.max_lanes == 3
+    trials = store.read_trials(tmp_path / "a")
+    assert trials["group"].tolist() == [0, 0, 0, 1, 1, 1, 2]
+    assert trials["part"].tolist() == [0, 0, 0, 1, 1, 1, 1]
+
+
+def test_lanes_halved_once_are_so_in_every_part(tmp_path, monkeypatch):
+    """And what a turn that didn't fit has left in the tables is gone."""
+    memory = {"lanes": 2, "turns": 2}
+
+    def compile_sweep(program, dataset, num_lanes):
+        sweep = fake_compile(program, dataset, num_lanes)
+
+        def finish(state, lanes):
+            if num_lanes > memory["lanes"]:
+                raise MemoryError
+            if not memory["turns"]:
+                raise Stopped("stopped")
+            memory["turns"] -= 1
+            return sweep.finish(state, lanes)
+
+        return sweep._replace(finish=finish)
+
+    monkeypatch.setattr(engine, "compile_sweep", compile_sweep)
+    table = {"name": "x", "num_seeds": 8, "train": {"num_epochs": 2}}
+    with pytest.raises(Stopped):
+        start(tmp_path / "a", table)
+    memory |= {"lanes": 8, "turns": 8}
+    _, recorder = start(tmp_path / "a", table)
+    assert recorder.turns == [[4, 5], [6, 7]]
+    metrics = store.read_metrics(tmp_path / "a")
+    assert metrics["trial"].tolist() == np.repeat(np.arange(8), 2).tolist()
+    assert metrics["epoch"].tolist() == [1, 2] * 8
+
+
+def test_a_watcher_changes_nothing(tmp_path, fake_programs):
+    start(tmp_path / "watched")
+    run(config_from_dict(SWEPT), tmp_path / "alone", device=jax.devices()[0])
+    for name, columns in (("metrics.csv", ()), ("trials.csv", ("seconds",))):
+        watched, alone = (but_for(columns, tmp_path / run / name) for run in ("watched", "alone"))
+        assert watched == alone
+
+
+class Wider(NamedTuple):
+    """An epoch's metrics, and one more."""
+
+    train: Metrics
+    gradient_norm: Any
+    val: Metrics
+    diverged_step: Any
+    cosine: Any
+
+
+def test_a_new_metric_is_in_the_tables_without_a_word(tmp_path, monkeypatch):
+    """What `jbn.train` measures has its names there, and nowhere else."""
+
+    def compile_sweep(program, dataset, num_lanes):
+        sweep = fake_compile(program, dataset, num_lanes)
+
+        def train_chunk(state, lanes):
+            state, metrics = sweep.train_chunk(state, lanes)
+            return state, Wider(*metrics, np.full(num_lanes, 1 / 3, np.float32))
+
+        return sweep._replace(train_chunk=train_chunk)
+
+    monkeypatch.setattr(engine, "compile_sweep", compile_sweep)
+    start(tmp_path / "a", {"name": "x", "num_seeds": 2, "train": {"num_epochs": 1}})
+    column = store.read_metrics(tmp_path / "a")["cosine"]
+    np.testing.assert_array_equal(column.astype(np.float32), np.full(2, 1 / 3, np.float32))
 
 
 def test_the_best_point_is_that_of_the_highest_validation_accuracy(tmp_path, monkeypatch):
@@ -229,7 +323,7 @@ def test_the_best_point_is_that_of_the_highest_validation_accuracy(tmp_path, mon
 
         return sweep._replace(train_chunk=train_chunk)
 
-    monkeypatch.setattr(groups, "compile_sweep", compile_sweep)
+    monkeypatch.setattr(engine, "compile_sweep", compile_sweep)
     summary, _ = start(tmp_path / "a")
     for arm in summary["arms"].values():
         assert arm["point"]["optimizer.learning_rate"] == 0.2
@@ -238,127 +332,49 @@ def test_the_best_point_is_that_of_the_highest_validation_accuracy(tmp_path, mon
         assert arm["test_loss"]["per_seed"] == pytest.approx([0, 0.05])
 
 
-@pytest.fixture
-def earlier_run(small_run, tmp_path):
-    return shutil.copytree(small_run, tmp_path / "small")
-
-
-def test_an_earlier_run_of_the_same_config_is_moved_aside_whole(earlier_run):
-    config = read_config(earlier_run)
-    (earlier_run / "notes.txt").write_text("mine")
-    said = prepare_folder(earlier_run, config)
-    moved = earlier_run.with_name("small.1")
-    assert said == f"{earlier_run} held an earlier run of this config; it is {moved} now"
-    assert (moved / "notes.txt").read_text() == "mine"
-    assert set(FILES) <= {path.name for path in moved.iterdir()}
-    assert sorted(path.name for path in earlier_run.iterdir()) == [FINISHED, LOCK]
-    (earlier_run / "config.json").write_text(config.model_dump_json())
-    (earlier_run / LOCK).unlink()
-    (earlier_run / FINISHED).rmdir()
-    assert prepare_folder(earlier_run, config).endswith("small.2 now")
-
-
-def test_a_run_of_another_config_stays_and_is_an_error(earlier_run):
-    config = read_config(earlier_run).model_copy(update={"seed": 9})
-    with pytest.raises(UserError, match="holds a run of another config"):
-        prepare_folder(earlier_run, config)
-    assert set(FILES) <= {path.name for path in earlier_run.iterdir()}
-
-
 def test_a_run_with_its_arms_or_axes_in_another_order_is_another(tmp_path, fake_programs):
     """Trials are numbered in that order."""
-    _, stop_before = fake_programs
-    stop_before["group"] = 1
+    _, stop_at = fake_programs
+    stop_at["turn"] = (1, 0)
     with pytest.raises(Stopped):
         start(tmp_path / "a")
     turned = {**SWEPT, "arms": dict(reversed(SWEPT["arms"].items()))}
     with pytest.raises(UserError, match="holds a run of another config"):
         start(tmp_path / "a", turned)
     fewer = {**SWEPT, "sweep": {**SWEPT["sweep"], "max_lanes": 2}}
-    stop_before.clear()
+    stop_at.clear()
     assert start(tmp_path / "a", fewer)[1].said[2].endswith("was stopped; it goes on")
 
 
 def test_a_stopped_run_does_not_go_on_with_other_data(tmp_path, fake_programs):
-    _, stop_before = fake_programs
+    _, stop_at = fake_programs
     rng = np.random.default_rng(0)
     data = {"name": "npz", "path": str(tmp_path / "x.npz")}
     table = {"name": "x", "num_seeds": 2, "data": data, "sweep": {"max_lanes": 1, **RATES}}
-    stop_before["group"] = 1
+    stop_at["turn"] = (1, 0)
     for number in range(2):
         x = rng.normal(size=(40, 3)).astype(np.float32)
         np.savez(data["path"], x=x, y=np.arange(40) % 2)
         error = [Stopped, UserError][number]
         with pytest.raises(error, match=["^stopped$", "a part of a run with other data"][number]):
             start(tmp_path / "a", {**table, "train": {"batch_size": 8}})
-    assert not (tmp_path / "a" / LOCK).exists()
-
-
-def test_a_run_stopped_before_it_began_begins(tmp_path, small_run):
-    config = read_config(small_run)
-    prepare_folder(tmp_path / "a", config)
-    (tmp_path / "a" / LOCK).unlink()
-    assert prepare_folder(tmp_path / "a", config) is None
-
-
-def test_a_folder_with_other_files_stays_and_is_an_error(tmp_path, small_run):
-    config = read_config(small_run)
-    (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(UserError, match="found a folder with other files"):
-        prepare_folder(tmp_path, config)
-    with pytest.raises(UserError, match="found a file"):
-        prepare_folder(tmp_path / "thesis.tex", config)
-    with pytest.raises(UserError, match="can't be written to: Not a directory"):
-        prepare_folder(tmp_path / "thesis.tex" / "run", config)
-    assert (tmp_path / "thesis.tex").read_text() == "x"
-
-
-def test_an_empty_folder_will_do_once(tmp_path, small_run):
-    config = read_config(small_run)
-    assert prepare_folder(tmp_path, config) is None
-    (tmp_path / "config.json").write_text(config.model_dump_json())
-    with pytest.raises(UserError, match="a run is going on there"):
-        prepare_folder(tmp_path, config)
-
-
-def test_the_lock_of_a_process_that_was_killed_is_no_lock(tmp_path, small_run):
-    config = read_config(small_run)
-    prepare_folder(tmp_path, config)
-    (tmp_path / "config.json").write_text(config.model_dump_json())
-    host = (tmp_path / LOCK).read_text().split()[0]
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    (tmp_path / LOCK).write_text(f"{host} {gone.pid}")
-    assert prepare_folder(tmp_path, config).endswith("was stopped; it goes on")
-    assert (tmp_path / LOCK).read_text().startswith(f"{host} {os.getpid()} ")
-    (tmp_path / LOCK).write_text(f"{host} {os.getpid()} of-before-the-machine-began-anew")
-    assert prepare_folder(tmp_path, config).endswith("was stopped; it goes on")
-    (tmp_path / LOCK).write_text(f"elsewhere {gone.pid}")  # nobody here knows
-    with pytest.raises(UserError, match="a run is going on there"):
-        prepare_folder(tmp_path, config)
-
-
-def test_a_folder_needs_a_name(monkeypatch, earlier_run):
-    monkeypatch.chdir(earlier_run)
-    with pytest.raises(UserError, match="wanted a folder with a name of its own"):
-        prepare_folder(Path(), read_config(earlier_run))
+    assert not (tmp_path / "a" / "running").exists()
 
 
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path, fake_programs, monkeypatch):
     trained, _ = fake_programs
-    save = run_module.save_group
-    left = iter([save, save])
+    add_trials, left = store.Folder.add_trials, [None, None]
 
-    def save_until_full(*arguments):
-        next(left, full)(*arguments)
+    def add_until_full(*arguments):
+        if not left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        left.pop()
+        add_trials(*arguments)
 
-    def full(*arguments):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(run_module, "save_group", save_until_full)
+    monkeypatch.setattr(store.Folder, "add_trials", add_until_full)
     with pytest.raises(UserError, match=r"can't be written: No space left on device; .* goes on"):
         start(tmp_path / "a")
-    monkeypatch.setattr(run_module, "save_group", save)
+    monkeypatch.setattr(store.Folder, "add_trials", add_trials)
     del trained[:]
     start(tmp_path / "a")
     assert len(trained) == 8 - 2
@@ -377,7 +393,7 @@ def test_classes_without_examples_are_said(tmp_path):
 def test_the_offset_of_the_inputs_is_kept_with_the_variables(tmp_path):
     np.savez(tmp_path / "a.npz", x=1.7e12 + np.arange(80.0).reshape(40, 2), y=np.arange(40) % 2)
     dataset = load(DataConfig(name="npz", path=str(tmp_path / "a.npz")))
-    run_module._save_variables(tmp_path, "a", 0, {}, dataset)
-    kept = load_arrays(variables_path(tmp_path, "a", 0))["inputs"]["offset"]
+    save_arrays(tmp_path / "kept.npz", inputs_of(dataset))
+    kept = load_arrays(tmp_path / "kept.npz")["offset"]
     np.testing.assert_array_equal(kept, dataset.input_offset)
     assert kept.dtype == np.float64

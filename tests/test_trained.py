@@ -1,22 +1,20 @@
 """A trained model comes back from disk and predicts."""
 
-import json
 import shutil
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jbn
-from jbn.checkpoint import load_arrays, save_arrays
 from jbn.config import DataConfig, UserError
 from jbn.data import load
+from jbn.store import read_summary
 
 
 def test_a_loaded_run_predicts_as_it_was_tested(small_run):
     raw = load(DataConfig())
-    summary = json.loads((small_run / "summary.json").read_text())
+    summary = read_summary(small_run)
     for arm in ("batch_norm", "no_norm"):
         for lane, seed in enumerate((5, 6)):
             loaded = jbn.load_run(small_run, arm=arm, seed=seed)
@@ -48,25 +46,21 @@ def test_what_is_not_there_is_named(small_run, tmp_path):
         jbn.load_run(small_run, seed=7)
     with pytest.raises(UserError, match=r"can't be read \(No such file or directory\)"):
         jbn.load_run(tmp_path)
+
+
+def test_a_trial_that_is_not_done_is_named_and_a_damaged_one(small_run, tmp_path):
     unfinished = shutil.copytree(small_run, tmp_path / "unfinished")
-    (unfinished / "variables" / "batch_norm" / "5.npz").write_bytes(b"PK\x03\x04 half a file")
-    with pytest.raises(UserError, match="no finished run"):
+    path = unfinished / "variables" / "batch_norm" / "5.npz"
+    path.write_bytes(b"PK\x03\x04 half a file")
+    with pytest.raises(UserError, match=r"5.npz: damaged: .*; run it again"):
         jbn.load_run(unfinished)
+    path.unlink()
+    with pytest.raises(UserError, match=r"5.npz: can't be read \(.*\); the trial isn't done"):
+        jbn.load_run(unfinished)
+    assert jbn.load_run(unfinished, seed=6).config.norm.kind == "batch"
     (unfinished / "config.json").write_text("{}")
     with pytest.raises(UserError, match="not the config of a run"):
         jbn.load_run(unfinished)
-
-
-def test_arrays_keep_their_values_and_their_tree(tmp_path):
-    tree: dict[str, Any] = {
-        "params": {"a": {"kernel": jnp.arange(6.0).reshape(2, 3)}, "b": jnp.int32(3)},
-        "half": jnp.array([1.0, 1 / 3], jnp.bfloat16),
-    }
-    save_arrays(tmp_path / "x" / "arrays.npz", tree)
-    loaded = load_arrays(tmp_path / "x" / "arrays.npz")
-    np.testing.assert_array_equal(loaded["params"]["a"]["kernel"], tree["params"]["a"]["kernel"])
-    assert loaded["params"]["b"] == 3
-    np.testing.assert_array_equal(loaded["half"], tree["half"].astype(np.float32))
 
 
 def test_of_no_rows_it_predicts_none(small_run):

@@ -1,7 +1,5 @@
-"""What a run leaves on disk of a trained model, and the way back."""
+"""A trained model of a run, back from its folder, to predict with."""
 
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,33 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
-from pydantic import ValidationError
 
-from jbn.config import ArmConfig, Config, UserError
+from jbn.config import ArmConfig, UserError
 from jbn.data import normalize_inputs
 from jbn.data.sources.user_arrays import finite_rows
 from jbn.functional._input_stats import InputStats, Remainders
 from jbn.models import build_model
-
-
-def save_arrays(path: Path, tree: Mapping[str, Any]) -> None:
-    """Writes a tree of arrays as `.npz`, each leaf named by its path ("params/Dense_0/bias").
-
-    NumPy has no bfloat16: such arrays are written as float32, which holds their values exactly.
-    """
-    flat = flatten_dict(jax.device_get(tree), sep="/")
-    is_bfloat16 = {name: leaf.dtype == jnp.bfloat16 for name, leaf in flat.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **{k: v.astype(np.float32) if is_bfloat16[k] else v for k, v in flat.items()})
-
-
-def load_arrays(path: Path) -> dict[str, Any]:
-    """The tree that `save_arrays` wrote."""
-    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-        tree: dict[str, Any] = unflatten_dict({name: file[name] for name in file.files}, sep="/")
-    return tree
+from jbn.store import read_config, read_variables
 
 
 class LoadedRun(NamedTuple):
@@ -96,7 +75,7 @@ def load_run(run_dir: str | Path, *, arm: str | None = None, seed: int | None = 
         A `LoadedRun`.
 
     Raises:
-        UserError: the folder holds no finished run, or none of that arm or seed.
+        UserError: the folder holds no run, or none in which that arm's trial is done.
     """
     run_dir = Path(run_dir)
     config = read_config(run_dir)
@@ -112,36 +91,15 @@ def load_run(run_dir: str | Path, *, arm: str | None = None, seed: int | None = 
         )
     if seed not in seeds:
         raise UserError(f"seed: found {seed}, wanted one from {seeds[0]} to {seeds[-1]}")
+    arrays = read_variables(run_dir, arm, seed)
     try:
-        arrays = load_arrays(variables_path(run_dir, arm, seed))
         inputs = arrays.pop("inputs")
         num_classes = int(inputs.pop("num_classes"))
         input_offset = inputs.pop("offset", None)
         input_stats = InputStats(**inputs | {"remainders": Remainders(**inputs["remainders"])})
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{run_dir}: no finished run: {error}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{run_dir}: its variables are damaged: {error}; run it again") from None
     variables = jax.tree.map(jnp.asarray, arrays)
     arm_config = config.arms[arm]
     model = build_model(arm_config.model, arm_config.norm, num_classes)
     return LoadedRun(model, variables, arm_config, input_stats, input_offset)
-
-
-def variables_path(run_dir: Path, arm: str, seed: int) -> Path:
-    """Where the final parameters and batch statistics of a trial are."""
-    return run_dir / "variables" / arm / f"{seed}.npz"
-
-
-def read_config(run_dir: Path) -> Config:
-    """The resolved config of a run.
-
-    Raises:
-        UserError: the folder isn't a run's.
-    """
-    path = run_dir / "config.json"
-    try:
-        return Config.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror}); {run_dir} is no run") from None
-    except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise UserError(f"{path}: not the config of a run: {reason}") from None

@@ -1,0 +1,65 @@
+"""What happens while a run goes on, and what may listen to it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jbn.config import Group, Trial
+
+
+class Said(NamedTuple):
+    """Something that a person should know."""
+
+    text: str
+
+
+class TurnBegan(NamedTuple):
+    """Some of a group's trials begin, in lanes beside each other."""
+
+    group: Group
+    trials: Sequence[Trial]
+
+
+class LanesCompiled(NamedTuple):
+    """From the trial on, the group is executed so many lanes at a time."""
+
+    group: Group
+    first: Trial
+    num_lanes: int
+    seconds: float  # 0 where the compiled program was there
+
+
+class LanesTooMany(NamedTuple):
+    """The trials don't fit the memory together; they begin again, fewer at a time."""
+
+    group: Group
+    trials: Sequence[Trial]
+    num_lanes: int
+    next_num_lanes: int
+
+
+class EpochEnded(NamedTuple):
+    """An epoch of the turn's trials, and what it came to."""
+
+    group: Group
+    trials: Sequence[Trial]
+    epoch: int  # from 1
+    num_epochs: int
+    metrics: Mapping[str, np.ndarray]  # by name, a number for each trial
+
+
+class TrialsEnded(NamedTuple):
+    """The turn's trials are done."""
+
+    group: Group
+    trials: Sequence[Trial]
+    results: Mapping[str, np.ndarray]  # by name, a number for each trial
+    variables: (
+        Any  # on the device; each leaf has an axis of lanes, the first of which the trials are
+    )
+    seconds: float  # to train and test all of them
+
+
+Event = Said | TurnBegan | LanesCompiled | LanesTooMany | EpochEnded | TrialsEnded
+Sink = Callable[[Event], None]  # what listens changes nothing

@@ -1,0 +1,169 @@
+"""What listens to a run: the folder, and the terminal. Each is a function of an event."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import numpy as np
+import rich.progress
+from rich.console import Console
+
+from jbn.data import Dataset
+from jbn.run.engine import Datasets
+from jbn.run.events import (
+    EpochEnded,
+    Event,
+    LanesCompiled,
+    LanesTooMany,
+    Said,
+    Sink,
+    TrialsEnded,
+    TurnBegan,
+)
+from jbn.store import Folder
+
+_MOST_BARS = 12
+
+
+def folder_sink(folder: Folder, datasets: Datasets) -> Sink:
+    """Everything on disk as it comes; variables where nothing is swept."""
+
+    def record(event: Event) -> None:
+        match event:
+            case LanesCompiled(group, first, num_lanes, seconds):
+                folder.add_lanes(group, first, num_lanes, seconds)
+            case LanesTooMany():
+                folder.forget_unfinished()
+            case EpochEnded(_, trials, epoch, _, metrics):
+                folder.add_metrics(trials, epoch, metrics)
+            case TrialsEnded(group, trials, results, variables, seconds):
+                if not folder.config.sweep.axes:
+                    inputs = inputs_of(datasets[group.program.config.data])
+                    of_lanes = jax.device_get(variables)
+                    for lane, trial in enumerate(trials):
+                        mine = jax.tree.map(lambda leaf, lane=lane: leaf[lane], of_lanes)
+                        folder.save_variables(trial, {**mine, "inputs": inputs})
+                folder.add_trials(group, trials, results, seconds)
+
+    return record
+
+
+@contextmanager
+def progress_sink(console: Console) -> Iterator[Sink]:
+    """Bars if the console is a terminal and `CI` isn't set, else a line per event."""
+    if console.is_terminal and not os.environ.get("CI"):
+        bars = rich.progress.Progress(
+            rich.progress.TextColumn("{task.description}"),
+            rich.progress.BarColumn(),
+            rich.progress.MofNCompleteColumn(),
+            rich.progress.TextColumn("{task.fields[status]}"),
+            rich.progress.TimeElapsedColumn(),
+            console=console,
+        )
+        with bars:
+            yield _bars(bars)
+    else:
+        yield _lines(console)
+
+
+def _lines(console: Console) -> Sink:
+    def show(event: Event) -> None:
+        match event:
+            case Said(text):
+                _say(console, text)
+            case LanesTooMany():
+                _say(console, _halved(event))
+            case LanesCompiled(group, _, _, seconds) if seconds:
+                _say(console, f"{group.program.label}: compiled in {seconds:.1f} s")
+            case EpochEnded(_, _, epoch, num_epochs, metrics):
+                name = _name(event)
+                _say(console, f"{name}: epoch {epoch}/{num_epochs}, {describe(metrics)}")
+
+    return show
+
+
+def _bars(bars: rich.progress.Progress) -> Sink:
+    """A bar for each turn; the last one is that of the turn that is going on."""
+
+    def show(event: Event) -> None:
+        match event:
+            case Said(text):
+                _say(bars.console, text)
+            case TurnBegan(group):
+                for task in bars.tasks[:-_MOST_BARS]:  # what doesn't fit the terminal isn't seen
+                    bars.remove_task(task.id)
+                num_epochs = group.program.config.train.num_epochs
+                bars.add_task(_name(event), total=num_epochs, status="starts")
+            case LanesTooMany():
+                bars.remove_task(bars.task_ids[-1])
+                _say(bars.console, _halved(event))
+            case LanesCompiled(_, _, _, seconds) if seconds:
+                bars.update(bars.task_ids[-1], status=f"compiled in {seconds:.1f} s")
+            case EpochEnded(_, _, epoch, _, metrics):
+                bars.update(bars.task_ids[-1], completed=epoch, status=describe(metrics))
+
+    return show
+
+
+def describe(metrics: Mapping[str, np.ndarray]) -> str:
+    """The loss and the validation accuracy of trials, as far as there are any, in words.
+
+    Of several trials the smallest and the largest number. A mean would say little, for their
+    learning rates may differ. What diverged is counted, and left out.
+
+    >>> describe({"train_loss": np.array([0.25]), "val_accuracy": np.array([0.968])})
+    'loss 0.25, validation accuracy 96.8%'
+    >>> loss, accuracy = np.array([2.1, 0.03, np.nan]), np.array([0.9, 1, 0])
+    >>> describe({"train_loss": loss, "val_accuracy": accuracy})
+    '3 trials, loss 0.03 to 2.1, validation accuracy 90.0% to 100.0%, 1 diverged'
+    """
+    shown = (
+        ("train_loss", "loss", "{:.3g}"),
+        ("val_accuracy", "validation accuracy", "{:.1%}"),
+    )
+    loss = next(iter(metrics.values()))
+    has_diverged = ~np.isfinite(metrics.get("train_loss", loss))
+    parts = [f"{loss.size} trials"] if loss.size > 1 else []
+    if has_diverged.all():
+        return ", ".join([*parts, "diverged"])
+    for key, name, form in shown:
+        if key in metrics:
+            values = metrics[key][~has_diverged]
+            texts = dict.fromkeys(form.format(value) for value in (values.min(), values.max()))
+            parts.append(f"{name} {' to '.join(texts)}")
+    if has_diverged.any():
+        parts.append(f"{has_diverged.sum()} diverged")
+    return ", ".join(parts)
+
+
+def _name(event: TurnBegan | EpochEnded) -> str:
+    """What the turn's trials are called; of a program that has more, also which ones."""
+    program = event.group.program
+    if len(event.trials) == len(program.trials):
+        return program.label
+    numbers = [trial.number for trial in program.trials]
+    first = numbers.index(event.trials[0].number) + 1
+    return f"{program.label}, {first} to {first + len(event.trials) - 1} of {len(numbers)}"
+
+
+def _halved(event: LanesTooMany) -> str:
+    label = event.group.program.label
+    return f"{label}: {event.num_lanes} lanes don't fit the memory; {event.next_num_lanes} go on"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def inputs_of(dataset: Dataset) -> dict[str, Any]:
+    """What it takes to prepare inputs for the trained model."""
+    inputs = {
+        **dataset.input_stats._asdict(),
+        "remainders": dataset.input_stats.remainders._asdict(),
+        "num_classes": np.asarray(dataset.num_classes),
+    }
+    if dataset.input_offset is not None:
+        inputs["offset"] = dataset.input_offset
+    return inputs

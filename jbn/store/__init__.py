@@ -1,0 +1,19 @@
+"""The folder of a run: its one owner. Whoever writes or reads a run's files does it by these.
+
+`opened` gives a `Folder` to train for; the others read one, finished or not. docs/runs.md describes
+the files.
+"""
+
+from jbn.store.folder import Folder as Folder
+from jbn.store.folder import opened as opened
+from jbn.store.read import is_finished as is_finished
+from jbn.store.read import read_config as read_config
+from jbn.store.read import read_groups as read_groups
+from jbn.store.read import read_metrics as read_metrics
+from jbn.store.read import read_norms as read_norms
+from jbn.store.read import read_parts as read_parts
+from jbn.store.read import read_summary as read_summary
+from jbn.store.read import read_trials as read_trials
+from jbn.store.read import read_variables as read_variables
+from jbn.store.read import write_report as write_report
+from jbn.store.table import Columns as Columns

@@ -1,0 +1,231 @@
+"""The folder of a run that is going on: its own from the beginning, and no other's."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jbn.config import Config, Group, Trial, UserError
+from jbn.store.arrays import save_arrays
+from jbn.store.files import write_json
+from jbn.store.layout import (
+    CONFIG,
+    FORMAT,
+    GROUPS,
+    LOCK,
+    METRICS,
+    NORMS,
+    RUN,
+    SUMMARY,
+    TRIALS,
+    variables_path,
+)
+from jbn.store.lock import check_lock, lock, unlock
+from jbn.store.read import (
+    check_format,
+    done_trials,
+    read_config,
+    read_groups,
+    read_parts,
+)
+from jbn.store.table import append_rows, keep_rows
+
+
+class Folder:
+    """A run's folder, open for one part of the run; `opened` gives it."""
+
+    def __init__(self, out: Path, config: Config, parts: Sequence[Any], found: str | None):
+        self.path = out
+        self.config = config  # the one that the run began with
+        self.found = found  # what was found there and done about it, in words
+        self._part = len(parts) - 1
+        self.done = done_trials(out)
+        self._keep_done()
+        self._lanes: dict[int, list[tuple[int, int]]] = {}
+        groups = read_groups(out)
+        if groups:
+            columns = (groups[name].tolist() for name in ("group", "trial", "num_lanes"))
+            for group, first, num_lanes in zip(*columns, strict=True):
+                self._lanes.setdefault(group, []).append((first, num_lanes))
+
+    def has(self, group: Group) -> bool:
+        """Whether all of the group's trials are done."""
+        return all(trial.number in self.done for trial in group.trials)
+
+    def lanes_of(self, group: Group) -> list[tuple[int, int]]:
+        """How earlier parts executed the group: from a trial's number on, so many lanes at once."""
+        return self._lanes.get(group.number, [])
+
+    def add_lanes(self, group: Group, first: Trial, num_lanes: int, compile_seconds: float) -> None:
+        """Records how the group is executed from the trial on."""
+        row = {
+            "group": group.number,
+            "arm": group.program.arm,
+            "part": self._part,
+            "trial": first.number,
+            "num_lanes": num_lanes,
+            "compile_seconds": f"{compile_seconds:.3f}",
+        }
+        append_rows(self.path / GROUPS, [row])
+
+    def add_metrics(
+        self, trials: Sequence[Trial], epoch: int, metrics: Mapping[str, np.ndarray]
+    ) -> None:
+        """Records what an epoch of the trials came to: by name, a number for each trial."""
+        rows = [
+            {**_identity(trial), "epoch": epoch, **_at(metrics, lane)}
+            for lane, trial in enumerate(trials)
+            if trial.number not in self.done
+        ]
+        append_rows(self.path / METRICS, rows)
+
+    def add_trials(
+        self,
+        group: Group,
+        trials: Sequence[Trial],
+        results: Mapping[str, np.ndarray],
+        seconds: float,
+    ) -> None:
+        """Records trials that have ended: by name, a number for each. Now they are done."""
+        each = {"group": group.number, "part": self._part}
+        seconds_each = f"{seconds / len(trials):.6f}"
+        rows = [
+            {**_identity(trial), **each, **_at(results, lane), "seconds": seconds_each}
+            for lane, trial in enumerate(trials)
+            if trial.number not in self.done
+        ]
+        append_rows(self.path / TRIALS, rows)
+        self.done |= {trial.number for trial in trials}
+
+    def save_variables(self, trial: Trial, variables: Mapping[str, Any]) -> None:
+        """Writes the trial's variables; before the trial is added, or it may be done without."""
+        save_arrays(variables_path(self.path, trial.arm, trial.seed), variables)
+
+    def forget_unfinished(self) -> None:
+        """Drops the metrics of trials that begin again."""
+        keep_rows(self.path / METRICS, self.done.__contains__)
+
+    def sort(self) -> None:
+        """Sorts both tables by trial; the epochs of a trial are in their order already."""
+        for name in (METRICS, TRIALS):
+            keep_rows(self.path / name, self.done.__contains__, sort=True)
+
+    def finish(self, norms: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+        """Writes the last files; the run is finished now."""
+        write_json(self.path / NORMS, norms)
+        write_json(self.path / SUMMARY, summary)
+
+    def _keep_done(self) -> None:
+        """Drops what a killed part has left: metrics of unfinished trials, half a last line."""
+        keep_rows(self.path / TRIALS, self.done.__contains__)
+        keep_rows(self.path / GROUPS, lambda number: True)
+        self.forget_unfinished()
+
+
+@contextlib.contextmanager
+def opened(out: Path, config: Config, part: Mapping[str, Any]) -> Iterator[Folder]:
+    """The folder `out` with a lock on it, for a run of this config to begin or to go on.
+
+    A run of the same config that was stopped goes on; one that had finished is moved beside it.
+
+    Args:
+        out: the run's folder.
+        config: `sweep.max_lanes` may differ from that of the run that goes on.
+        part: of the run, this one: its environment, and the checksums of its data as `data_sha256`.
+
+    Raises:
+        UserError: `out` is a file, another config's run, a run that is going on, of other data, or
+            of another layout, or a folder with other things in it; or it can't be written to.
+    """
+    if out.name in ("", ".."):
+        raise UserError(f"--out {out}: wanted a folder with a name of its own, e.g. runs/a")
+    try:
+        found = _found(out, config)
+        moved = _move_aside(out) if found == "finished" else None
+        out.mkdir(parents=True, exist_ok=True)
+        lock(out)
+    except OSError as error:
+        raise UserError(f"{out}: can't be written to: {error.strerror}") from None
+    words = {
+        "finished": f"{out} held an earlier run of this config; it is {moved} now",
+        "stopped": f"{out} holds a run of this config that was stopped; it goes on",
+    }
+    try:
+        if found == "stopped":
+            _check_data(out, part)
+            config, parts = read_config(out), [*read_parts(out), part]
+        else:
+            parts = [part]
+        write_json(out / RUN, {"format": FORMAT, "parts": parts})
+        if found != "stopped":
+            write_json(out / CONFIG, config.model_dump(mode="json"))
+        yield Folder(out, config, parts, words.get(found or ""))
+    except OSError as error:
+        raise UserError(
+            f"{out}: can't be written: {error.strerror or error}; the trials that are done are "
+            "kept, and the same command goes on with the next"
+        ) from None
+    finally:
+        unlock(out)
+
+
+def _found(out: Path, config: Config) -> str | None:
+    """What is there of a run of this config: "finished", "stopped" or None."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    if not out.is_dir():
+        raise UserError(f"{out}: found a file, wanted a new folder; choose another with --out")
+    names = {path.name.removesuffix(".tmp") for path in out.iterdir()}
+    if names <= {LOCK, RUN} or (names <= {LOCK, RUN, CONFIG} and not (out / CONFIG).exists()):
+        # It was stopped before it had begun, or begins at this moment.
+        check_lock(out)
+        return None
+    if not names & {RUN, CONFIG}:
+        raise UserError(
+            f"{out}: found a folder with other files, wanted a new folder; choose another with "
+            "--out"
+        )
+    check_format(out)
+    if _identity_of_run(read_config(out)) != _identity_of_run(config):
+        raise UserError(
+            f"{out}: holds a run of another config; choose another folder with --out, or "
+            "another name in the config"
+        )
+    check_lock(out)
+    return "finished" if (out / SUMMARY).exists() else "stopped"
+
+
+def _identity_of_run(config: Config) -> str:
+    """What a run's results depend on, the order of arms and axes too: it numbers the trials.
+
+    How many trials are lanes at once is no part of it.
+    """
+    sweep = config.sweep.model_copy(update={"max_lanes": None})
+    return config.model_copy(update={"sweep": sweep}).model_dump_json()
+
+
+def _move_aside(out: Path) -> Path:
+    number = 1
+    while (moved := out.with_name(f"{out.name}.{number}")).exists():
+        number += 1
+    out.rename(moved)
+    return moved
+
+
+def _check_data(out: Path, part: Mapping[str, Any]) -> None:
+    """Raises UserError where what is done of a stopped run was done with other data."""
+    if done_trials(out) and read_parts(out)[-1].get("data_sha256") != part["data_sha256"]:
+        raise UserError(
+            f"{out}: holds a part of a run with other data; choose another folder with --out"
+        )
+
+
+def _identity(trial: Trial) -> dict[str, Any]:
+    """What a row of a trial begins with: it says by itself what it is of."""
+    return {"trial": trial.number, "arm": trial.arm, **trial.point, "seed": trial.seed}
+
+
+def _at(values: Mapping[str, np.ndarray], lane: int) -> dict[str, Any]:
+    return {name: of_lanes[lane] for name, of_lanes in values.items()}

@@ -1,0 +1,21 @@
+"""What the files of a run's folder are called, here and nowhere else: see docs/runs.md."""
+
+from pathlib import Path
+
+FORMAT = 1  # of the layout; another layout gets another number
+
+RUN = "run.json"  # the format, and each part's environment
+CONFIG = "config.json"
+GROUPS = "groups.csv"
+METRICS = "metrics.csv"
+TRIALS = "trials.csv"
+NORMS = "norms.json"
+SUMMARY = "summary.json"  # the last that is written: with it the run is finished
+REPORT = "report.html"
+VARIABLES = "variables"
+LOCK = "running"  # as long as a process trains for the run
+
+
+def variables_path(run_dir: Path, arm: str, seed: int) -> Path:
+    """Where the variables of a trial are."""
+    return run_dir / VARIABLES / arm / f"{seed}.npz"

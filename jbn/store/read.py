@@ -1,0 +1,143 @@
+"""What is in a run's folder, finished or not."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from jbn.config import Config, UserError
+from jbn.store.arrays import load_arrays
+from jbn.store.files import read_json, write_whole
+from jbn.store.layout import (
+    CONFIG,
+    FORMAT,
+    GROUPS,
+    METRICS,
+    NORMS,
+    REPORT,
+    RUN,
+    SUMMARY,
+    TRIALS,
+    variables_path,
+)
+from jbn.store.table import Columns, read_columns
+
+_OLDER = (
+    "{out}: holds a run in {found}, wanted format {wanted}; read it with the version of jbn that "
+    "made it, or run it again in another folder"
+)
+
+
+def check_format(run_dir: Path) -> None:
+    """Raises UserError unless the folder is a run's, in the format of this version."""
+    if not (run_dir / RUN).exists() and (run_dir / CONFIG).exists():
+        raise UserError(
+            _OLDER.format(out=run_dir, found=f"an older layout, without {RUN}", wanted=FORMAT)
+        )
+    content = read_json(run_dir / RUN)
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise UserError(_OLDER.format(out=run_dir, found=f"format {found}", wanted=FORMAT))
+
+
+def is_finished(run_dir: Path) -> bool:
+    """Whether the run has come to its end."""
+    return (run_dir / SUMMARY).exists()
+
+
+def read_config(run_dir: Path) -> Config:
+    """The resolved config of a run.
+
+    Raises:
+        UserError: the folder isn't a run's.
+    """
+    check_format(run_dir)
+    path = run_dir / CONFIG
+    try:
+        return Config.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}); {run_dir} is no run") from None
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UserError(f"{path}: not the config of a run: {reason}") from None
+
+
+def read_parts(run_dir: Path) -> list[dict[str, Any]]:
+    """The environment of each process that trained for the run, from the first to the last.
+
+    Raises:
+        UserError: the folder isn't a run's.
+    """
+    check_format(run_dir)
+    parts = read_json(run_dir / RUN).get("parts")
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        raise UserError(f"{run_dir / RUN}: damaged: no parts; run it again")
+    return parts
+
+
+def read_groups(run_dir: Path) -> Columns:
+    """A row for each time that lanes were set up for a group. Without any there are no columns."""
+    return read_columns(run_dir / GROUPS)
+
+
+def read_metrics(run_dir: Path) -> Columns:
+    """A row for each trial and epoch. Without any there are no columns."""
+    return read_columns(run_dir / METRICS)
+
+
+def read_trials(run_dir: Path) -> Columns:
+    """A row for each trial that is done. Without any there are no columns."""
+    return read_columns(run_dir / TRIALS)
+
+
+def done_trials(run_dir: Path) -> set[int]:
+    """The numbers of the trials that are done."""
+    trials = read_trials(run_dir)
+    return set(trials["trial"].tolist()) if trials else set()
+
+
+def read_summary(run_dir: Path) -> dict[str, Any]:
+    """What the run came to.
+
+    Raises:
+        UserError: the run isn't finished.
+    """
+    check_format(run_dir)
+    summary: dict[str, Any] = read_json(run_dir / SUMMARY, "a finished run")
+    return summary
+
+
+def read_norms(run_dir: Path) -> dict[str, Any]:
+    """What the batch statistics of each arm say; of a run that isn't finished, nothing yet."""
+    norms: dict[str, Any] = read_json(run_dir / NORMS) if is_finished(run_dir) else {}
+    return norms
+
+
+def read_variables(run_dir: Path, arm: str, seed: int) -> dict[str, Any]:
+    """The variables of a trial, and what it takes to prepare inputs for them, as `inputs`.
+
+    Raises:
+        UserError: they aren't there, or are damaged.
+    """
+    path = variables_path(run_dir, arm, seed)
+    try:
+        return load_arrays(path)
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}); the trial isn't done") from None
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: damaged: {error}; run it again") from None
+
+
+def write_report(run_dir: Path, html: str) -> Path:
+    """Writes the run's page; returns where it is.
+
+    Raises:
+        UserError: it can't be written.
+    """
+    path = run_dir / REPORT
+    try:
+        write_whole(path, html)
+    except OSError as error:
+        raise UserError(f"{path}: can't be written: {error.strerror}") from None
+    return path

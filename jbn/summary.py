@@ -1,0 +1,110 @@
+"""What the trials of a run came to: of each arm, at its best point."""
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from jbn.config import Config, sweep_points, trial_shape
+from jbn.store import Columns
+
+# Of the validation split; the summary says in which epoch a trial reached it. It suits the data
+# sets of the introductory articles, and is said beside the numbers wherever they are shown.
+TARGET_ACCURACY = 0.95
+
+
+def summarize(config: Config, trials: Columns, metrics: Columns, groups: Columns) -> dict[str, Any]:
+    """Each arm, at the point of the sweep with the highest mean validation accuracy at the end.
+
+    The test split has no say in which point that is. Where nothing is swept there is one point.
+
+    Args:
+        config: of the run.
+        trials, metrics, groups: its tables. Where the run isn't finished, an arm without a trial
+            that is done is left out, and the others are what their trials came to so far.
+    """
+    points = sweep_points(config.sweep)
+    arms = {}
+    for number, (arm, best) in enumerate(
+        zip(config.arms, _best_points(config, trials), strict=True)
+    ):
+        if best is None:
+            continue
+        is_mine = trials["arm"] == arm
+        point_of = trials["trial"] // config.num_seeds
+        rows = np.flatnonzero(point_of == number * len(points) + best)
+        rows = rows[trials["trial"][rows].argsort()]
+        reached = [_first_epoch(metrics, trial) for trial in trials["trial"][rows]]
+        arms[arm] = {
+            "num_parameters": int(trials["num_parameters"][rows[0]]),
+            "point": points[best],
+            "num_points": len(points),
+            "num_diverged": int((trials["diverged_step"][is_mine] >= 0).sum()),
+            "num_trials": int(is_mine.sum()),
+            **{
+                name: _spread(column[rows])
+                for name, column in trials.items()
+                if name.startswith(("val_", "test_"))
+            },
+            "target_accuracy": TARGET_ACCURACY,
+            "epochs_to_target": {
+                "median": finite(np.median([math.inf if e is None else e for e in reached])),
+                "num_reached": sum(epoch is not None for epoch in reached),
+                "per_seed": reached,
+            },
+            "compile_seconds": float(groups["compile_seconds"][groups["arm"] == arm].sum()),
+            "train_seconds": float(trials["seconds"][is_mine].sum()),
+        }
+    return {"name": config.name, "num_seeds": config.num_seeds, "arms": arms}
+
+
+def finite(value: Any) -> float | None:
+    """A float for JSON, which has no NaN and no infinity."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _best_points(config: Config, trials: Columns) -> list[int | None]:
+    """Of each arm, the point with the highest mean over its trials; None without any."""
+    shape = trial_shape(config)
+    if not trials:
+        return [None] * shape[0]
+    total, count = np.zeros(shape), np.zeros(shape)
+    total.flat[trials["trial"]] = trials["val_accuracy"]
+    count.flat[trials["trial"]] = 1
+    count = count.sum(-1)
+    mean = np.where(count, total.sum(-1) / np.maximum(count, 1), -1)
+    return [
+        int(of_arm.argmax()) if any_done else None
+        for of_arm, any_done in zip(mean, count.any(-1), strict=True)
+    ]
+
+
+def _first_epoch(metrics: Columns, trial: int) -> int | None:
+    """The first epoch of the trial at the target accuracy; None if there was none."""
+    reached = metrics["val_accuracy"][metrics["trial"] == trial] >= TARGET_ACCURACY
+    return int(reached.argmax()) + 1 if reached.any() else None
+
+
+def _spread(per_seed: np.ndarray) -> dict[str, Any]:
+    """Mean, sample standard deviation, 95% bootstrap interval of the mean, and all values.
+
+    Deviation and interval are None for a single seed, and where a value isn't finite.
+    """
+    several = len(per_seed) > 1 and bool(np.isfinite(per_seed).all())
+    interval = None
+    if several:
+        found = stats.bootstrap(
+            (per_seed,),
+            np.mean,
+            n_resamples=2000,
+            method="percentile",
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+        interval = [float(found.low), float(found.high)]
+    return {
+        "mean": finite(np.mean(per_seed)),
+        "std": finite(np.std(per_seed, ddof=1)) if several else None,
+        "interval": interval,
+        "per_seed": [finite(value) for value in per_seed],
+    }

@@ -1,0 +1,131 @@
+"""Groups in turns of lanes: as many as fit the memory, no trial lost, none twice."""
+
+import jax
+import numpy as np
+import pytest
+from recorded import Recorder, fake_compile
+
+from jbn.config import UserError, config_from_dict, plan, plan_groups
+from jbn.run import EpochEnded, LanesCompiled, TrialsEnded, engine
+from jbn.run.engine import Compiler, train_group
+
+
+class Missing(dict):
+    """Data sets that nothing reads."""
+
+    def __missing__(self, key):
+        return None
+
+
+def trained(monkeypatch, num_seeds, max_lanes, compile_sweep, *, lanes=(), done=(), at_once=None):
+    """What happens when so many seeds are trained, in groups of at most `max_lanes`."""
+    monkeypatch.setattr(engine, "compile_sweep", compile_sweep)
+    programs = plan(
+        config_from_dict({"name": "x", "num_seeds": num_seeds, "train": {"num_epochs": 3}})
+    )
+    recorder = Recorder()
+    compiler = Compiler(Missing(), at_once or max_lanes)
+    for group in plan_groups(programs, max_lanes):
+        for event in train_group(group, compiler, lanes, done):
+            recorder(event)
+    return recorder
+
+
+@pytest.mark.parametrize(
+    ("num_seeds", "max_lanes", "at_once", "sizes"),
+    [
+        *((5, 8, 8, [5]), (8, 8, 8, [8]), (9, 8, 8, [5, 4]), (1, 1, 1, [1])),
+        *((7, 3, 3, [3, 3, 1]), (6, 4, 4, [3, 3])),
+        *((9, None, 4, [3, 3, 3]), (7, 4, 2, [2, 2, 2, 1]), (9, 8, 3, [3, 2, 3, 1])),
+    ],
+)
+def test_turns_hold_every_trial_once_in_lanes_of_one_number(
+    monkeypatch, num_seeds, max_lanes, at_once, sizes
+):
+    compiled = []
+
+    def compile_sweep(program, dataset, num_lanes):
+        compiled.append(num_lanes)
+        return fake_compile(program, dataset, num_lanes)
+
+    recorder = trained(monkeypatch, num_seeds, max_lanes, compile_sweep, at_once=at_once)
+    assert [len(turn) for turn in recorder.turns] == sizes
+    assert [number for turn in recorder.turns for number in turn] == list(range(num_seeds))
+    assert compiled == [max(sizes)]  # one program, even where a turn is smaller
+    ended = recorder.of(TrialsEnded)
+    assert [t.number for event in ended for t in event.trials] == list(range(num_seeds))
+    for event in ended:
+        seeds = [trial.seed for trial in event.trials]
+        np.testing.assert_array_equal(event.results["test_loss"], np.array(seeds) / 20)
+        np.testing.assert_array_equal(event.results["val_loss"], np.array(seeds) + 3)
+        np.testing.assert_array_equal(event.variables["params"]["kernel"][: len(seeds)], seeds)
+        assert event.results["num_parameters"].tolist() == [1] * len(seeds)
+    for event in recorder.of(EpochEnded):
+        assert event.num_epochs == 3
+        wanted = [trial.seed + event.epoch for trial in event.trials]
+        np.testing.assert_array_equal(event.metrics["train_loss"], wanted)
+
+
+def limited_to(most, at):
+    """A device whose memory holds so many lanes; it says so when it compiles, trains or tests."""
+
+    def exhausted():
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.")
+
+    def compile_sweep(program, dataset, num_lanes):
+        sweep = fake_compile(program, dataset, num_lanes)
+        if num_lanes <= most:
+            return sweep
+        match at:
+            case "compiling":
+                exhausted()
+            case "training":
+                return sweep._replace(train_chunk=lambda state, lanes: exhausted())
+        return sweep._replace(finish=lambda state, lanes: exhausted())
+
+    return compile_sweep
+
+
+@pytest.mark.parametrize("at", ["compiling", "training", "testing"])
+def test_out_of_memory_halves_the_lanes_and_goes_on(monkeypatch, at):
+    recorder = trained(monkeypatch, 16, 16, limited_to(5, at))
+    assert recorder.turns[2:] == np.arange(16).reshape(4, 4).tolist()
+    assert recorder.halved == [(16, 8), (8, 4)]
+    ended = [trial.number for event in recorder.of(TrialsEnded) for trial in event.trials]
+    assert ended == list(range(16))
+
+
+def test_turns_are_executed_as_they_were_before(monkeypatch):
+    """First by 4, and by 3 from trial 4 on; a turn with a trial that isn't done begins again."""
+    lanes, done = [(0, 8), (0, 4), (4, 3)], {0, 1, 2, 3, 4, 5}
+    recorder = trained(monkeypatch, 12, 12, fake_compile, lanes=lanes, done=done)
+    assert recorder.turns == [[4, 5, 6], [7, 8, 9], [10, 11]]
+    assert [event.num_lanes for event in recorder.of(LanesCompiled)] == [3]
+
+
+def test_where_not_even_one_fits_it_is_said(monkeypatch):
+    with pytest.raises(UserError, match="not even one trial fits the device's memory; choose a s"):
+        trained(monkeypatch, 3, 16, limited_to(0, "training"))
+
+
+def test_another_failure_is_not_taken_for_it(monkeypatch):
+    def compile_sweep(*arguments):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+    with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+        trained(monkeypatch, 3, 16, compile_sweep)
+
+
+def test_the_first_diverged_step_is_kept(monkeypatch):
+    def compile_sweep(program, dataset, num_lanes):
+        sweep = fake_compile(program, dataset, num_lanes)
+
+        def train_chunk(state, lanes):
+            state, metrics = sweep.train_chunk(state, lanes)
+            steps = np.array([[-1, -1, -1], [7, 8, 9], [-1, 8, 9]])[:, state["epoch"] - 1]
+            return state, metrics._replace(diverged_step=steps)
+
+        return sweep._replace(train_chunk=train_chunk)
+
+    (ended,) = trained(monkeypatch, 3, 3, compile_sweep).of(TrialsEnded)
+    assert ended.results["diverged_step"].tolist() == [-1, 7, 8]

@@ -1,0 +1,172 @@
+"""The folder of a run: it is the run's alone, in one format, and nothing in it is lost."""
+
+import ast
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jbn.config import UserError
+from jbn.store import layout, opened, read_config, read_parts
+from jbn.trained import load_run
+
+ROOT = Path(__file__).parents[2]
+PART = {"data_sha256": {"digits": "0"}, "device": "cpu"}
+
+
+def begin(out, config, part=PART):
+    """Opens the folder and is stopped at once; what was found there."""
+    with opened(out, config, part) as folder:
+        assert (out / layout.LOCK).exists()
+    assert not (out / layout.LOCK).exists()
+    return folder.found
+
+
+@pytest.fixture
+def config(small_run):
+    return read_config(small_run)
+
+
+@pytest.fixture
+def earlier_run(small_run, tmp_path):
+    return shutil.copytree(small_run, tmp_path / "small")
+
+
+def files(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_an_earlier_run_of_the_same_config_is_moved_aside_whole(earlier_run, config):
+    (earlier_run / "notes.txt").write_text("mine")
+    before = files(earlier_run)
+    moved = earlier_run.with_name("small.1")
+    said = f"{earlier_run} held an earlier run of this config; it is {moved} now"
+    assert begin(earlier_run, config) == said
+    assert files(moved) == before
+    assert files(earlier_run) == {"run.json", "config.json"}
+    (earlier_run / "summary.json").write_text("{}")
+    assert begin(earlier_run, config).endswith("small.2 now")
+
+
+def test_a_run_of_another_config_stays_and_is_an_error(earlier_run, config):
+    before = files(earlier_run)
+    with pytest.raises(UserError, match="holds a run of another config"):
+        begin(earlier_run, config.model_copy(update={"seed": 9}))
+    assert files(earlier_run) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "holds a run in an older layout, without run.json, wanted format 1; read it with"),
+        ({"format": 2, "parts": []}, "holds a run in format 2, wanted format 1; read it with"),
+        ([], "holds a run in format None, wanted format 1; read it with"),
+    ],
+)
+def test_another_layout_is_an_error_that_says_so(earlier_run, config, content, words):
+    path = earlier_run / "run.json"
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(json.dumps(content))
+    for read in (load_run, read_config, lambda out: begin(out, config)):
+        with pytest.raises(UserError) as error:
+            read(earlier_run)
+        assert words in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_every_part_is_kept_and_only_the_environment_of_its_own(tmp_path, config):
+    parts = [PART, PART | {"device": "gpu"}]
+    assert [begin(tmp_path / "a", config, part) is None for part in parts] == [True, False]
+    assert read_parts(tmp_path / "a") == parts
+
+
+def test_a_run_stopped_before_it_began_begins(tmp_path, config):
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "config.json.tmp").write_text("{")
+    assert begin(tmp_path, config) is None
+    assert read_parts(tmp_path) == [PART]
+
+
+def test_a_folder_with_other_files_stays_and_is_an_error(tmp_path, config):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(UserError, match="found a folder with other files"):
+        begin(tmp_path, config)
+    with pytest.raises(UserError, match="found a file"):
+        begin(tmp_path / "thesis.tex", config)
+    with pytest.raises(UserError, match="can't be written to: Not a directory"):
+        begin(tmp_path / "thesis.tex" / "run", config)
+    assert (tmp_path / "thesis.tex").read_text() == "x"
+
+
+def test_a_folder_is_one_runs_at_a_time(tmp_path, config):
+    with opened(tmp_path, config, PART):
+        for _ in range(2):
+            with pytest.raises(UserError, match="a run is going on there"):
+                begin(tmp_path, config)
+
+
+def test_the_lock_of_a_process_that_was_killed_is_no_lock(tmp_path, config):
+    begin(tmp_path, config)
+    lock, host = tmp_path / layout.LOCK, socket.gethostname()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for left in (f"{host} {gone.pid}", f"{host} {os.getpid()} of-before-the-machine-began-anew"):
+        lock.write_text(left)
+        assert begin(tmp_path, config).endswith("was stopped; it goes on")
+    lock.write_text(f"elsewhere {gone.pid}")  # nobody here knows
+    with pytest.raises(UserError, match="a run is going on there"):
+        begin(tmp_path, config)
+
+
+def test_a_folder_needs_a_name(monkeypatch, earlier_run, config):
+    monkeypatch.chdir(earlier_run)
+    with pytest.raises(UserError, match="wanted a folder with a name of its own"):
+        begin(Path(), config)
+
+
+def test_half_a_last_line_and_metrics_of_trials_that_are_not_done_are_dropped(earlier_run, config):
+    (earlier_run / "summary.json").unlink()
+    trials, metrics = earlier_run / "trials.csv", earlier_run / "metrics.csv"
+    whole = trials.read_text().splitlines(keepends=True)
+    trials.write_text("".join(whole[:3]) + whole[3][:-4])
+    epochs = metrics.read_text().splitlines(keepends=True)
+    metrics.write_text("".join(epochs)[:-9])
+    with opened(earlier_run, config, PART | read_parts(earlier_run)[0]) as folder:
+        assert folder.done == {0, 1}
+    assert trials.read_text() == "".join(whole[:3])
+    assert metrics.read_text() == "".join(epochs[:5])
+
+
+def texts_of(path):
+    """The constant texts of a file, docstrings apart."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    statements = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and node not in statements:
+            yield str(node.value)
+
+
+def test_no_other_room_knows_a_file_of_a_run_by_its_name():
+    names = {
+        value
+        for name, value in vars(layout).items()
+        if name.isupper() and isinstance(value, str) and "." in value
+    }
+    assert len(names) == 8
+    rooms = [path for path in (ROOT / "jbn").rglob("*.py") if path.parent.name != "store"]
+    assert len(rooms) > 100
+    for path in rooms:
+        for text in texts_of(path):
+            assert not [name for name in names if name in text], path
+            assert text != layout.LOCK, path
+    for path in (ROOT / "experiments").rglob("*.py"):
+        for text in texts_of(path):
+            # Their own page is called like a run's.
+            assert not [name for name in names - {layout.REPORT} if name in text], path

@@ -1,0 +1,67 @@
+"""What a run says of its trials in the summary."""
+
+import numpy as np
+import pytest
+
+from jbn.config import config_from_dict
+from jbn.summary import summarize
+
+COLUMNS = {
+    "trial": np.arange(3),
+    "arm": np.array(["batch"] * 3),
+    "seed": np.arange(3),
+    "num_parameters": np.full(3, 1),
+    "diverged_step": np.array([-1, -1, 4]),
+    "val_accuracy": np.array([0.5, 0.97, 0.1]),
+    "test_accuracy": np.array([0.5, 0.6, 0.1]),
+    "test_loss": np.array([1.0, 2.0, np.nan]),
+    "seconds": np.array([1.0, 2.0, 3.0]),
+}
+METRICS = {
+    "trial": np.array([0, 0, 1, 1, 2, 2]),
+    "epoch": np.array([1, 2] * 3),
+    "val_accuracy": np.array([0.4, 0.5, 0.96, 0.97, 0.2, 0.1]),
+}
+GROUPS = {"arm": np.array(["batch", "batch"]), "compile_seconds": np.array([1.5, 2.0])}
+
+
+def summarized(rows, arms=("batch",)):
+    """Of these rows of the trials."""
+    arms = {arm: {} if arm == "batch" else {"norm": {"kind": "none"}} for arm in arms}
+    config = config_from_dict(
+        {"name": "x", "num_seeds": 3, "train": {"num_epochs": 2}, "arms": arms}
+    )
+    trials = {name: column[rows] for name, column in COLUMNS.items()}
+    return summarize(config, trials, METRICS, GROUPS)["arms"]
+
+
+def test_a_diverged_seed_leaves_the_mean_open():
+    """A mean of the others would flatter an arm that diverges."""
+    arm = summarized([0, 1, 2])["batch"]
+    assert arm["num_diverged"] == 1
+    assert arm["test_loss"] == {
+        "mean": None,
+        "std": None,
+        "interval": None,
+        "per_seed": [1.0, 2.0, None],
+    }
+    np.testing.assert_allclose(arm["test_accuracy"]["mean"], 0.4)
+    assert arm["epochs_to_target"] == {
+        "median": None,
+        "num_reached": 1,
+        "per_seed": [None, 1, None],
+    }
+    assert (arm["compile_seconds"], arm["train_seconds"]) == (3.5, 6.0)
+
+
+@pytest.mark.parametrize("rows", [[2, 0, 1], [1, 2, 0]])
+def test_the_order_of_the_rows_says_nothing(rows):
+    assert summarized(rows) == summarized([0, 1, 2])
+
+
+def test_of_a_run_that_goes_on_it_has_what_is_done():
+    arms = summarized([0, 1], arms=("batch", "none"))
+    assert list(arms) == ["batch"]
+    assert arms["batch"]["num_trials"] == 2
+    assert arms["batch"]["test_loss"]["per_seed"] == [1.0, 2.0]
+    assert summarized([]) == {}
