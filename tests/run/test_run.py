@@ -299,7 +299,8 @@ def test_a_new_metric_is_in_the_tables_without_a_word(tmp_path, monkeypatch):
 
         def train_chunk(state, lanes):
             state, metrics = sweep.train_chunk(state, lanes)
-            return state, Wider(*metrics, np.full(num_lanes, 1 / 3, np.float32))
+            cosine = np.full(num_lanes, 1 / 3, np.float32)
+            return state, Wider(**metrics._asdict(), cosine=cosine)
 
         return sweep._replace(train_chunk=train_chunk)
 
