@@ -34,23 +34,21 @@ class Compiler:
     """Compiles programs; the one that it compiled last is kept, for the next group of its lanes."""
 
     def __init__(self, datasets: Datasets, max_lanes: int | None = None):
+        self.sweep: Sweep | None = None
+        self._key: Any = None
         self._datasets = datasets
         self._max_lanes = max_lanes
-        self._key: Any = None
-        self._sweep: Sweep | None = None
 
-    def compiled(self, program: Program, num_lanes: int) -> Sweep:
-        """The program for so many lanes."""
+    def compile(self, program: Program, num_lanes: int) -> float:
+        """Makes `sweep` the program for so many lanes; returns the seconds, 0 where it was that."""
         key = (program.arm, program.config, num_lanes)
-        if key != self._key or self._sweep is None:
-            self.forget()  # first, for its data are on the device
-            self._sweep = compile_sweep(program, self._datasets[program.config.data], num_lanes)
-            self._key = key
-        return self._sweep
-
-    def forget(self) -> None:
-        """Frees the memory of what was compiled."""
-        self._sweep = None
+        if self.sweep is not None and key == self._key:
+            return 0.0
+        clock = time.perf_counter()
+        self.sweep = None  # first, for its data are on the device
+        self.sweep = compile_sweep(program, self._datasets[program.config.data], num_lanes)
+        self._key = key
+        return time.perf_counter() - clock
 
     def most_lanes(self, program: Program) -> int:
         """How many trials a program has at once: as many as allowed, or as the device likes."""
@@ -90,7 +88,7 @@ def train_group(
     program, trials = group.program, group.trials
     default = split_evenly(group.size, compiler.most_lanes(program))
     sizes = [(trials[0].number, default), *lanes]
-    compiled_lanes = None
+    told = None
     start = 0
     while start < len(trials):
         num_lanes = [size for first, size in sizes if first <= trials[start].number][-1]
@@ -100,12 +98,11 @@ def train_group(
             continue
         yield TurnBegan(group, turn)
         try:
-            if num_lanes != compiled_lanes:
-                clock = time.perf_counter()
-                compiler.compiled(program, num_lanes)
-                yield LanesCompiled(group, turn[0], num_lanes, time.perf_counter() - clock)
-                compiled_lanes = num_lanes
-            yield from _train_turn(group, turn, compiler.compiled(program, num_lanes), num_lanes)
+            seconds = compiler.compile(program, num_lanes)
+            if num_lanes != told:
+                yield LanesCompiled(group, turn[0], num_lanes, seconds)
+                told = num_lanes
+            yield from _train_turn(group, turn, compiler.sweep, num_lanes)
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -116,14 +113,11 @@ def train_group(
                 ) from None
             sizes.append((turn[0].number, math.ceil(num_lanes / 2)))
             yield LanesTooMany(group, turn, num_lanes, sizes[-1][1])
-            compiler.forget()
             continue
         start += num_lanes
 
 
-def _train_turn(
-    group: Group, turn: Sequence[Trial], sweep: Sweep, num_lanes: int
-) -> Iterator[Event]:
+def _train_turn(group: Group, turn: Sequence[Trial], sweep: Any, num_lanes: int) -> Iterator[Event]:
     clock = time.perf_counter()
     # A turn that is smaller is filled up with its last trial.
     lanes = make_lanes(group.program, [*turn, *[turn[-1]] * (num_lanes - len(turn))])

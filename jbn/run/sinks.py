@@ -25,6 +25,11 @@ from jbn.run.events import (
 from jbn.store import Folder
 
 _MOST_BARS = 12
+# What a line has room for, as far as it was measured: in words, a factor, a format and a unit.
+_SHOWN = {
+    "train_loss": ("loss", 1, ".3g", ""),
+    "val_accuracy": ("validation accuracy", 100, ".1f", "%"),
+}
 
 
 def folder_sink(folder: Folder, datasets: Datasets) -> Sink:
@@ -110,42 +115,40 @@ def _bars(bars: rich.progress.Progress) -> Sink:
 def describe(metrics: Mapping[str, np.ndarray]) -> str:
     """The loss and the validation accuracy of trials, as far as there are any, in words.
 
-    Of several trials the smallest and the largest number. A mean would say little, for their
+    Of several trials the smallest and the largest number: a mean would say little, for their
     learning rates may differ. What diverged is counted, and left out.
 
     >>> describe({"train_loss": np.array([0.25]), "val_accuracy": np.array([0.968])})
     'loss 0.25, validation accuracy 96.8%'
     >>> loss, accuracy = np.array([2.1, 0.03, np.nan]), np.array([0.9, 1, 0])
     >>> describe({"train_loss": loss, "val_accuracy": accuracy})
-    '3 trials, loss 0.03 to 2.1, validation accuracy 90.0% to 100.0%, 1 diverged'
+    'loss 0.03 to 2.1, validation accuracy 90.0 to 100.0%, 1 diverged'
     """
-    shown = (
-        ("train_loss", "loss", "{:.3g}"),
-        ("val_accuracy", "validation accuracy", "{:.1%}"),
-    )
-    loss = next(iter(metrics.values()))
-    has_diverged = ~np.isfinite(metrics.get("train_loss", loss))
-    parts = [f"{loss.size} trials"] if loss.size > 1 else []
+    has_diverged = ~np.isfinite(metrics.get("train_loss", np.zeros(1)))
     if has_diverged.all():
-        return ", ".join([*parts, "diverged"])
-    for key, name, form in shown:
-        if key in metrics:
-            values = metrics[key][~has_diverged]
-            texts = dict.fromkeys(form.format(value) for value in (values.min(), values.max()))
-            parts.append(f"{name} {' to '.join(texts)}")
+        return "diverged"
+    parts = []
+    for name, (words, scale, form, unit) in _SHOWN.items():
+        if name in metrics:
+            values = scale * metrics[name][~has_diverged]
+            texts = dict.fromkeys(format(value, form) for value in (values.min(), values.max()))
+            parts.append(f"{words} {' to '.join(texts)}{unit}")
     if has_diverged.any():
         parts.append(f"{has_diverged.sum()} diverged")
     return ", ".join(parts)
 
 
 def _name(event: TurnBegan | EpochEnded) -> str:
-    """What the turn's trials are called; of a program that has more, also which ones."""
-    program = event.group.program
-    if len(event.trials) == len(program.trials):
-        return program.label
-    numbers = [trial.number for trial in program.trials]
-    first = numbers.index(event.trials[0].number) + 1
-    return f"{program.label}, {first} to {first + len(event.trials) - 1} of {len(numbers)}"
+    """What the turn's trials are called: their program, and which of its trials they are."""
+    label, number = event.group.program.label, len(event.trials)
+    everything = [trial.number for trial in event.group.program.trials]
+    if len(everything) == 1:
+        return label
+    if number == len(everything):
+        return f"{label}, {number} trials"
+    first = everything.index(event.trials[0].number) + 1
+    which = f"trials {first}-{first + number - 1}" if number > 1 else f"trial {first}"
+    return f"{label}, {which} of {len(everything)}"
 
 
 def _halved(event: LanesTooMany) -> str:

@@ -1,11 +1,21 @@
 """Trials and programs: what changes only numbers is a lane, everything else another program."""
 
 import functools
+import itertools
 import math
 
+import numpy as np
 import pytest
 
-from jbn.config import NUMBERS, ArmConfig, config_from_dict, describe_plan, plan
+from jbn.config import (
+    NUMBERS,
+    ArmConfig,
+    config_from_dict,
+    describe_plan,
+    plan,
+    plan_groups,
+    trial_shape,
+)
 from jbn.config.explain import paths
 from jbn.train import Hypers
 
@@ -145,6 +155,50 @@ def test_trials_are_numbered_arm_by_arm_point_by_point_seed_by_seed():
         assert trial.config.train.batch_size == trial.point["train.batch_size"]
         assert trial.config.norm.kind == {"a": "batch", "b": "none"}[trial.arm]
     assert [trial.number for trial in programs[0].trials] == [0, 1, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("num_seeds", "max_lanes", "sizes"),
+    [
+        *((5, 8, [5]), (9, 8, [5, 4]), (7, 3, [3, 3, 1]), (100, 64, [50, 50])),
+        *((1, 1, [1]), (1024, None, [1024]), (1025, None, [513, 512])),
+    ],
+)
+def test_groups_hold_every_trial_once_and_are_of_one_size(num_seeds, max_lanes, sizes):
+    arms = {"a": {}, "b": {"norm": {"kind": "none"}}}
+    programs = sweep(num_seeds=num_seeds, arms=arms)
+    groups = plan_groups(programs, max_lanes)
+    assert [len(group.trials) for group in groups] == sizes * 2
+    assert [group.number for group in groups] == list(range(2 * len(sizes)))
+    assert [group.program.arm for group in groups] == ["a"] * len(sizes) + ["b"] * len(sizes)
+    assert {group.size for group in groups} == {sizes[0]}
+    numbers = [trial.number for group in groups for trial in group.trials]
+    assert numbers == list(range(2 * num_seeds))
+
+
+def test_trials_are_numbered_as_an_array_of_their_shape():
+    table = {"seed": 5, "num_seeds": 2, "arms": {"a": {}, "b": {"norm": {"kind": "none"}}}}
+    axes = {"norm": {"momentum": [0.5, 0.9, 0.99]}, "train": {"batch_size": [16, 32]}}
+    config = config_from_dict({"name": "x", **table, "sweep": axes})
+    points = [*itertools.product([0.5, 0.9, 0.99], [16, 32])]
+    for program in plan(config):
+        for trial in program.trials:
+            arm, point, seed = np.unravel_index(trial.number, trial_shape(config))
+            assert (trial.arm, trial.seed) == ("ab"[arm], 5 + seed)
+            assert tuple(trial.point.values()) == points[point]
+
+
+def test_a_program_is_called_by_what_sets_it_apart():
+    programs = sweep(
+        arms={"a": {}, "b": {"norm": {"kind": "layer"}}},
+        sweep={"norm": {"epsilon": [0.5, 0.9]}, "train": {"batch_size": [16, 32]}},
+    )
+    assert [program.label for program in programs] == [
+        *("a train.batch_size=16", "a train.batch_size=32"),
+        *("b train.batch_size=16", "b train.batch_size=32"),
+    ]
+    (program,) = sweep(sweep={"norm": {"momentum": [0.5, 0.9]}})
+    assert program.label == "batch"
 
 
 def test_a_programs_config_does_not_depend_on_its_numbers():
