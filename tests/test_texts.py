@@ -10,6 +10,7 @@ import pytest
 import write_numbers
 
 from jbn.config import ArmConfig, Config
+from jbn.store import layout
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,6 +25,8 @@ def test_the_readmes_example_prints_what_it_says():
 @pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
 def test_code_in_the_docs_runs(path):
     blocks = re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
+    if "import pandas" in "".join(blocks):
+        pytest.importorskip("pandas")
     exec(compile("\n".join(blocks), path.name, "exec"), {})
 
 
@@ -60,6 +63,18 @@ def test_every_key_of_a_config_is_listed_with_its_default():
     for key, value in flat(config | ArmConfig().model_dump(mode="json")):
         assert listed.pop(key) == ("none" if value is None else f"`{json.dumps(value)}`"), key
     assert list(listed) == ["name"]
+
+
+def test_every_file_and_column_of_a_run_is_described(small_run):
+    page = (ROOT / "docs" / "runs.md").read_text()
+    assert f"format {layout.FORMAT}" in page
+    for name, value in vars(layout).items():
+        if name.isupper() and isinstance(value, str):
+            assert f"| `{value}" in page, value
+    for table in small_run.glob("*.csv"):
+        section = page.partition(f"## `{table.name}`")[2].partition("\n## ")[0]
+        for column in table.read_text().splitlines()[0].split(","):
+            assert f"`{column}`" in section, (table.name, column)
 
 
 def test_no_text_has_a_line_too_long():
