@@ -4,6 +4,7 @@ How XLA shares such small work out among cores differs from program to program, 
 takes; and what a program takes differs from process to process, by more than from round to round.
 """
 
+import functools
 import json
 import os
 import subprocess
@@ -19,8 +20,7 @@ from jbn.config import ArmConfig
 from jbn.data import Examples
 from jbn.environment import enable_compilation_cache
 from jbn.functional._input_stats import InputStats
-from jbn.train import Hypers, RunKeys, make_init, make_train_chunk
-from jbn.train.loop import make_prepare
+from jbn.train import DataSpec, Hypers, TrainKeys, batches_to_evaluate, make_task, run_epoch
 
 NUM_PROCESSES, NUM_ROUNDS = 10, 15
 
@@ -52,10 +52,11 @@ def make_steps(
     num_steps: int,
 ) -> Callable[[], Any]:
     """Returns a function without arguments: so many steps as `jbn run` takes them, compiled."""
-    hypers, keys = Hypers.of(config), RunKeys.of(jax.random.key(0))
+    hypers, keys = Hypers.of(config), TrainKeys.of(jax.random.key(0))
     num_examples = num_steps * config.train.batch_size
     train, val = (jax.tree.map(lambda v, n=n: v[:n], examples) for n in (num_examples, 2))
-    first = val._replace(x=make_prepare(config, input_stats)(val.x, hypers))
-    state = make_init(config, num_classes)(keys.init, first, hypers)
-    chunk = jax.jit(make_train_chunk(config, num_classes, input_stats))
-    return lambda: chunk(state, train, val, keys, hypers)
+    spec = DataSpec(num_examples, examples.x.shape[1:], num_classes, input_stats)
+    task = make_task(config, spec)
+    epoch = jax.jit(functools.partial(run_epoch, task))
+    state, val_batches = task.init(keys, hypers), batches_to_evaluate(val)
+    return lambda: epoch(state, train, val_batches, keys, hypers)

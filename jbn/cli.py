@@ -89,15 +89,16 @@ def run(
 def show(config: ConfigArgument, set_: SetOption = None, sweep: SweepOption = None) -> None:
     """Print the resolved config, its plan and each program's parameter count; train nothing."""
     from jbn.data import load_all
-    from jbn.train import count_parameters
+    from jbn.train import check_task, count_parameters, make_task
 
     resolved = load_config(config, set_ or (), sweep or ())
     programs = plan(resolved)
     datasets = load_all(program.config.data for program in programs)
-    counts = {
-        (program.arm, count_parameters(program.config, datasets[program.config.data]))
-        for program in programs
-    }
+    counts = set()
+    for program in programs:
+        task = make_task(program.config, datasets[program.config.data].spec)
+        check_task(task)
+        counts.add((program.arm, count_parameters(task)))
     print(json.dumps(resolved.model_dump(mode="json"), indent=2))
     print(describe_plan(programs))
     for arm, count in sorted(counts, key=lambda of: (list(resolved.arms).index(of[0]), of[1])):

@@ -8,7 +8,7 @@ import pytest
 from jbn.config import load_config
 from jbn.data import load
 from jbn.run import run
-from jbn.train import count_parameters
+from jbn.train import check_task, make_task
 
 ROOT = Path(__file__).parents[1] / "configs"
 # One epoch of few batches; handwritten digits in the place of larger images.
@@ -41,7 +41,7 @@ def test_a_short_version_runs(path, tmp_path):
         if kinds(arm) not in seen or not arms:
             arms[name] = arm
         else:
-            count_parameters(arm, load(arm.data))  # traces the whole training
+            check_task(make_task(arm, load(arm.data).spec))
         seen.add(kinds(arm))
     config = config.model_copy(update={"arms": arms})
     summary = run(config, tmp_path / "run", device=jax.devices()[0])

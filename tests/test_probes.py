@@ -1,19 +1,21 @@
 """Probed runs are the engine's: same parameters, at the steps that are named."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from probes import kernels, make_gradient, norm, train_probed
+from probes import kernels, norm, train_probed
 
 from jbn.config import ArmConfig, DataConfig, ModelConfig, TrainConfig
 from jbn.data import load
-from jbn.train import Examples, Hypers, make_train_run
+from jbn.train import Batch, Hypers, TrainKeys, make_task, run_training
 
 CONFIG = ArmConfig(
     data=DataConfig(name="wine"),
     model=ModelConfig(hidden_sizes=(5,)),
-    train=TrainConfig(num_epochs=2, batch_size=16),
+    train=TrainConfig(num_epochs=2, batch_size=20),
 )
 
 
@@ -23,9 +25,12 @@ def dataset():
 
 
 def test_a_probed_run_is_the_engines_and_is_looked_at_where_it_says(dataset):
-    num_batches = len(dataset.train.y) // 16
+    """At the end of each epoch, whose last batch is smaller."""
+    task = make_task(CONFIG, dataset.spec)
+    num_batches = task.num_batches
+    assert len(dataset.train.y) % 20 > 0
     found = train_probed(
-        CONFIG,
+        task,
         dataset,
         lambda state, *rest: (state.step, kernels(state.params)[0]),
         rates=[1e-3, 1e-2],
@@ -36,7 +41,7 @@ def test_a_probed_run_is_the_engines_and_is_looked_at_where_it_says(dataset):
     steps, probed = found
     assert steps.shape == (2, 2, 3)
     np.testing.assert_array_equal(steps[1, 1], [0, num_batches, 2 * num_batches])
-    run = jax.jit(make_train_run(CONFIG, dataset.num_classes, dataset.input_stats))
+    run = jax.jit(functools.partial(run_training, task))
     hypers = Hypers.of(CONFIG)._replace(learning_rate=np.float32(1e-2))
     state, _ = run(jax.random.key(1), dataset.train, dataset.val, hypers)
     np.testing.assert_allclose(probed[1, 1, -1], kernels(state.params)[0], rtol=1e-4, atol=1e-6)
@@ -45,8 +50,9 @@ def test_a_probed_run_is_the_engines_and_is_looked_at_where_it_says(dataset):
 
 def test_the_gradient_is_that_of_the_loss_of_the_first_examples(dataset):
     config = CONFIG.model_copy(update={"train": TrainConfig(batch_size=16, order="fixed")})
+    task = make_task(config, dataset.spec)
     states = train_probed(
-        config,
+        task,
         dataset,
         lambda state, *rest: state,
         rates=[0.1],
@@ -57,9 +63,10 @@ def test_the_gradient_is_that_of_the_loss_of_the_first_examples(dataset):
     before, after = (
         jax.tree.map(lambda leaf, n=n: jnp.asarray(leaf[0, 0, n]), states) for n in (0, 1)
     )
-    gradient = make_gradient(config, dataset)
-    first = Examples(dataset.train.x[:16], jnp.asarray(dataset.train.y[:16]))
-    found = kernels(gradient(before.variables, Hypers.of(config), first))
+    first = Batch(dataset.train.x[:16], jnp.asarray(dataset.train.y[:16]))
+    keys = TrainKeys.of(jax.random.key(0))
+    gradient, *_ = task.gradient(before, first, keys, Hypers.of(config))
+    found = kernels(gradient)
     # Adam's first step is the rate, against the sign of the gradient.
     for gradient, old, new in zip(
         found, kernels(before.params), kernels(after.params), strict=True

@@ -5,10 +5,11 @@
 Both sides: the same data, network, loss and optimizer, batches of 32 in a new order each epoch, 10
 epochs, and after each the loss and accuracy of the validation split, in one batch. Compiled and
 warmed up first; then pairs in turn, so that a slow moment of the machine meets both. Keras trains
-with `model.fit`, as its users do; jbn with `jax.jit(make_train_run(config))`, which measures the
+with `model.fit`, as its users do; jbn with `jax.jit` of `run_training`, which measures the
 gradient norm besides. Writes `article.json` beside this file.
 """
 
+import functools
 import json
 import os
 import time
@@ -27,7 +28,7 @@ from rich.table import Table
 
 from jbn.config import DataConfig, load_config
 from jbn.data import Dataset, Examples, load, normalize_inputs
-from jbn.train import Hypers, make_train_run
+from jbn.train import Hypers, make_task, run_training
 
 ROOT = Path(__file__).parents[2]
 NUM_PAIRS = 15
@@ -35,13 +36,14 @@ NUM_PAIRS = 15
 
 def jbn_trainer(config, dataset: Dataset) -> Callable[[int], float]:
     """Trains with one seed; returns the final validation accuracy."""
-    train_run = jax.jit(make_train_run(config, dataset.num_classes))
+    spec = dataset.spec._replace(input_stats=None)  # the inputs are normalized
+    train_run = jax.jit(functools.partial(run_training, make_task(config, spec)))
     train, val = jax.device_put((dataset.train, dataset.val))
     hypers = Hypers.of(config)
 
     def train_once(seed: int) -> float:
         result = jax.block_until_ready(train_run(jax.random.key(seed), train, val, hypers))
-        return float(result[1].val.accuracy[-1])
+        return float(result[1].val.means["accuracy"][-1])
 
     return train_once
 

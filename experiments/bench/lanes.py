@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
-from jbn.train import Lanes, Sweep
+from jbn.train import CompiledProgram, Lanes
 
 
-def make_trainer(sweep: Sweep, lanes: Lanes, num_epochs: int) -> Callable[[], Any]:
+def make_trainer(program: CompiledProgram, lanes: Lanes, num_epochs: int) -> Callable[[], Any]:
     """Returns a function that trains the lanes; it returns the last metrics, and `finish`'s."""
 
     def train() -> Any:
-        state = sweep.init(lanes)
+        state = program.init(lanes)
         for _ in range(num_epochs):
-            state, metrics = sweep.train_chunk(state, lanes)
-        return metrics, sweep.finish(state, lanes)
+            state, metrics = program.run_epoch(state, lanes)
+        return metrics, program.finish(state, lanes)
 
     return train

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 from in_turn import environment, quartiles, seconds_in_turn
 from lanes import make_trainer
 
@@ -25,7 +26,7 @@ from jbn.config import config_from_dict, plan
 from jbn.data import load
 from jbn.environment import use_all_cores
 from jbn.store import read_summary
-from jbn.train import compile_sweep, make_lanes
+from jbn.train import compile_program, make_lanes, make_task
 
 HERE = Path(__file__).parent
 CONFIG = HERE.parents[1] / "configs" / "digits" / "learning_rates.toml"
@@ -60,8 +61,10 @@ def lanes_against_one() -> dict[str, object]:
 
     def trainer(num_trials: int) -> Callable[[], Any]:
         trials = program.trials[:num_trials]
-        sweep, lanes = compile_sweep(program, dataset, num_trials), make_lanes(program, trials)
-        return make_trainer(sweep, lanes, program.config.train.num_epochs)
+        task = make_task(program.config, dataset.spec)
+        compiled = compile_program(task, program, dataset, num_trials, jax.devices())
+        lanes = make_lanes(program, trials)
+        return make_trainer(compiled, lanes, program.config.train.num_epochs)
 
     seconds = seconds_in_turn({"lanes": trainer(num_lanes), "alone": trainer(1)}, NUM_ROUNDS)
     lane = seconds["lanes"] / num_lanes

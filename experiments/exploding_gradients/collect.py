@@ -11,8 +11,7 @@ from probes import make_gradient_norms
 
 from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig
 from jbn.data import Dataset, load
-from jbn.train import Examples, Hypers, make_init
-from jbn.train.loop import make_prepare
+from jbn.train import Examples, Hypers, TrainKeys, make_task
 
 DEPTH, WIDTH, NUM_SEEDS, NUM_EXAMPLES = 50, 256, 10, 256
 ARMS = {
@@ -40,13 +39,12 @@ def _norms(dataset: Dataset, norm: NormConfig, kernel_init: Any) -> np.ndarray:
     model = ModelConfig(hidden_sizes=(WIDTH,) * DEPTH, kernel_init=kernel_init)
     config = ArmConfig(model=model, norm=norm)
     hypers = Hypers.of(config)
-    prepare = make_prepare(config, dataset.input_stats)
     examples = Examples(dataset.train.x[:NUM_EXAMPLES], jnp.asarray(dataset.train.y[:NUM_EXAMPLES]))
-    first = Examples(prepare(examples.x[:2], hypers), examples.y[:2])
-    init = make_init(config, dataset.num_classes)
-    gradient_norms = make_gradient_norms(config, dataset)
+    task = make_task(config, dataset.spec)
+    gradient_norms = make_gradient_norms(task)
 
     def of(key: Any) -> Any:
-        return gradient_norms(init(key, first, hypers).variables, hypers, examples)
+        keys = TrainKeys.of(key)
+        return gradient_norms(task.init(keys, hypers), keys, hypers, examples)
 
     return np.asarray(jax.lax.map(of, jax.random.split(jax.random.key(0), NUM_SEEDS)))

@@ -10,9 +10,9 @@ import optax
 from flax import linen as nn
 
 from jbn.config import DataConfig
-from jbn.data import Dataset, Examples, batch_indices, load, normalize_inputs
+from jbn.data import Dataset, Examples, epoch_rows, load, normalize_inputs
 from jbn.linen import BatchNorm
-from jbn.train.metrics import cross_entropies
+from jbn.train.loss import cross_entropies
 
 NUM_SEEDS, NUM_EPOCHS, BATCH_SIZE, NUM_PROBED = 10, 60, 60, 256
 RATES = [0.03, 0.1, 0.3, 1.0, 3.0]
@@ -143,7 +143,8 @@ def make_run(net: Net) -> Any:
             return carry, probe(carry)
 
         epochs = jax.random.split(order_key, NUM_EPOCHS)
-        batches = jax.vmap(lambda key: batch_indices(key, y, BATCH_SIZE))(epochs)
+        rows = jax.vmap(lambda key: epoch_rows(key, y, BATCH_SIZE))(epochs)
+        batches = rows.reshape(NUM_EPOCHS, -1, BATCH_SIZE)
         first = (variables["params"], stats, jnp.zeros((), jnp.int32))
         return jax.lax.scan(section, first, batches)[1]
 

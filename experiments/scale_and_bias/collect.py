@@ -1,5 +1,6 @@
 """Accuracies with and without gamma and beta; what they become; how far they are from affine."""
 
+import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from grids import Grid, run_sweep
 import jbn
 from jbn.config import ArmConfig, DataConfig, ModelConfig
 from jbn.data import Dataset, load
-from jbn.train import Hypers, make_train_run
+from jbn.train import Hypers, make_task, run_training
 
 HERE = Path(__file__).parent
 NUM_SEEDS = 10
@@ -45,7 +46,7 @@ def collect(data: Any = None) -> Layers:
 def _train(dataset: Dataset, position: Any) -> dict[str, Any]:
     """The parameters of the norms after training, with an axis of seeds."""
     config = ArmConfig(model=ModelConfig(norm_position=position))
-    run = make_train_run(config, dataset.num_classes, dataset.input_stats)
+    run = functools.partial(run_training, make_task(config, dataset.spec))
     keys = jax.random.split(jax.random.key(0), NUM_SEEDS)
     state, _ = jax.jit(jax.vmap(run, (0, None, None, None)))(
         keys, dataset.train, dataset.val, Hypers.of(config)

@@ -7,7 +7,7 @@ from probes import make_accuracy, make_gradient_norms, train_probed
 
 from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig, TrainConfig
 from jbn.data import Dataset, Examples, load
-from jbn.train import Hypers, TrainState
+from jbn.train import Hypers, Task, TrainKeys, TrainState, make_task
 
 NUM_SEEDS, WIDTH, NUM_EPOCHS, NUM_EXAMPLES = 10, 64, 5, 256
 DEPTHS = (5, 20, 50)
@@ -44,27 +44,29 @@ def _gradients(model: ModelConfig, dataset: Dataset) -> Gradients:
     found = []
     for norm in ARMS.values():
         config = ArmConfig(model=model, norm=norm, train=TrainConfig(recompute_stats=True))
-        num_batches = len(dataset.train.y) // config.train.batch_size
+        task = make_task(config, dataset.spec)
         norms, accuracy = train_probed(
-            config,
+            task,
             dataset,
-            _make_probe(config, dataset),
+            _make_probe(task),
             rates=[config.optimizer.learning_rate],
             num_seeds=NUM_SEEDS,
-            num_steps=NUM_EPOCHS * num_batches,
-            every=num_batches,
+            num_steps=NUM_EPOCHS * task.num_batches,
+            every=task.num_batches,
         )
         found.append((norms[0][:, [0, -1]], accuracy[0][:, -1]))
     return Gradients(*(np.array(arrays) for arrays in zip(*found, strict=True)))
 
 
-def _make_probe(config: ArmConfig, dataset: Dataset) -> Any:
-    gradient_norms = make_gradient_norms(config, dataset)
-    accuracy = make_accuracy(config, dataset)
+def _make_probe(task: Task) -> Any:
+    gradient_norms = make_gradient_norms(task)
+    accuracy = make_accuracy(task)
 
-    def probe(state: TrainState, hypers: Hypers, train: Examples, val: Examples) -> Any:
+    def probe(
+        state: TrainState, keys: TrainKeys, hypers: Hypers, train: Examples, val: Examples
+    ) -> Any:
         first = Examples(train.x[:NUM_EXAMPLES], train.y[:NUM_EXAMPLES])
-        norms = gradient_norms(state.variables, hypers, first)
-        return norms, accuracy(state, hypers, train, val)
+        norms = gradient_norms(state, keys, hypers, first)
+        return norms, accuracy(state, keys, hypers, train, val)
 
     return probe

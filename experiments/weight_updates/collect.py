@@ -7,8 +7,8 @@ import numpy as np
 from probes import kernels, train_probed
 
 from jbn.config import ArmConfig, DataConfig, NormConfig, OptimizerConfig
-from jbn.data import Examples, load
-from jbn.train import Hypers, TrainState
+from jbn.data import load
+from jbn.train import TrainState, make_task
 
 NUM_SEEDS, NUM_EPOCHS = 10, 10
 ARMS = {
@@ -41,19 +41,19 @@ def collect(data: Any = None) -> dict[tuple[str, str, str], list[np.ndarray]]:
 
 
 def _distances(config: ArmConfig) -> list[np.ndarray]:
-    def probe(state: TrainState, hypers: Hypers, train: Examples, val: Examples) -> Any:
+    def probe(state: TrainState, *_: Any) -> Any:
         return kernels(state.params)
 
     dataset = load(config.data)
-    num_batches = len(dataset.train.y) // config.train.batch_size
+    task = make_task(config, dataset.spec)
     traces = train_probed(
-        config,
+        task,
         dataset,
         probe,
         rates=[config.optimizer.learning_rate],
         num_seeds=NUM_SEEDS,
-        num_steps=NUM_EPOCHS * num_batches,
-        every=num_batches,
+        num_steps=NUM_EPOCHS * task.num_batches,
+        every=task.num_batches,
     )
     # A pixel that is the same in all images moves no weight, with whatever norm behind it.
     varies = np.ptp(dataset.train.x.reshape(len(dataset.train.x), -1), axis=0) > 0

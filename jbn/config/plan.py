@@ -11,8 +11,8 @@ from jbn.config.sweep import arm_at, count_points, sweep_points, value_at
 NUMBERS = {
     "learning_rate": "optimizer.learning_rate",
     "weight_decay": "optimizer.weight_decay",
-    "momentum": "norm.momentum",
-    "epsilon": "norm.epsilon",
+    "norm_momentum": "norm.momentum",
+    "norm_epsilon": "norm.epsilon",
     "init_gain": "model.init_gain",
     "label_noise": "data.label_noise",
     "input_scale": "data.input_scale",

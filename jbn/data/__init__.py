@@ -7,8 +7,11 @@ images at random.
 """
 
 from jbn.data.augment import augment as augment
-from jbn.data.batches import batch_indices as batch_indices
+from jbn.data.batches import Batch as Batch
+from jbn.data.batches import DataSpec as DataSpec
+from jbn.data.batches import epoch_rows as epoch_rows
 from jbn.data.batches import noisy_labels as noisy_labels
+from jbn.data.batches import stacked as stacked
 from jbn.data.dataset import Dataset as Dataset
 from jbn.data.dataset import Examples as Examples
 from jbn.data.dataset import load as load

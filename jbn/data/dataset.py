@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from jbn.config import AugmentConfig, DataConfig, UserError
+from jbn.data.batches import DataSpec
 from jbn.data.preprocess import fit_inputs
 from jbn.data.sources import LOADERS
 from jbn.functional._input_stats import InputStats
@@ -31,6 +32,12 @@ class Dataset(NamedTuple):
     sha256: str  # of all inputs and labels, before they are split
     where: str  # the data come from, for people to read
     input_offset: np.ndarray | None = None  # already subtracted from the raw inputs; None: nothing
+
+    @property
+    def spec(self) -> DataSpec:
+        """What a training knows of the data before it sees an example."""
+        x, y = self.train
+        return DataSpec(len(y), x.shape[1:], self.num_classes, self.input_stats)
 
 
 def load(config: DataConfig) -> Dataset:

@@ -24,7 +24,6 @@ from jbn.linen import (
 from jbn.models.cnn import CNN
 from jbn.models.convolution import convolve
 from jbn.models.mlp import MLP
-from jbn.models.platform import default_platform
 from jbn.models.resnet import resnet18, resnet50
 
 _ACTIVATIONS: dict[str, Callable[[Array], Array] | None] = {
@@ -42,8 +41,12 @@ def build_model(
     *,
     momentum: float | Float[Array, ""] | None = None,
     epsilon: float | Float[Array, ""] | None = None,
+    platform: str | None = None,
 ) -> nn.Module:
     """A module that is called as `module(x, train)` and returns logits.
+
+    A built-in module takes `mask` too: True for the examples that count in its batch statistics. On
+    the platform "cpu" its convolutions are written so that they are fast in a compiled loop.
 
     Momentum and epsilon are those of `norm`, unless given: then they may be traced. The rest of
     `norm` shapes the program.
@@ -52,8 +55,9 @@ def build_model(
     module. `norm` is as `MLP` takes it: None, or called as `norm(use_running_average=...)` it makes
     a norm layer (whose momentum and epsilon are traced). The module is called as `module(x,
     train=...)` with x of shape `(batch, *features)` and returns logits of shape
-    `(batch, num_classes)`: no softmax. It may have parameters and `batch_stats`, but no other
-    collections and no random numbers (dropout), so far.
+    `(batch, num_classes)`: no softmax. It may have any collections beside its parameters, and draw
+    random numbers from "dropout". If it takes `mask=...`, a last batch that is smaller comes filled
+    up, with a mask of the examples that count, of shape `(batch,)`.
 
     Raises:
         UserError: the factory can't be imported, takes other arguments, or returns something else.
@@ -68,7 +72,7 @@ def build_model(
     if model.factory is not None:
         return _call_factory(model.factory, num_classes=num_classes, norm=make_norm)
     options: dict[str, Any] = {"num_classes": num_classes, "norm": make_norm, "dtype": dtype}
-    if model.kind != "mlp" and default_platform() == "cpu":
+    if model.kind != "mlp" and platform == "cpu":
         options["conv_general_dilated"] = convolve
     if model.kind in ("mlp", "cnn"):
         options["kernel_init"] = getattr(nn.initializers, model.kernel_init)()

@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
+
+from jbn.models.norm import masked_norm
 
 
 class CNN(nn.Module):
@@ -44,7 +46,10 @@ class CNN(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch height width channels"], train: bool
+        self,
+        x: Float[Array, "batch height width channels"],
+        train: bool,
+        mask: Bool[Array, " batch"] | None = None,
     ) -> Float[Array, "batch classes"]:
         if x.ndim != 4:
             raise ValueError(f"x: found shape {x.shape}, wanted (batch, height, width, channels)")
@@ -63,9 +68,8 @@ class CNN(nn.Module):
                     kernel_init=self.kernel_init,
                     conv_general_dilated=self.conv_general_dilated,
                 )(x)
-                if self.norm is not None:
-                    x = self.norm(use_running_average=not train)(x)
-                x = nn.relu(x)
+                norm = masked_norm(self.norm, mask, use_running_average=not train)
+                x = nn.relu(x if norm is None else norm(x))
             x = nn.max_pool(x, (2, 2), (2, 2))
         x = x.reshape(x.shape[0], -1)  # of a symbolic size in an export
         return nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=self.kernel_init)(x)

@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
+
+from jbn.models.norm import masked_norm
 
 
 class MLP(nn.Module):
@@ -31,13 +33,15 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch *features"], train: bool
+        self,
+        x: Float[Array, "batch *features"],
+        train: bool,
+        mask: Bool[Array, " batch"] | None = None,
     ) -> Float[Array, "batch classes"]:
         x = x.reshape(x.shape[0], -1)  # of a symbolic size in an export
         for size in self.hidden_sizes:
             x = nn.Dense(size, dtype=self.dtype, kernel_init=self.kernel_init)(x)
-            norm = None if self.norm is None else self.norm(use_running_average=not train)
-            layers = [self.activation, norm]
+            layers = [self.activation, masked_norm(self.norm, mask, use_running_average=not train)]
             if self.norm_position == "before_activation":
                 layers.reverse()
             for layer in layers:

@@ -5,9 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
+
+from jbn.models.norm import masked_norm
 
 MakeNorm = Callable[..., nn.Module]
+Mask = Bool[Array, " batch"]
 
 # Of variance 2 / (outputs that an input reaches): He et al., 2015, arXiv:1502.01852, section 2.2.
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -21,6 +24,7 @@ def _conv_and_norm(
     *,
     norm: MakeNorm | None,
     train: bool,
+    mask: Mask | None,
     dtype: Any,
     conv_general_dilated: Callable[..., Array] | None,
     **options: Any,
@@ -38,7 +42,8 @@ def _conv_and_norm(
         kernel_init=_kernel_init,
         conv_general_dilated=conv_general_dilated,
     )(x)
-    return x if norm is None else norm(use_running_average=not train, **options)(x)
+    normalized = masked_norm(norm, mask, use_running_average=not train, **options)
+    return x if normalized is None else normalized(x)
 
 
 def _shared(network: Any) -> dict[str, Any]:
@@ -78,9 +83,12 @@ class BasicBlock(_Block):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch height width channels"], train: bool
+        self,
+        x: Float[Array, "batch height width channels"],
+        train: bool,
+        mask: Mask | None = None,
     ) -> Float[Array, "batch new_height new_width new_channels"]:
-        conv: Callable = functools.partial(_conv_and_norm, train=train, **_shared(self))
+        conv: Callable = functools.partial(_conv_and_norm, train=train, mask=mask, **_shared(self))
         y = nn.relu(conv(x, self.num_filters, 3, self.stride))
         y = conv(y, self.num_filters, 3, **self.last_options())
         return nn.relu(y + self.shortcut(x, y.shape, conv))
@@ -99,9 +107,12 @@ class BottleneckBlock(_Block):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch height width channels"], train: bool
+        self,
+        x: Float[Array, "batch height width channels"],
+        train: bool,
+        mask: Mask | None = None,
     ) -> Float[Array, "batch new_height new_width new_channels"]:
-        conv: Callable = functools.partial(_conv_and_norm, train=train, **_shared(self))
+        conv: Callable = functools.partial(_conv_and_norm, train=train, mask=mask, **_shared(self))
         y = nn.relu(conv(x, self.num_filters, 1))
         y = nn.relu(conv(y, self.num_filters, 3, self.stride))
         y = conv(y, 4 * self.num_filters, 1, **self.last_options())
@@ -163,11 +174,14 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch height width channels"], train: bool
+        self,
+        x: Float[Array, "batch height width channels"],
+        train: bool,
+        mask: Mask | None = None,
     ) -> Float[Array, "batch classes"]:
         if x.ndim != 4:
             raise ValueError(f"x: found shape {x.shape}, wanted (batch, height, width, channels)")
-        conv: Callable = functools.partial(_conv_and_norm, train=train, **_shared(self))
+        conv: Callable = functools.partial(_conv_and_norm, train=train, mask=mask, **_shared(self))
         match self.stem:
             case "cifar":
                 x = nn.relu(conv(x, self.num_filters, 3))
@@ -183,7 +197,7 @@ class ResNet(nn.Module):
                     stride=2 if stage > 0 and index == 0 else 1,
                     zero_last_scale=self.zero_last_scale,
                     **_shared(self),
-                )(x, train)
+                )(x, train, mask)
         return nn.Dense(self.num_classes, dtype=self.dtype)(x.mean((1, 2)))
 
 

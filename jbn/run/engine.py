@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jbn.config import DataConfig, Group, Program, Trial, UserError, split_evenly
+from jbn.config import ArmConfig, DataConfig, Group, Program, Trial, UserError, split_evenly
 from jbn.data import Dataset
 from jbn.run.events import (
     EpochEnded,
@@ -19,47 +19,64 @@ from jbn.run.events import (
     TurnBegan,
 )
 from jbn.train import (
-    Metrics,
-    Sweep,
-    compile_sweep,
-    count_parameters,
+    CompiledProgram,
+    Task,
+    check_task,
+    compile_program,
     default_num_lanes,
     make_lanes,
+    make_task,
 )
 
 Datasets = Mapping[DataConfig, Dataset]
 
 
 class Compiler:
-    """Compiles programs; the one that it compiled last is kept, for the next group of its lanes."""
+    """Compiles programs for some devices; it keeps the last one, for the next group of its lanes.
 
-    def __init__(self, datasets: Datasets, max_lanes: int | None = None):
-        self.sweep: Sweep | None = None
+    Raises:
+        UserError: a program's model and data don't fit together.
+    """
+
+    def __init__(
+        self, programs: Sequence[Program], datasets: Datasets, devices: Sequence[jax.Device]
+    ):
+        self.compiled: CompiledProgram | None = None
         self._key: Any = None
         self._datasets = datasets
-        self._max_lanes = max_lanes
+        self._devices = devices
+        self._tasks = {_key_of(program): self._make_task(program) for program in programs}
 
     def compile(self, program: Program, num_lanes: int) -> float:
-        """Makes `sweep` the program for so many lanes; returns the seconds, 0 where it was that."""
-        key = (program.arm, program.config, num_lanes)
-        if self.sweep is not None and key == self._key:
+        """Makes `compiled` the program for so many lanes; returns the seconds, 0 if it is there."""
+        key = (*_key_of(program), num_lanes)
+        if self.compiled is not None and key == self._key:
             return 0.0
         clock = time.perf_counter()
-        self.sweep = None  # first, for its data are on the device
-        self.sweep = compile_sweep(program, self._datasets[program.config.data], num_lanes)
+        self.compiled = None  # first, for its data are on the device
+        self.compiled = compile_program(
+            self._tasks[_key_of(program)],
+            program,
+            self._datasets[program.config.data],
+            num_lanes,
+            self._devices,
+        )
         self._key = key
         return time.perf_counter() - clock
 
-    def most_lanes(self, program: Program) -> int:
-        """How many trials a program has at once: as many as allowed, or as the device likes."""
-        dataset = self._datasets[program.config.data]
-        return self._max_lanes or default_num_lanes(program, dataset)
+    def default_num_lanes(self, program: Program) -> int:
+        """How many trials of the program train at once, where nobody says."""
+        return default_num_lanes(self._tasks[_key_of(program)])
+
+    def _make_task(self, program: Program) -> Task:
+        spec = self._datasets[program.config.data].spec
+        task = make_task(program.config, spec, platform=self._devices[0].platform)
+        check_task(task)
+        return task
 
 
-def check_programs(programs: Sequence[Program], datasets: Datasets) -> None:
-    """Raises UserError where a program's model and data don't fit together; trains nothing."""
-    for program in programs:
-        count_parameters(program.config, datasets[program.config.data])
+def _key_of(program: Program) -> tuple[str, ArmConfig]:
+    return program.arm, program.config
 
 
 def train_group(
@@ -67,6 +84,8 @@ def train_group(
     compiler: Compiler,
     lanes: Sequence[tuple[int, int]] = (),
     done: Collection[int] = frozenset(),
+    *,
+    max_lanes: int | None = None,
 ) -> Iterator[Event]:
     """Trains the group's trials in turns: some lanes, then the next.
 
@@ -78,6 +97,7 @@ def train_group(
         lanes: how an earlier part of the run executed the group: from a trial's number on, so many
             lanes at a time. A turn is executed so again, and comes to the same bits.
         done: numbers of trials; a turn that has no others is left out.
+        max_lanes: at most so many train at once; None is as many as the device likes.
 
     Yields:
         What happens.
@@ -86,7 +106,8 @@ def train_group(
         UserError: not even one trial fits the memory.
     """
     program, trials = group.program, group.trials
-    default = split_evenly(group.size, compiler.most_lanes(program))
+    most = max_lanes or compiler.default_num_lanes(program)
+    default = split_evenly(group.size, most)
     sizes = [(trials[0].number, default), *lanes]
     told = None
     start = 0
@@ -102,7 +123,7 @@ def train_group(
             if num_lanes != told:
                 yield LanesCompiled(group, turn[0], num_lanes, seconds)
                 told = num_lanes
-            yield from _train_turn(group, turn, compiler.sweep, num_lanes)
+            yield from _train_turn(group, turn, compiler.compiled, num_lanes)
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -117,44 +138,34 @@ def train_group(
         start += num_lanes
 
 
-def _train_turn(group: Group, turn: Sequence[Trial], sweep: Any, num_lanes: int) -> Iterator[Event]:
+def _train_turn(
+    group: Group, turn: Sequence[Trial], compiled: Any, num_lanes: int
+) -> Iterator[Event]:
     clock = time.perf_counter()
     # A turn that is smaller is filled up with its last trial.
     lanes = make_lanes(group.program, [*turn, *[turn[-1]] * (num_lanes - len(turn))])
-    state = sweep.init(lanes)
+    state = compiled.init(lanes)
     num_epochs = group.program.config.train.num_epochs
     diverged = np.full(len(turn), -1)
     metrics: dict[str, np.ndarray] = {}
     for epoch in range(1, num_epochs + 1):
-        state, of_epoch = sweep.train_chunk(state, lanes)
-        metrics = _by_name(jax.device_get(of_epoch), len(turn))
+        state, of_epoch = compiled.run_epoch(state, lanes)
+        metrics = _of(turn, jax.device_get(of_epoch).by_name)
         diverged = np.where(diverged >= 0, diverged, metrics["diverged_step"])
         yield EpochEnded(group, turn, epoch, num_epochs, metrics)
-    variables, test = sweep.finish(state, lanes)
+    variables, test = compiled.finish(state, lanes)
     results = {
         "num_parameters": np.full(len(turn), _size(variables["params"]) // num_lanes),
         "diverged_step": diverged,
         **{name: values for name, values in metrics.items() if name.startswith("val_")},
-        **_by_name(jax.device_get(test), len(turn), "test"),
+        **_of(turn, {f"test_{name}": mean for name, mean in jax.device_get(test).means.items()}),
     }
     yield TrialsEnded(group, turn, results, variables, time.perf_counter() - clock)
 
 
-def _by_name(metrics: Any, num_trials: int, prefix: str = "") -> dict[str, np.ndarray]:
-    """All that was measured, a number for each trial: `metrics.val.loss` as "val_loss".
-
-    Fields and properties of `jbn.train`'s tuples have the names: a new one needs no word here.
-    """
-    if isinstance(metrics, Metrics):
-        names = [name for name, value in vars(Metrics).items() if isinstance(value, property)]
-        return {f"{prefix}_{name}": getattr(metrics, name)[:num_trials] for name in names}
-    named: dict[str, np.ndarray] = {}
-    for name, value in metrics._asdict().items():
-        if isinstance(value, Metrics):
-            named |= _by_name(value, num_trials, name)
-        else:
-            named[name] = np.asarray(value)[:num_trials]
-    return named
+def _of(trials: Sequence[Trial], by_name: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The numbers of the trials, without those of lanes that only fill up."""
+    return {name: np.asarray(values)[: len(trials)] for name, values in by_name.items()}
 
 
 def _size(tree: Any) -> int:

@@ -12,7 +12,7 @@ from jbn import store
 from jbn.config import Config, DataConfig, Program, describe_plan, plan, plan_groups
 from jbn.data import Dataset, load_all
 from jbn.environment import describe_environment
-from jbn.run.engine import Compiler, Datasets, check_programs, train_group
+from jbn.run.engine import Compiler, Datasets, train_group
 from jbn.run.events import Said, Sink
 from jbn.run.norms import describe_norms
 from jbn.run.sinks import folder_sink
@@ -43,16 +43,18 @@ def run(
         UserError: `out` holds something else than a run of the same config, or can't be written to.
     """
     programs, datasets = _prepared(config, sinks)
+    # What doesn't fit together fails here, before a file is written.
+    compiler = Compiler(programs, datasets, jax.devices(device.platform))
     part = _describe_part(device, command, datasets)
     with store.opened(out, config, part) as folder, jax.default_device(device):
         _say(sinks, folder.found)
         sinks = [folder_sink(folder, datasets), *sinks]
         max_lanes = folder.config.sweep.max_lanes
-        compiler = Compiler(datasets, max_lanes)
         for group in plan_groups(programs, max_lanes):
             if folder.has(group):
                 continue
-            for event in train_group(group, compiler, folder.lanes_of(group), folder.done):
+            start = folder.lanes_of(group), folder.done
+            for event in train_group(group, compiler, *start, max_lanes=max_lanes):
                 for sink in sinks:
                     sink(event)
         folder.sort()
@@ -63,13 +65,12 @@ def run(
 
 
 def _prepared(config: Config, sinks: Sequence[Sink]) -> tuple[list[Program], Datasets]:
-    """What is to be trained, and on what; what doesn't fit together fails here, without a file."""
+    """What is to be trained, and on what."""
     programs = plan(config)
     _say(sinks, describe_plan(programs))
     datasets = load_all(program.config.data for program in programs)
     for line in sorted({_describe(data, dataset) for data, dataset in datasets.items()}):
         _say(sinks, line)
-    check_programs(programs, datasets)
     return programs, datasets
 
 

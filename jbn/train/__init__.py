@@ -1,24 +1,37 @@
-"""Training as pure functions: a step, an epoch of steps, a whole run; seeds are a `vmap` around.
+"""Training as pure functions: a step, an epoch, a whole training; seeds are a `vmap` around.
 
-`make_train_run`, of `make_train_chunk`, of `make_init`, `make_train_step` and `make_evaluate`;
-their data `Examples`, `Hypers`, `TrainState`, `Metrics` and `EpochMetrics`; `compile_sweep`.
+`make_task` makes a `Task` of a config; `run_training`, of `run_epoch`, of `run_steps`, trains it.
+Their data are `TrainState`, `TrainKeys`, `Hypers`, `Metrics` and `EpochMetrics`. `compile_program`
+makes a program of many trainings.
 """
 
+from jbn.data import Batch as Batch
+from jbn.data import DataSpec as DataSpec
 from jbn.data import Examples as Examples
+from jbn.train.lanes import CompiledProgram as CompiledProgram
+from jbn.train.lanes import Lanes as Lanes
+from jbn.train.lanes import compile_program as compile_program
+from jbn.train.lanes import default_num_lanes as default_num_lanes
+from jbn.train.lanes import make_lanes as make_lanes
 from jbn.train.loop import EpochMetrics as EpochMetrics
-from jbn.train.loop import RunKeys as RunKeys
-from jbn.train.loop import make_train_chunk as make_train_chunk
-from jbn.train.loop import make_train_run as make_train_run
+from jbn.train.loop import batches_to_evaluate as batches_to_evaluate
+from jbn.train.loop import evaluate_batches as evaluate_batches
+from jbn.train.loop import final_variables as final_variables
+from jbn.train.loop import make_gather as make_gather
+from jbn.train.loop import rows_of_epoch as rows_of_epoch
+from jbn.train.loop import run_epoch as run_epoch
+from jbn.train.loop import run_steps as run_steps
+from jbn.train.loop import run_training as run_training
+from jbn.train.loss import Loss as Loss
+from jbn.train.loss import make_cross_entropy as make_cross_entropy
 from jbn.train.metrics import Metrics as Metrics
+from jbn.train.placement import Placement as Placement
+from jbn.train.placement import place as place
 from jbn.train.state import Hypers as Hypers
+from jbn.train.state import TrainKeys as TrainKeys
 from jbn.train.state import TrainState as TrainState
-from jbn.train.step import make_evaluate as make_evaluate
-from jbn.train.step import make_init as make_init
-from jbn.train.step import make_settle as make_settle
-from jbn.train.step import make_train_step as make_train_step
-from jbn.train.sweep import Lanes as Lanes
-from jbn.train.sweep import Sweep as Sweep
-from jbn.train.sweep import compile_sweep as compile_sweep
-from jbn.train.sweep import count_parameters as count_parameters
-from jbn.train.sweep import default_num_lanes as default_num_lanes
-from jbn.train.sweep import make_lanes as make_lanes
+from jbn.train.task import StepMetrics as StepMetrics
+from jbn.train.task import Task as Task
+from jbn.train.task import check_task as check_task
+from jbn.train.task import count_parameters as count_parameters
+from jbn.train.task import make_task as make_task

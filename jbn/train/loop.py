@@ -1,4 +1,4 @@
-"""Steps make an epoch, epochs make a run: each one `lax.scan`."""
+"""Steps make an epoch, epochs make a training: pure functions, each one `lax.scan`."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,12 +8,14 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jbn.config import ArmConfig, UserError
-from jbn.data import Examples, augment, batch_indices, noisy_labels, normalize_inputs
-from jbn.functional._input_stats import InputStats
+from jbn.data import Batch, Examples, epoch_rows, noisy_labels, stacked
+from jbn.data.batches import check_as_many
 from jbn.train.metrics import Metrics
-from jbn.train.state import Hypers, TrainState
-from jbn.train.step import check_labels, make_evaluate, make_init, make_settle, make_train_step
+from jbn.train.state import Hypers, TrainKeys, TrainState
+from jbn.train.task import StepMetrics, Task
+from jbn.variables._recompute import moments_over_batches
+
+_EVALUATED_AT_ONCE = 1000  # examples; all 10000 of a test split want gigabytes in a CNN
 
 
 class EpochMetrics(NamedTuple):
@@ -25,164 +27,194 @@ class EpochMetrics(NamedTuple):
     # The first whose loss or gradient isn't finite; the last, if the evaluation isn't; else -1.
     diverged_step: Int[Array, "..."]
 
-
-class RunKeys(NamedTuple):
-    """A run's key, split by purpose."""
-
-    init: PRNGKeyArray
-    order: PRNGKeyArray
-    labels: PRNGKeyArray
-    augment: PRNGKeyArray
-
-    @classmethod
-    def of(cls, key: PRNGKeyArray) -> "RunKeys":
-        """The parts of a key."""
-        return cls(*jax.random.split(key, 4))
+    @property
+    def by_name(self) -> dict[str, Array]:
+        """All numbers, by the names that they have in tables."""
+        return {
+            **{f"train_{name}": mean for name, mean in self.train.means.items()},
+            **{f"val_{name}": mean for name, mean in self.val.means.items()},
+            "gradient_norm": self.gradient_norm,
+            "diverged_step": self.diverged_step,
+        }
 
 
-TrainChunk = Callable[
-    [TrainState, Examples, Examples, RunKeys, Hypers], tuple[TrainState, EpochMetrics]
-]
-TrainRun = Callable[[PRNGKeyArray, Examples, Examples, Hypers], tuple[TrainState, EpochMetrics]]
+def run_training(
+    task: Task, key: PRNGKeyArray, train: Examples, val: Examples, hypers: Hypers
+) -> tuple[TrainState, EpochMetrics]:
+    """All epochs of one seed, as a pure function: `jax.jit` compiles it, `jax.vmap` sweeps.
 
+    The examples are raw inputs, which the task normalizes if its `DataSpec` has statistics of them
+    (`jbn.data.fit_inputs`). Metrics have a leading axis of epochs: `metrics.train.means` and
+    `metrics.val.means` with "loss" and "accuracy", `metrics.gradient_norm` and
+    `metrics.diverged_step`. The model is evaluated with `final_variables(task, state, ...)`.
 
-def make_prepare(
-    config: ArmConfig, input_stats: InputStats | None
-) -> Callable[[Any, Hypers], Float[Array, "examples *features"]]:
-    """Returns `prepare(x, hypers)`, raw inputs as the model takes them; without statistics, x."""
-
-    def prepare(x: Any, hypers: Hypers) -> Any:
-        if input_stats is None:
-            return x
-        return normalize_inputs(config.data, input_stats, x, input_scale=hypers.input_scale)
-
-    return prepare
-
-
-def make_train_chunk(
-    config: ArmConfig, num_classes: int, input_stats: InputStats | None = None
-) -> TrainChunk:
-    """Returns `train_chunk(state, train, val, keys, hypers) -> (state, metrics)`: one epoch.
-
-    The examples of an epoch, their order and what is done to them follow from the keys and
-    `state.step`, so a run that was stopped between two epochs continues as if it hadn't been.
-    """
-    prepare = make_prepare(config, input_stats)
-    settle = make_settle(config, num_classes, prepare)
-    evaluate = make_evaluate(config, num_classes, prepare)
-
-    def train_chunk(
-        state: TrainState, train: Examples, val: Examples, keys: RunKeys, hypers: Hypers
-    ) -> tuple[TrainState, EpochMetrics]:
-        if len(train.x) != len(train.y):
-            raise UserError(
-                f"train: found {len(train.x)} inputs and {len(train.y)} labels, wanted as many"
-            )
-        check_labels(train.y)
-        labels = noisy_labels(keys.labels, train.y, hypers.label_noise, num_classes)
-        epoch_key = jax.random.fold_in(keys.order, state.step)
-        batches = batch_indices(epoch_key, train.y, config.train.batch_size, config.train.order)
-        # The steps see all parameters as one vector: what they do to each of them (gradient, norm,
-        # Adam) is then one loop over memory, not one for each of many small arrays.
-        _, to_tree = ravel_pytree(state.params)
-        num_steps = config.train.num_epochs * len(batches)
-        _check_updates(config, num_steps)
-        train_step = make_train_step(config, num_classes, num_steps, to_tree)
-
-        def step(
-            state: TrainState, rows: Int[Array, " batch"]
-        ) -> tuple[TrainState, tuple[Metrics, Float[Array, ""]]]:
-            step_key = jax.random.fold_in(keys.augment, state.step)
-            # Augmented pixels that never vary in training would be far out once normalized.
-            x = augment(config.data.augment, step_key, prepare(train.x[rows], hypers))
-            return train_step(state, Examples(x, labels[rows]), hypers)
-
-        first_step = state.step
-        state, (metrics, gradient_norms) = jax.lax.scan(step, _as_vectors(state), batches)
-        state = state._replace(
-            params=to_tree(state.params),
-            average=None if state.average is None else to_tree(state.average),
-        )
-        is_finite = jnp.isfinite(metrics.loss_sum) & jnp.isfinite(gradient_norms)
-        variables = settle(state, train.x, hypers)
-        val_metrics = evaluate(variables, val, hypers)
-        # What the last step did shows in the evaluation alone.
-        last_step = jnp.where(jnp.isfinite(val_metrics.loss_sum), -1, state.step - 1)
-        return state, EpochMetrics(
-            train=jax.tree.map(lambda per_step: per_step.sum(0), metrics),
-            gradient_norm=gradient_norms.mean(),
-            val=val_metrics,
-            diverged_step=jnp.where(is_finite.all(), last_step, first_step + is_finite.argmin()),
-        )
-
-    return train_chunk
-
-
-def make_train_run(
-    config: ArmConfig, num_classes: int, input_stats: InputStats | None = None
-) -> TrainRun:
-    """Returns `train_run(key, train, val, hypers) -> (state, metrics)`: all epochs of one seed.
-
-    A pure function: `jax.jit` compiles it whole, `jax.vmap` over keys or `Hypers` sweeps. With
-    `input_stats` (`jbn.data.fit_inputs` makes them) the examples are normalized as `config.data`
-    says; without, they go in as they are. Metrics have a leading axis of epochs: `metrics.train`
-    and `metrics.val` with `.loss` and `.accuracy`, `metrics.gradient_norm` and
-    `metrics.diverged_step`. The model is applied with `state.variables`; what is evaluated with an
-    average or recomputed statistics, `jbn.train.make_settle` makes.
+    Raises:
+        UserError: the examples aren't those of the task.
 
     Example:
-        >>> import jax, jax.numpy as jnp
+        >>> import functools, jax, jax.numpy as jnp
         >>> from jbn.config import ArmConfig, TrainConfig
-        >>> from jbn.train import Examples, Hypers, make_train_run
+        >>> from jbn.data import DataSpec, Examples
+        >>> from jbn.train import Hypers, make_task, run_training
         >>> x = jax.random.normal(jax.random.key(0), (256, 2))
         >>> examples = Examples(x, (x[:, 0] > 0).astype(jnp.int32))
         >>> config = ArmConfig(train=TrainConfig(num_epochs=20, batch_size=16))
+        >>> task = make_task(config, DataSpec(num_examples=256, features=(2,), num_classes=2))
+        >>> train = functools.partial(run_training, task)
         >>> hypers = Hypers.of(config)
-        >>> train_run = jax.jit(make_train_run(config, num_classes=2))
-        >>> state, metrics = train_run(jax.random.key(1), examples, examples, hypers)
-        >>> print(metrics.val.accuracy.shape, bool(metrics.train.accuracy[-1] > 0.9))
+        >>> state, metrics = jax.jit(train)(jax.random.key(1), examples, examples, hypers)
+        >>> accuracy = metrics.train.means["accuracy"]
+        >>> print(accuracy.shape, bool(accuracy[-1] > 0.9))
         (20,) True
         >>> rates = hypers._replace(learning_rate=jnp.array([1e-3, 1e-2]))
         >>> axes = Hypers(*[None] * len(Hypers._fields))._replace(learning_rate=0)
-        >>> sweep = jax.vmap(make_train_run(config, num_classes=2), (None, None, None, axes))
-        >>> states, metrics = jax.jit(sweep)(jax.random.key(1), examples, examples, rates)
-        >>> print(metrics.val.accuracy.shape)
+        >>> sweep = jax.jit(jax.vmap(train, (None, None, None, axes)))
+        >>> states, metrics = sweep(jax.random.key(1), examples, examples, rates)
+        >>> print(metrics.val.means["accuracy"].shape)
         (2, 20)
     """
-    init = make_init(config, num_classes)
-    train_chunk = make_train_chunk(config, num_classes, input_stats)
-    prepare = make_prepare(config, input_stats)
+    keys = TrainKeys.of(key)
+    val_batches = batches_to_evaluate(val)
 
-    def train_run(
-        key: PRNGKeyArray, train: Examples, val: Examples, hypers: Hypers
-    ) -> tuple[TrainState, EpochMetrics]:
-        keys = RunKeys.of(key)
-        state = init(keys.init, train._replace(x=prepare(train.x[:2], hypers)), hypers)
+    def epoch(state: TrainState, _: None) -> tuple[TrainState, EpochMetrics]:
+        return run_epoch(task, state, train, val_batches, keys, hypers)
 
-        def epoch(state: TrainState, _: None) -> tuple[TrainState, EpochMetrics]:
-            return train_chunk(state, train, val, keys, hypers)
-
-        return jax.lax.scan(epoch, state, length=config.train.num_epochs)
-
-    return train_run
+    return jax.lax.scan(epoch, task.init(keys, hypers), length=task.config.train.num_epochs)
 
 
-def _check_updates(config: ArmConfig, num_steps: int) -> None:
-    """Raises UserError where a run would end before its parameters or its rate get anywhere."""
-    accumulate, warmup_steps = config.optimizer.accumulate, config.optimizer.warmup_steps
-    if accumulate > num_steps:
-        raise UserError(
-            f"optimizer.accumulate: found {accumulate}, wanted at most {num_steps}, the number of "
-            "batches in all epochs"
-        )
-    if warmup_steps >= num_steps // accumulate:
-        raise UserError(
-            f"optimizer.warmup_steps: found {warmup_steps}, wanted fewer than "
-            f"{num_steps // accumulate}, the number of steps in all epochs"
-        )
+def run_epoch(
+    task: Task,
+    state: TrainState,
+    train: Examples,
+    val_batches: Batch,
+    keys: TrainKeys,
+    hypers: Hypers,
+) -> tuple[TrainState, EpochMetrics]:
+    """One epoch: every training example once, then the validation split.
+
+    The examples, their order and what is done to them follow from the keys and `state.step`. So a
+    training that was stopped between two epochs continues as if it hadn't been.
+    """
+    check_as_many(*train)
+    first_step = state.step
+    state, steps = _run_steps_of_epoch(task, state, train, keys, hypers)
+    variables = final_variables(task, state, train.x, keys, hypers)
+    val = evaluate_batches(task, variables, val_batches, hypers)
+    is_finite = jnp.isfinite(steps.batch.sums["loss"]) & jnp.isfinite(steps.gradient_norm)
+    # What the last step did shows in the evaluation alone.
+    last_step = jnp.where(jnp.isfinite(val.sums["loss"]), -1, state.step - 1)
+    return state, EpochMetrics(
+        train=jax.tree.map(lambda per_step: per_step.sum(0), steps.batch),
+        gradient_norm=steps.gradient_norm.mean(),
+        val=val,
+        diverged_step=jnp.where(is_finite.all(), last_step, first_step + is_finite.argmin()),
+    )
 
 
-def _as_vectors(state: TrainState) -> TrainState:
-    """The state with its parameters, and their average, as a vector each."""
-    average = None if state.average is None else ravel_pytree(state.average)[0]
-    return state._replace(params=ravel_pytree(state.params)[0], average=average)
+def run_steps(
+    task: Task,
+    state: TrainState,
+    batches: Any,
+    keys: TrainKeys,
+    hypers: Hypers,
+    get: Callable[[Any], Batch] = lambda batch: batch,
+) -> tuple[TrainState, StepMetrics]:
+    """A step for each of the batches, which are stacked along the first axis; and its metrics.
+
+    `get` makes a batch of what is stacked, such as its examples of their rows.
+    """
+
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, StepMetrics]:
+        return task.step(state, get(batch), keys, hypers)
+
+    # The steps see all parameters as one vector: what they do to each of them (gradient, norm,
+    # Adam) is then one loop over memory, not one for each of many small arrays.
+    state, steps = jax.lax.scan(step, _with_params(state, _as_vector), batches)
+    return _with_params(state, task.as_tree), steps
+
+
+def final_variables(
+    task: Task, state: TrainState, x: Any, keys: TrainKeys, hypers: Hypers
+) -> dict[str, Any]:
+    """The variables that are evaluated and kept; x are the training inputs."""
+    if not task.recomputes:
+        return task.final_variables(state, None)
+    moments = moments_over_batches(
+        lambda batch: task.moments(state, batch, keys, hypers),
+        x,
+        task.config.train.batch_size,
+    )
+    return task.final_variables(state, moments)
+
+
+def batches_to_evaluate(examples: Examples) -> Batch:
+    """A split in batches of one size, stacked, as `evaluate_batches` takes them."""
+    return stacked(examples.x, examples.y, _EVALUATED_AT_ONCE)
+
+
+def evaluate_batches(
+    task: Task, variables: dict[str, Any], batches: Batch, hypers: Hypers
+) -> Metrics:
+    """The metrics of all batches together."""
+    if len(batches.y) == 1:  # without a loop the inputs of all lanes are normalized once
+        return task.evaluate(variables, jax.tree.map(lambda v: v[0], batches), hypers)
+    of_each = jax.lax.map(lambda batch: task.evaluate(variables, batch, hypers), batches)
+    return jax.tree.map(lambda per_batch: per_batch.sum(0), of_each)
+
+
+def rows_of_epoch(
+    task: Task, targets: Any, keys: TrainKeys, epoch: int | Int[Array, ""]
+) -> Int[Array, "num_batches batch_size"]:
+    """The rows of each batch of an epoch; -1 where the last one has no more."""
+    config = task.config.train
+    order_key = jax.random.fold_in(keys.order, epoch)
+    rows = epoch_rows(order_key, targets, config.batch_size, config.order)
+    num_more = task.num_batches * config.batch_size - len(rows)
+    return jnp.pad(rows, (0, num_more), constant_values=-1).reshape(-1, config.batch_size)
+
+
+def make_gather(
+    task: Task, train: Examples, keys: TrainKeys, hypers: Hypers, *, is_full: bool
+) -> Callable[[Int[Array, " batch"]], Batch]:
+    """Returns `gather(rows)`, the batch of training examples, with the labels' noise.
+
+    A batch that isn't full has rows of -1, which don't count.
+    """
+    every_row = jnp.arange(len(train.y))
+    targets = noisy_labels(
+        keys.labels, jnp.asarray(train.y), every_row, hypers.label_noise, task.spec.num_classes
+    )
+
+    def gather(rows: Int[Array, " batch"]) -> Batch:
+        weight = None if is_full else (rows >= 0).astype(jnp.float32)
+        return Batch(train.x[rows], targets[rows], weight)
+
+    return gather
+
+
+def _run_steps_of_epoch(
+    task: Task, state: TrainState, train: Examples, keys: TrainKeys, hypers: Hypers
+) -> tuple[TrainState, StepMetrics]:
+    """A step for each batch of an epoch; only the last one may be filled up."""
+    task.loss.check(train.y)
+    rows = rows_of_epoch(task, train.y, keys, state.step // task.num_batches)
+    num_last = len(train.y) % task.config.train.batch_size
+    num_full = len(rows) - (num_last > 0)
+    gather = make_gather(task, train, keys, hypers, is_full=True)
+    state, steps = run_steps(task, state, rows[:num_full], keys, hypers, gather)
+    if not num_last:
+        return state, steps
+    last = rows[num_full:] if task.takes_mask else rows[num_full:, :num_last]
+    gather = make_gather(task, train, keys, hypers, is_full=not task.takes_mask)
+    state, more = run_steps(task, state, last, keys, hypers, gather)
+    return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), steps, more)
+
+
+def _with_params(state: TrainState, change: Callable[[Any], Any]) -> TrainState:
+    """The state with its parameters, and their average, in another form."""
+    average = None if state.average is None else change(state.average)
+    return state._replace(params=change(state.params), average=average)
+
+
+def _as_vector(params: Any) -> Float[Array, " params"]:
+    return ravel_pytree(params)[0]

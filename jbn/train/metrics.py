@@ -1,52 +1,34 @@
-"""Metrics as sums and a count: they add up over batches, and are divided once, at the end."""
+"""Metrics as weighted sums: they add up over batches and devices, and are divided once."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 
 class Metrics(NamedTuple):
-    """Sums over examples of the cross-entropy (in nats) and of right answers; their count."""
+    """The sums of some numbers of each example, by name; and the sum of the examples' weights."""
 
-    loss_sum: Float[Array, "..."]
-    correct: Int[Array, "..."]
-    count: Int[Array, "..."]  # type: ignore[assignment]  # hides tuple.count, on purpose
-
-    @property
-    def loss(self) -> Float[Array, "..."]:
-        """Mean categorical cross-entropy, in nats."""
-        return self.loss_sum / self.count
+    sums: Mapping[str, Float[Array, "..."]]
+    weight: Float[Array, "..."]
 
     @property
-    def accuracy(self) -> Float[Array, "..."]:
-        """The share of right answers."""
-        return self.correct / self.count
+    def means(self) -> dict[str, Float[Array, "..."]]:
+        """The mean of each number over the examples."""
+        return {name: total / self.weight for name, total in self.sums.items()}
 
 
-def measure(logits: Float[Array, "examples classes"], labels: Int[Array, " examples"]) -> Metrics:
-    """The metrics of one batch; a label that is no class makes the loss NaN."""
-    return Metrics(
-        loss_sum=cross_entropies(logits, labels).sum(),
-        correct=jnp.equal(logits.argmax(-1), labels).sum(dtype=jnp.int32),
-        count=jnp.asarray(len(labels), jnp.int32),
-    )
-
-
-def cross_entropies(
-    logits: Float[Array, "examples classes"],
-    labels: Int[Array, " examples"],
-    label_smoothing: float = 0.0,
-) -> Float[Array, " examples"]:
-    """Each example's cross-entropy, in nats, with a share of its label spread over all classes.
-
-    References:
-        Szegedy et al., 2016, Rethinking the Inception Architecture, arXiv:1512.00567, Section 7.
-    """
-    # One-hot labels: the gradient of an indexed loss is a scatter, which is slow on every device.
-    one_hot = jnp.equal(labels[:, None], jnp.arange(logits.shape[-1])).astype(logits.dtype)
-    is_class = jnp.any(one_hot, -1)
-    if label_smoothing:
-        one_hot = optax.smooth_labels(one_hot, label_smoothing)
-    return jnp.where(is_class, optax.softmax_cross_entropy(logits, one_hot), jnp.nan)
+def measure(
+    numbers: Mapping[str, Float[Array, " examples"]], weight: Float[Array, " examples"] | None
+) -> Metrics:
+    """The metrics of one batch, from the numbers of its examples. Without weights each counts 1."""
+    if weight is None:
+        num_examples = len(next(iter(numbers.values())))
+        total = jnp.asarray(num_examples, jnp.float32)
+        return Metrics({name: values.sum() for name, values in numbers.items()}, total)
+    # What only fills the batch up may be anything, NaN too.
+    sums = {
+        name: jnp.where(weight > 0, values * weight, 0).sum() for name, values in numbers.items()
+    }
+    return Metrics(sums, weight.sum())

@@ -1,10 +1,11 @@
-"""What a training run carries from step to step, and what it is given."""
+"""What a training carries from step to step, and what it is given."""
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jbn.config import NUMBERS, ArmConfig
 
@@ -14,14 +15,29 @@ class TrainState(NamedTuple):
 
     step: Int[Array, ""]
     params: Any
-    batch_stats: Any
+    collections: Any  # the model's other variables by their collection, such as batch_stats
     opt_state: Any
     average: Any  # of the parameters, in their form; None without train.ema_decay
 
     @property
     def variables(self) -> dict[str, Any]:
         """What the model is applied with in training."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
+        return {"params": self.params, **self.collections}
+
+
+class TrainKeys(NamedTuple):
+    """A training's key by purpose. A purpose that is added moves no other."""
+
+    init: PRNGKeyArray
+    order: PRNGKeyArray
+    labels: PRNGKeyArray
+    augment: PRNGKeyArray
+    dropout: PRNGKeyArray
+
+    @classmethod
+    def of(cls, key: PRNGKeyArray) -> "TrainKeys":
+        """A key for each purpose, each folded from this one by the purpose's number."""
+        return cls(*(jax.random.fold_in(key, number) for number in range(len(cls._fields))))
 
 
 class Hypers(NamedTuple):
@@ -29,8 +45,8 @@ class Hypers(NamedTuple):
 
     learning_rate: Float[Array, "..."]
     weight_decay: Float[Array, "..."]
-    momentum: Float[Array, "..."]  # batch norm's
-    epsilon: Float[Array, "..."]
+    norm_momentum: Float[Array, "..."]
+    norm_epsilon: Float[Array, "..."]
     init_gain: Float[Array, "..."]
     label_noise: Float[Array, "..."]
     input_scale: Float[Array, "..."]

@@ -21,6 +21,9 @@ from jbn.functional._mask import select, zero_like
 from jbn.functional._moments import merge_shifted_moments
 from jbn.functional._shifted import ShiftedMoments
 
+# Of a layer by its path.
+LayerMoments = Mapping[tuple[Any, ...], ShiftedMoments]
+
 _NAME = "moments"  # the variable, beside mean and var, for the moments of a layer's inputs
 
 
@@ -75,15 +78,43 @@ def recompute_batch_stats(
     References:
         Wu and Johnson, 2021, Rethinking "Batch" in BatchNorm, arXiv:2105.07576, Section 3.
     """
+    totals = moments_over_batches(functools.partial(layer_moments, apply, variables), x, batch_size)
+    return stats_of_moments(variables["batch_stats"], totals)
 
-    def moments_of(batch: Any) -> dict[tuple[str, ...], ShiftedMoments]:
-        with nn.intercept_methods(_record):
-            _, updates = apply(variables, batch)
-        flat = flatten_dict(updates.get("batch_stats", {}))
-        return {path[:-1]: value for path, value in flat.items() if path[-1] == _NAME}
 
-    totals = _over_batches(moments_of, x, batch_size)
-    stats = flatten_dict(variables["batch_stats"])
+def layer_moments(
+    apply: Callable[[Any, Any], tuple[Any, Mapping[str, Any]]],
+    variables: Mapping[str, Any],
+    batch: Any,
+) -> LayerMoments:
+    """The moments of what each batch normalization takes, by the path of the layer.
+
+    `apply` is as in `recompute_batch_stats`. A layer that normalized with its running statistics
+    has none.
+    """
+    with nn.intercept_methods(_record):
+        _, updates = apply(variables, batch)
+    flat = flatten_dict(updates.get("batch_stats", {}))
+    return {path[:-1]: value for path, value in flat.items() if path[-1] == _NAME}
+
+
+def merge_layer_moments(parts: LayerMoments) -> LayerMoments:
+    """The moments of all batches together; those of the batches are stacked along the first axis.
+
+    Raises:
+        ValueError: no layer normalized with its batch's statistics.
+    """
+    if not parts:
+        raise ValueError(
+            "use_running_average: found no batch normalization that takes its batch's statistics, "
+            "wanted the model in training mode, and not compiled by itself"
+        )
+    return {layer: merge_shifted_moments(moments) for layer, moments in parts.items()}
+
+
+def stats_of_moments(batch_stats: Mapping[str, Any], totals: LayerMoments) -> dict[str, Any]:
+    """The `batch_stats` with the moments in them; the old ones where nothing counted."""
+    stats = flatten_dict(batch_stats)
     return unflatten_dict({path: _recomputed(totals, path, old) for path, old in stats.items()})
 
 
@@ -131,7 +162,7 @@ def recompute_nnx_batch_stats(model: nnx.Module, x: Any, *, batch_size: int) -> 
         return {p: layer.moments.get_value() for p, layer in layers.items()} if seen else {}
 
     stats = nnx.to_flat_state(nnx.state(model, nnx.BatchStat))
-    totals = _over_batches(moments_of, x, batch_size)
+    totals = moments_over_batches(moments_of, x, batch_size)
     return nnx.from_flat_state(
         (path, variable.replace(_recomputed(totals, path, variable[...])))
         for path, variable in stats
@@ -179,9 +210,9 @@ def _merge_two(a: ShiftedMoments, b: ShiftedMoments) -> ShiftedMoments:
     return merge_shifted_moments(ShiftedMoments(*pairs))
 
 
-def _over_batches(
-    moments_of: Callable[[Any], Any], x: Any, batch_size: int
-) -> dict[Any, ShiftedMoments]:
+def moments_over_batches(
+    moments_of: Callable[[Any], LayerMoments], x: Any, batch_size: int
+) -> LayerMoments:
     """The moments of all batches of x together, by layer."""
     lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
     num_examples = sum(lengths.pop()) if len(lengths) == 1 else 0  # 0 for a scalar, too
@@ -202,13 +233,7 @@ def _over_batches(
             cut = functools.partial(batches_of, start=start, stop=stop, size=each)
             parts.append(jax.lax.map(moments_of, jax.tree.map(cut, x)))
             start = stop
-    if not parts[0]:
-        raise ValueError(
-            "use_running_average: found no batch normalization that takes its batch's statistics, "
-            "wanted the model in training mode, and not compiled by itself"
-        )
-    stacked = jax.tree.map(lambda *v: jnp.concatenate(v), *parts)
-    return {layer: merge_shifted_moments(parts) for layer, parts in stacked.items()}
+    return merge_layer_moments(jax.tree.map(lambda *v: jnp.concatenate(v), *parts))
 
 
 def batches_of(x: Array, start: int, stop: int, size: int) -> Array:

@@ -18,8 +18,7 @@ from jbn.config import (
 )
 from jbn.config.check import MATTERS_FOR
 from jbn.config.sweep import arm_at
-from jbn.data import Examples
-from jbn.train import Hypers, make_init, make_train_step
+from jbn.train import Batch, DataSpec, Hypers, TrainKeys, make_task
 
 FUNCTIONS = 'wanted a list, "range(start, stop, step)", "linspace(first, last, number)" or, for pow'
 
@@ -291,12 +290,13 @@ def test_a_factory_has_no_use_for_a_kinds_keys():
 @functools.cache
 def program(arm):
     """The program of the first step of training, in words; its numbers are a part of it."""
-    batch = Examples(jnp.zeros((4, 4, 4, 1)), jnp.zeros(4, int))
+    batch = Batch(jnp.zeros((4, 4, 4, 1)), jnp.zeros(4, int))
+    task = make_task(arm, DataSpec(num_examples=1000, features=(4, 4, 1), num_classes=2))
 
     def function(key):
         hypers = Hypers.of(arm)
-        state = make_init(arm, 2)(key, batch, hypers)
-        return make_train_step(arm, 2, num_steps=1)(state, batch, hypers)
+        keys = TrainKeys.of(key)
+        return task.step(task.init(keys, hypers), batch, keys, hypers)
 
     return jax.jit(function).lower(jax.random.key(0)).as_text()
 

@@ -1,11 +1,10 @@
 """A program that computes nothing but its seeds, and a sink that remembers what it was told."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jbn.run import LanesTooMany, Said, TurnBegan
-from jbn.train import EpochMetrics, Metrics, RunKeys, Sweep
+from jbn.train import CompiledProgram, EpochMetrics, Metrics, TrainKeys
 
 
 class Recorder:
@@ -35,28 +34,29 @@ class Recorder:
         return [(event.num_lanes, event.next_num_lanes) for event in self.of(LanesTooMany)]
 
 
-def fake_compile(program, dataset, num_lanes):
-    """In the place of `compile_sweep`: a lane's loss is its seed and the number of the epoch."""
+def fake_compile(task, program, dataset, num_lanes, devices):
+    """In the place of `compile_program`: a lane's loss is its seed and the number of the epoch."""
     seeds = {trial.seed for trial in program.trials}
-    seed_of = {_bits(RunKeys.of(jax.random.key(seed)).init): seed for seed in seeds}
+    seed_of = {_bits(TrainKeys.of(jax.random.key(seed)).init): seed for seed in seeds}
 
     def init(lanes):
         seeds = np.array([seed_of[_bits(key)] for key in lanes.keys.init])
         assert len(seeds) == num_lanes
         return {"seeds": seeds, "epoch": 0}
 
-    def train_chunk(state, lanes):
+    def run_epoch(state, lanes):
         state = {**state, "epoch": state["epoch"] + 1}
         sums = (state["seeds"] + state["epoch"]).astype(np.float32)
-        metrics = Metrics(sums, jnp.ones(num_lanes, int), jnp.ones(num_lanes, int))
+        metrics = Metrics({"loss": sums, "accuracy": np.ones(num_lanes)}, np.ones(num_lanes))
         return state, EpochMetrics(metrics, sums, metrics, np.full(num_lanes, -1))
 
     def finish(state, lanes):
         seeds = state["seeds"]
-        metrics = Metrics(seeds / 10, np.ones_like(seeds), np.full_like(seeds, 2))
+        sums = {"loss": seeds / 10, "accuracy": np.ones(num_lanes)}
+        metrics = Metrics(sums, np.full(num_lanes, 2.0))
         return {"params": {"kernel": seeds.astype(np.float32)}, "batch_stats": {}}, metrics
 
-    return Sweep(init, train_chunk, finish)
+    return CompiledProgram(init, run_epoch, finish)
 
 
 def _bits(key):

@@ -6,27 +6,23 @@ import pytest
 from recorded import Recorder, fake_compile
 
 from jbn.config import UserError, config_from_dict, plan, plan_groups
+from jbn.data import load_all
 from jbn.run import EpochEnded, LanesCompiled, TrialsEnded, engine
 from jbn.run.engine import Compiler, train_group
 
 
-class Missing(dict):
-    """Data sets that nothing reads."""
-
-    def __missing__(self, key):
-        return None
-
-
-def trained(monkeypatch, num_seeds, max_lanes, compile_sweep, *, lanes=(), done=(), at_once=None):
+def trained(monkeypatch, num_seeds, max_lanes, compile_program, *, lanes=(), done=(), at_once=None):
     """What happens when so many seeds are trained, in groups of at most `max_lanes`."""
-    monkeypatch.setattr(engine, "compile_sweep", compile_sweep)
+    monkeypatch.setattr(engine, "compile_program", compile_program)
     programs = plan(
         config_from_dict({"name": "x", "num_seeds": num_seeds, "train": {"num_epochs": 3}})
     )
     recorder = Recorder()
-    compiler = Compiler(Missing(), at_once or max_lanes)
+    datasets = load_all(program.config.data for program in programs)
+    compiler = Compiler(programs, datasets, jax.devices())
     for group in plan_groups(programs, max_lanes):
-        for event in train_group(group, compiler, lanes, done):
+        options = {"max_lanes": at_once or max_lanes, "lanes": lanes, "done": done}
+        for event in train_group(group, compiler, **options):
             recorder(event)
     return recorder
 
@@ -44,11 +40,11 @@ def test_turns_hold_every_trial_once_in_lanes_of_one_number(
 ):
     compiled = []
 
-    def compile_sweep(program, dataset, num_lanes):
+    def compile_program(task, program, dataset, num_lanes, devices):
         compiled.append(num_lanes)
-        return fake_compile(program, dataset, num_lanes)
+        return fake_compile(task, program, dataset, num_lanes, devices)
 
-    recorder = trained(monkeypatch, num_seeds, max_lanes, compile_sweep, at_once=at_once)
+    recorder = trained(monkeypatch, num_seeds, max_lanes, compile_program, at_once=at_once)
     assert [len(turn) for turn in recorder.turns] == sizes
     assert [number for turn in recorder.turns for number in turn] == list(range(num_seeds))
     assert compiled == [max(sizes)]  # one program, even where a turn is smaller
@@ -72,18 +68,18 @@ def limited_to(most, at):
     def exhausted():
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.")
 
-    def compile_sweep(program, dataset, num_lanes):
-        sweep = fake_compile(program, dataset, num_lanes)
+    def compile_program(task, program, dataset, num_lanes, devices):
+        compiled = fake_compile(task, program, dataset, num_lanes, devices)
         if num_lanes <= most:
-            return sweep
+            return compiled
         match at:
             case "compiling":
                 exhausted()
             case "training":
-                return sweep._replace(train_chunk=lambda state, lanes: exhausted())
-        return sweep._replace(finish=lambda state, lanes: exhausted())
+                return compiled._replace(run_epoch=lambda state, lanes: exhausted())
+        return compiled._replace(finish=lambda state, lanes: exhausted())
 
-    return compile_sweep
+    return compile_program
 
 
 @pytest.mark.parametrize("at", ["compiling", "training", "testing"])
@@ -109,23 +105,23 @@ def test_where_not_even_one_fits_it_is_said(monkeypatch):
 
 
 def test_another_failure_is_not_taken_for_it(monkeypatch):
-    def compile_sweep(*arguments):
+    def compile_program(*arguments):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
     with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
-        trained(monkeypatch, 3, 16, compile_sweep)
+        trained(monkeypatch, 3, 16, compile_program)
 
 
 def test_the_first_diverged_step_is_kept(monkeypatch):
-    def compile_sweep(program, dataset, num_lanes):
-        sweep = fake_compile(program, dataset, num_lanes)
+    def compile_program(task, program, dataset, num_lanes, devices):
+        compiled = fake_compile(task, program, dataset, num_lanes, devices)
 
-        def train_chunk(state, lanes):
-            state, metrics = sweep.train_chunk(state, lanes)
+        def run_epoch(state, lanes):
+            state, metrics = compiled.run_epoch(state, lanes)
             steps = np.array([[-1, -1, -1], [7, 8, 9], [-1, 8, 9]])[:, state["epoch"] - 1]
             return state, metrics._replace(diverged_step=steps)
 
-        return sweep._replace(train_chunk=train_chunk)
+        return compiled._replace(run_epoch=run_epoch)
 
-    (ended,) = trained(monkeypatch, 3, 3, compile_sweep).of(TrialsEnded)
+    (ended,) = trained(monkeypatch, 3, 3, compile_program).of(TrialsEnded)
     assert ended.results["diverged_step"].tolist() == [-1, 7, 8]

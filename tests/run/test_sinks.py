@@ -2,27 +2,30 @@
 
 import io
 
+import jax
 import numpy as np
 import pytest
 from recorded import fake_compile
 from rich.console import Console
 
 from jbn.config import config_from_dict, plan, plan_groups
+from jbn.data import load_all
 from jbn.run import Said, engine, progress_sink
 from jbn.run.engine import Compiler, train_group
 from jbn.run.sinks import describe
 
 
-def shown(monkeypatch, table, max_lanes=None, compile_sweep=fake_compile, **options):
+def shown(monkeypatch, table, max_lanes=None, compile_program=fake_compile, **options):
     """What stands on the console after the config's groups."""
-    monkeypatch.setattr(engine, "compile_sweep", compile_sweep)
+    monkeypatch.setattr(engine, "compile_program", compile_program)
     console = Console(width=100, record=True, file=io.StringIO(), **options)
     programs = plan(config_from_dict({"name": "x", **table}))
-    datasets = {program.config.data: None for program in programs}
+    datasets = load_all(program.config.data for program in programs)
     with progress_sink(console) as sink:
         sink(Said("[bold] is text"))
         for group in plan_groups(programs, max_lanes):
-            for event in train_group(group, Compiler(datasets, max_lanes or 8)):
+            compiler = Compiler(programs, datasets, jax.devices())
+            for event in train_group(group, compiler, max_lanes=max_lanes or 8):
                 sink(event)
     return console.export_text().splitlines()
 
@@ -46,12 +49,12 @@ def test_turns_say_which_of_a_programs_trials_they_are(monkeypatch):
 
 
 def test_lanes_that_do_not_fit_are_said(monkeypatch):
-    def compile_sweep(program, dataset, num_lanes):
+    def compile_program(task, program, dataset, num_lanes, devices):
         if num_lanes > 2:
             raise MemoryError
-        return fake_compile(program, dataset, num_lanes)
+        return fake_compile(task, program, dataset, num_lanes, devices)
 
-    lines = shown(monkeypatch, {"num_seeds": 4}, compile_sweep=compile_sweep)
+    lines = shown(monkeypatch, {"num_seeds": 4}, compile_program=compile_program)
     assert lines[1] == "batch: 4 lanes don't fit the memory; 2 go on"
 
 

@@ -1,5 +1,7 @@
 """What the keys of a config do in training, each against a law or NumPy."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -18,21 +20,24 @@ from jbn.config import (
 )
 from jbn.data import Examples, fit_inputs, normalize_inputs
 from jbn.train import (
+    Batch,
+    DataSpec,
     Hypers,
-    RunKeys,
-    make_init,
-    make_settle,
-    make_train_chunk,
-    make_train_run,
-    make_train_step,
+    TrainKeys,
+    batches_to_evaluate,
+    final_variables,
+    make_task,
+    run_epoch,
+    run_training,
 )
-from jbn.train.metrics import cross_entropies
+from jbn.train.loss import cross_entropies
 
 RNG = np.random.default_rng(0)
 Y = RNG.integers(3, size=48).astype(np.int32)
 X = (RNG.normal(size=(48, 4)) + 6 * np.eye(3, 4)[Y]).astype(np.float32)
 EXAMPLES = Examples(X, Y)
 MODEL = ModelConfig(hidden_sizes=(8,))
+KEYS = TrainKeys.of(jax.random.key(0))
 SHORT = TrainConfig(num_epochs=2, batch_size=8)
 # Where two programs are compared: Adam makes a step of what rounding leaves of a gradient of 0.
 SGD = OptimizerConfig(kind="sgd", learning_rate=0.1)
@@ -49,9 +54,13 @@ def learning(label_noise=0.0, **train):
     )
 
 
+def task_of(config, examples=EXAMPLES, input_stats=None):
+    return make_task(config, DataSpec(48, examples.x.shape[1:], 3, input_stats))
+
+
 def trained(config, examples=EXAMPLES, input_stats=None):
-    train_run = jax.jit(make_train_run(config, 3, input_stats))
-    return train_run(jax.random.key(0), examples, examples, Hypers.of(config))
+    train = jax.jit(functools.partial(run_training, task_of(config, examples, input_stats)))
+    return train(jax.random.key(0), examples, examples, Hypers.of(config))
 
 
 def test_smoothed_labels_are_mixed_with_all_classes():
@@ -65,10 +74,10 @@ def test_smoothed_labels_are_mixed_with_all_classes():
 
 def test_smoothing_is_of_what_is_trained_not_of_what_is_measured():
     """A net that is sure has a measured loss near 0; and with smoothing it becomes less sure."""
-    assert trained(learning())[1].train.loss[-1] < 0.1
+    assert trained(learning())[1].train.means["loss"][-1] < 0.1
     # Of the smoothed labels 1/2 + 1/6 is the true class's: its measured loss is log(3/2).
     smooth = learning(label_smoothing=0.5)
-    np.testing.assert_allclose(trained(smooth)[1].train.loss[-1], np.log(1.5), atol=0.1)
+    np.testing.assert_allclose(trained(smooth)[1].train.means["loss"][-1], np.log(1.5), atol=0.1)
 
 
 def test_the_average_follows_the_weights_and_is_what_is_evaluated():
@@ -82,19 +91,19 @@ def test_the_average_follows_the_weights_and_is_what_is_evaluated():
     chex.assert_trees_all_close(state.params, other.params, rtol=1e-5, atol=1e-6)
     assert state.average is None
     chex.assert_trees_all_equal_shapes(other.average, other.params)
-    assert not np.allclose(metrics.val.loss, other_metrics.val.loss)
+    assert not np.allclose(metrics.val.means["loss"], other_metrics.val.means["loss"])
 
 
 def test_the_average_is_the_mean_of_the_steps():
     """As long as the memory is longer than they are many; the initial parameters have no part."""
     config = ArmConfig(model=MODEL, train=TrainConfig(batch_size=8, ema_decay=0.99))
     hypers = Hypers.of(config)
-    state = make_init(config, 3)(jax.random.key(0), EXAMPLES, hypers)
-    step = jax.jit(make_train_step(config, 3, num_steps=6))
+    task = task_of(config)
+    state, step = task.init(KEYS, hypers), jax.jit(task.step)
     params = []
     for first in range(0, 48, 8):
         rows = slice(first, first + 8)
-        state, _ = step(state, Examples(X[rows], Y[rows]), hypers)
+        state, _ = step(state, Batch(X[rows], Y[rows]), KEYS, hypers)
         params.append(state.params)
     mean = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *params)
     chex.assert_trees_all_close(state.average, mean, rtol=1e-4, atol=1e-6)
@@ -107,12 +116,12 @@ def test_an_average_takes_in_what_has_moved_and_nothing_twice():
         model=MODEL, optimizer=optimizer, train=TrainConfig(batch_size=8, ema_decay=0.99)
     )
     hypers = Hypers.of(config)
-    state = make_init(config, 3)(jax.random.key(0), EXAMPLES, hypers)
-    step = jax.jit(make_train_step(config, 3, num_steps=6))
+    task = task_of(config)
+    state, step = task.init(KEYS, hypers), jax.jit(task.step)
     states = [state]
     for first in range(0, 48, 8):
         rows = slice(first, first + 8)
-        states.append(step(states[-1], Examples(X[rows], Y[rows]), hypers)[0])
+        states.append(step(states[-1], Batch(X[rows], Y[rows]), KEYS, hypers)[0])
     chex.assert_trees_all_equal(states[2].average, states[0].params)
     chex.assert_trees_all_close(states[3].average, states[3].params, rtol=1e-6)
     mean = jax.tree.map(lambda a, b: (a + b) / 2, states[3].params, states[6].params)
@@ -130,31 +139,27 @@ def test_an_average_takes_in_what_has_moved_and_nothing_twice():
 def test_a_run_too_short_for_its_optimizer_is_named(optimizer, line):
     config = ArmConfig(model=MODEL, optimizer=OptimizerConfig(**optimizer), train=SHORT)
     with pytest.raises(UserError, match=line):
-        jax.eval_shape(
-            make_train_run(config, 3), jax.random.key(0), EXAMPLES, EXAMPLES, Hypers.of(config)
-        )
+        task_of(config)
 
 
 @pytest.mark.parametrize("train", [{"recompute_stats": True}, {"ema_decay": 0.9}])
-def test_settled_statistics_are_those_of_all_training_examples(train):
+def test_final_statistics_are_those_of_all_training_examples(train):
     config = ArmConfig(model=MODEL, train=TrainConfig(num_epochs=2, batch_size=8, **train))
     state, _ = trained(config)
-    settle = make_settle(config, 3, lambda x, hypers: x)
-    variables = settle(state, X, Hypers.of(config))
+    variables = final_variables(task_of(config), state, X, KEYS, Hypers.of(config))
     dense = variables["params"]["Dense_0"]
     hidden = np.maximum(X.astype(np.float64) @ dense["kernel"] + dense["bias"], 0)
     stats = variables["batch_stats"]["BatchNorm_0"]
     np.testing.assert_allclose(stats["mean"], hidden.mean(0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(stats["var"], hidden.var(0), rtol=1e-4, atol=1e-6)
     plain = ArmConfig(model=MODEL, train=SHORT)
-    running = make_settle(plain, 3, lambda x, hypers: x)(state, X, Hypers.of(plain))
-    chex.assert_trees_all_equal(running["batch_stats"], state.batch_stats)
+    running = final_variables(task_of(plain), state, X, KEYS, Hypers.of(plain))
+    chex.assert_trees_all_equal(running["batch_stats"], state.collections["batch_stats"])
 
 
 def test_the_gain_multiplies_every_kernel_and_nothing_else():
-    key = jax.random.key(0)
     one, five = (
-        make_init(config, 3)(key, EXAMPLES, Hypers.of(config)).params
+        task_of(config).init(KEYS, Hypers.of(config)).params
         for config in (ArmConfig(), ArmConfig(model=ModelConfig(init_gain=5.0)))
     )
     for layer, params in one.items():
@@ -187,16 +192,17 @@ def test_augmented_images_differ_from_epoch_to_epoch_and_follow_the_key():
     table["train"]["batch_size"] = 48
     table["optimizer"] = {"kind": "sgd", "learning_rate": 1e-12}
     (config,) = config_from_dict({**table, "data": {"augment": {"shift": 2}}}).arms.values()
-    chunk = jax.jit(make_train_chunk(config, 3))
     hypers = Hypers.of(config)
     examples = Examples(images, Y)
-    keys = RunKeys.of(jax.random.key(0))
-    state = make_init(config, 3)(keys.init, examples, hypers)
-    new, first = chunk(state, examples, examples, keys, hypers)
-    _, again = chunk(state, examples, examples, keys, hypers)
-    _, second = chunk(new, examples, examples, keys, hypers)
-    assert first.train.loss == again.train.loss
-    assert abs(first.train.loss - second.train.loss) > 1e-4  # at a rate that moves nothing
+    task = task_of(config, examples)
+    epoch = jax.jit(functools.partial(run_epoch, task))
+    state, val = task.init(KEYS, hypers), batches_to_evaluate(examples)
+    new, first = epoch(state, examples, val, KEYS, hypers)
+    _, again = epoch(state, examples, val, KEYS, hypers)
+    _, second = epoch(new, examples, val, KEYS, hypers)
+    first, again, second = (metrics.train.means["loss"] for metrics in (first, again, second))
+    assert first == again
+    assert abs(first - second) > 1e-4  # at a rate that moves nothing
 
 
 def test_noisy_labels_are_trained_on_and_not_validated_on():
@@ -204,10 +210,13 @@ def test_noisy_labels_are_trained_on_and_not_validated_on():
 
     def accuracies(label_noise):
         config = learning(label_noise=label_noise)
-        of_keys = jax.vmap(make_train_run(config, 3), in_axes=(0, None, None, None))
+        train = functools.partial(run_training, task_of(config))
+        of_keys = jax.vmap(train, in_axes=(0, None, None, None))
         keys = jax.vmap(jax.random.key)(jnp.arange(16))
         _, metrics = jax.jit(of_keys)(keys, EXAMPLES, EXAMPLES, Hypers.of(config))
-        return (float(split.accuracy[:, -1].mean()) for split in (metrics.train, metrics.val))
+        return (
+            float(split.means["accuracy"][:, -1].mean()) for split in (metrics.train, metrics.val)
+        )
 
     clean_train, _ = accuracies(0.0)
     noisy_train, noisy_val = accuracies(0.5)
@@ -222,8 +231,8 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32():
     state, metrics = trained(half)
     assert {leaf.dtype for leaf in jax.tree.leaves(state.variables)} == {jnp.dtype("float32")}
     _, wanted = trained(whole)
-    np.testing.assert_allclose(metrics.train.loss, wanted.train.loss, rtol=0.05)
-    assert not np.array_equal(metrics.train.loss, wanted.train.loss)
+    np.testing.assert_allclose(metrics.train.means["loss"], wanted.train.means["loss"], rtol=0.05)
+    assert not np.array_equal(metrics.train.means["loss"], wanted.train.means["loss"])
 
 
 def test_sorted_examples_come_class_by_class():

@@ -1,5 +1,7 @@
 """Training: a pure function, compiled once, whose parts agree with its whole and with NumPy."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -16,17 +18,18 @@ from jbn.config import (
     TrainConfig,
     UserError,
 )
-from jbn.data import Dataset, Examples
+from jbn.data import Batch, Dataset, DataSpec, Examples
 from jbn.train import (
     Hypers,
     Metrics,
-    RunKeys,
+    TrainKeys,
+    batches_to_evaluate,
+    check_task,
     count_parameters,
-    make_evaluate,
-    make_init,
-    make_train_chunk,
-    make_train_run,
-    make_train_step,
+    make_cross_entropy,
+    make_task,
+    run_epoch,
+    run_training,
 )
 from jbn.train.metrics import measure
 
@@ -37,6 +40,14 @@ CONFIG = ArmConfig(
 )
 NO_NORM = CONFIG.model_copy(update={"norm": NormConfig(kind="none")})
 NUM_CLASSES = 3
+SPEC = DataSpec(num_examples=40, features=(4,), num_classes=NUM_CLASSES)
+KEYS = TrainKeys.of(jax.random.key(3))
+
+
+def training(config, spec=SPEC):
+    """A function of a key, both splits and numbers."""
+    task = make_task(config, spec)
+    return lambda *arguments: run_training(task, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -52,42 +63,42 @@ def dataset():
 
 @pytest.fixture(scope="module")
 def trained(dataset):
-    train_run = jax.jit(make_train_run(CONFIG, NUM_CLASSES))
+    train_run = jax.jit(training(CONFIG))
     return train_run(jax.random.key(3), dataset.train, dataset.val, Hypers.of(CONFIG))
 
 
 def test_metrics_are_sums_that_agree_with_numpy():
     logits = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
     labels = np.array([0, 1, 2, 3, 0, 1])
-    metrics = measure(jnp.asarray(logits), jnp.asarray(labels))
+    loss = make_cross_entropy(4)
+    metrics = measure(loss.reported(jnp.asarray(logits), jnp.asarray(labels)), None)
     wide = logits.astype(np.float64)
     log_probability = wide - np.log(np.exp(wide).sum(1, keepdims=True))
     expected = -log_probability[np.arange(6), labels]
-    np.testing.assert_allclose(metrics.loss_sum, expected.sum(), rtol=1e-6)
-    assert metrics.correct == (logits.argmax(1) == labels).sum()
-    assert metrics.count == 6
+    np.testing.assert_allclose(metrics.sums["loss"], expected.sum(), rtol=1e-6)
+    assert metrics.sums["accuracy"] == (logits.argmax(1) == labels).sum()
+    assert metrics.weight == 6
 
 
 def test_parts_of_unequal_size_divide_once():
-    whole = Metrics(jnp.array([1.0, 5.0]), jnp.array([1, 2]), jnp.array([1, 3]))
-    total = jax.tree.map(jnp.sum, whole)
-    assert (total.loss, total.accuracy) == (1.5, 0.75)
+    sums = {"loss": jnp.array([1.0, 5.0]), "accuracy": jnp.array([1.0, 2.0])}
+    total = jax.tree.map(jnp.sum, Metrics(sums, jnp.array([1.0, 3.0])))
+    assert total.means == {"loss": 1.5, "accuracy": 0.75}
 
 
 def test_it_learns(trained):
     _, metrics = trained
-    assert metrics.train.loss[-1] < metrics.train.loss[0]
-    assert metrics.val.accuracy[-1] > 0.6
+    assert metrics.train.means["loss"][-1] < metrics.train.means["loss"][0]
+    assert metrics.val.means["accuracy"][-1] > 0.6
 
 
 def test_a_step_is_adam_on_the_mean_cross_entropy(dataset):
     """Against the update written out, on a net without normalization."""
     hypers = Hypers.of(NO_NORM)
-    batch = Examples(*(jnp.asarray(part[:8]) for part in dataset.train))
-    state = make_init(NO_NORM, NUM_CLASSES)(jax.random.key(0), batch, hypers)
-    new, (metrics, gradient_norm) = jax.jit(make_train_step(NO_NORM, NUM_CLASSES, num_steps=1))(
-        state, batch, hypers
-    )
+    batch = Batch(*(jnp.asarray(part[:8]) for part in dataset.train))
+    task = make_task(NO_NORM, SPEC)
+    state = task.init(KEYS, hypers)
+    new, (metrics, gradient_norm) = jax.jit(task.step)(state, batch, KEYS, hypers)
 
     def loss(params):
         hidden = jax.nn.relu(batch.x @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"])
@@ -98,19 +109,19 @@ def test_a_step_is_adam_on_the_mean_cross_entropy(dataset):
     # Adam's first step moves each parameter by the learning rate against its gradient's sign.
     expected = jax.tree.map(lambda p, g: p - 0.01 * g / (jnp.abs(g) + 1e-8), state.params, gradient)
     chex.assert_trees_all_close(new.params, expected, atol=1e-6)
-    np.testing.assert_allclose(metrics.loss, value, rtol=1e-6)
+    np.testing.assert_allclose(metrics.means["loss"], value, rtol=1e-6)
     squares = sum(float((g**2).sum()) for g in jax.tree.leaves(gradient))
     np.testing.assert_allclose(gradient_norm, np.sqrt(squares), rtol=1e-5)
 
 
-def test_chunks_equal_one_run_and_a_resumed_run_the_uninterrupted(dataset, trained):
+def test_epochs_one_by_one_equal_one_training_and_a_resumed_one_the_uninterrupted(dataset, trained):
     hypers = Hypers.of(CONFIG)
-    keys = RunKeys.of(jax.random.key(3))
-    train_chunk = jax.jit(make_train_chunk(CONFIG, NUM_CLASSES))
-    state = make_init(CONFIG, NUM_CLASSES)(keys.init, dataset.train, hypers)
+    task = make_task(CONFIG, SPEC)
+    of_epoch = jax.jit(functools.partial(run_epoch, task))
+    state, val = task.init(KEYS, hypers), batches_to_evaluate(dataset.val)
     for epoch in range(CONFIG.train.num_epochs):
         state = jax.tree.map(np.asarray, state)  # as if stored and loaded
-        state, metrics = train_chunk(state, dataset.train, dataset.val, keys, hypers)
+        state, metrics = of_epoch(state, dataset.train, val, KEYS, hypers)
         of_whole = jax.tree.map(lambda per_epoch, e=epoch: per_epoch[e], trained[1])
         chex.assert_trees_all_close(metrics, of_whole, rtol=1e-4)
     chex.assert_trees_all_close(state, trained[0], rtol=1e-4, atol=1e-6)
@@ -120,9 +131,9 @@ def test_chunks_equal_one_run_and_a_resumed_run_the_uninterrupted(dataset, train
 def test_numbers_are_traced_not_baked_in(dataset):
     """Other numbers change the result and compile nothing."""
     chex.clear_trace_counter()
-    train_run = jax.jit(chex.assert_max_traces(make_train_run(CONFIG, NUM_CLASSES), n=1))
+    train_run = jax.jit(chex.assert_max_traces(training(CONFIG), n=1))
     hypers = Hypers.of(CONFIG)
-    changes = [{}, {"learning_rate": 0.02}, {"momentum": 0.5}, {"epsilon": 1.0}]
+    changes = [{}, {"learning_rate": 0.02}, {"norm_momentum": 0.5}, {"norm_epsilon": 1.0}]
     changes += [{"init_gain": 0.5}, {"label_noise": 0.5}]
     results = [
         train_run(
@@ -133,41 +144,39 @@ def test_numbers_are_traced_not_baked_in(dataset):
         )
         for change in changes
     ]
-    losses = [float(metrics.val.loss[-1]) for _, metrics in results]
+    losses = [float(metrics.val.means["loss"][-1]) for _, metrics in results]
     assert len(set(losses)) == len(losses)
 
 
 def test_evaluation_uses_the_running_statistics(dataset, trained):
     state, _ = trained
-    evaluate = jax.jit(make_evaluate(CONFIG, NUM_CLASSES))
-    whole = evaluate(state.variables, dataset.val, Hypers.of(CONFIG))
+    evaluate = jax.jit(make_task(CONFIG, SPEC).evaluate)
+    whole = evaluate(state.variables, Batch(*dataset.val), Hypers.of(CONFIG))
     halves = [
         evaluate(
-            state.variables, Examples(dataset.val.x[rows], dataset.val.y[rows]), Hypers.of(CONFIG)
+            state.variables, Batch(dataset.val.x[rows], dataset.val.y[rows]), Hypers.of(CONFIG)
         )
         for rows in (slice(4), slice(4, 8))
     ]
-    np.testing.assert_allclose(whole.loss_sum, sum(h.loss_sum for h in halves), rtol=1e-5)
+    losses = [half.sums["loss"] for half in halves]
+    np.testing.assert_allclose(whole.sums["loss"], sum(losses), rtol=1e-5)
 
 
-def test_batch_norm_sits_after_each_hidden_activation(dataset):
-    state = jax.eval_shape(
-        make_init(ArmConfig(), 10), jax.random.key(0), dataset.train, Hypers.of(CONFIG)
-    )
+def test_batch_norm_sits_after_each_hidden_activation():
+    state = make_task(ArmConfig(), SPEC).first
     assert sorted(state.params) == [
         *("BatchNorm_0", "BatchNorm_1"),
         *("Dense_0", "Dense_1", "Dense_2"),
     ]
-    assert state.batch_stats["BatchNorm_0"]["mean"].shape == (128,)
+    assert state.collections["batch_stats"]["BatchNorm_0"]["mean"].shape == (128,)
 
 
 def test_the_articles_parameters_are_counted():
     dense = (64 * 128 + 128) + (128 * 64 + 64) + (64 * 10 + 10)
-    x = np.zeros((32, 64), np.float32)
-    examples = Examples(x, np.zeros(32, np.int32))
-    digits = Dataset(examples, examples, examples, jbn.init_input_stats(64), 10, "", "here")
-    assert count_parameters(ArmConfig(), digits) == dense + 2 * (128 + 64)
-    assert count_parameters(ArmConfig(norm=NormConfig(kind="none")), digits) == dense
+    digits = DataSpec(num_examples=32, features=(64,), num_classes=10)
+    assert count_parameters(make_task(ArmConfig(), digits)) == dense + 2 * (128 + 64)
+    plain = ArmConfig(norm=NormConfig(kind="none"))
+    assert count_parameters(make_task(plain, digits)) == dense
 
 
 class Linear(nn.Module):
@@ -187,10 +196,10 @@ def make_linear(num_classes, norm):
 def test_a_users_own_model_trains(dataset, monkeypatch):
     monkeypatch.syspath_prepend(__file__.rpartition("/")[0])
     config = CONFIG.model_copy(update={"model": ModelConfig(factory="test_train:make_linear")})
-    train_run = jax.jit(make_train_run(config, NUM_CLASSES))
+    train_run = jax.jit(training(config))
     state, metrics = train_run(jax.random.key(0), dataset.train, dataset.val, Hypers.of(config))
     assert list(state.params) == ["Dense_0"]
-    assert metrics.train.loss[-1] < metrics.train.loss[0]
+    assert metrics.train.means["loss"][-1] < metrics.train.means["loss"][0]
 
 
 def wrong_model(num_classes, norm):
@@ -210,7 +219,7 @@ def other_arguments(width):
     [
         (
             "wrong_model",
-            r"model: found an output of shape \(8, 2\) .* wanted logits of shape \(8, 3",
+            r"model: found an output of shape \(8, 2\) .* wanted the shape \(8, 3",
         ),
         ("no_model", "returned a NoneType, wanted a flax.linen.Module"),
         ("other_arguments", "can't be called with"),
@@ -221,13 +230,13 @@ def test_a_model_that_does_not_fit_is_named(dataset, monkeypatch, factory, line)
     monkeypatch.syspath_prepend(__file__.rpartition("/")[0])
     config = CONFIG.model_copy(update={"model": ModelConfig(factory=f"test_train:{factory}")})
     with pytest.raises(UserError, match=line):
-        count_parameters(config, dataset)
+        check_task(make_task(config, SPEC))
 
 
 @pytest.mark.parametrize(
     ("x", "y", "line"),
     [
-        (np.zeros((40, 4)), np.zeros(39, np.int32), "found 40 inputs and 39 labels"),
+        (np.zeros((40, 4)), np.zeros(39, np.int32), "found 40 inputs and 39 targets"),
         (np.zeros((40, 4)), np.zeros(40), "y: found .* float32, wanted integer labels"),
         (np.zeros((40, 4)), np.zeros((40, 3), np.int32), "y: found shape .* wanted integer labels"),
         (np.zeros((7, 4)), np.zeros(7, np.int32), "train.batch_size: found 8, wanted at most 7"),
@@ -235,20 +244,25 @@ def test_a_model_that_does_not_fit_is_named(dataset, monkeypatch, factory, line)
 )
 def test_examples_that_do_not_fit_are_named(x, y, line):
     examples = Examples(jnp.asarray(x, jnp.float32), jnp.asarray(y))
-    train_run = make_train_run(NO_NORM, NUM_CLASSES)
+    spec = DataSpec(num_examples=len(x), features=(4,), num_classes=NUM_CLASSES)
+
+    def train():
+        arguments = jax.random.key(0), examples, examples, Hypers.of(NO_NORM)
+        jax.eval_shape(training(NO_NORM, spec), *arguments)
+
     with pytest.raises(UserError, match=line):
-        jax.eval_shape(train_run, jax.random.key(0), examples, examples, Hypers.of(NO_NORM))
+        train()
 
 
 def test_a_label_that_is_no_class_makes_the_loss_nan():
-    metrics = measure(jnp.zeros((3, 2)), jnp.array([0, 1, 2]))
-    assert np.isnan(metrics.loss)
+    numbers = make_cross_entropy(2).reported(jnp.zeros((3, 2)), jnp.array([0, 1, 2]))
+    assert np.isnan(measure(numbers, None).means["loss"])
 
 
 def test_the_training_step_lowers_for_cuda_and_tpu(dataset):
     hypers = Hypers.of(CONFIG)
-    batch = Examples(*(jnp.asarray(part[:8]) for part in dataset.train))
-    state = make_init(CONFIG, NUM_CLASSES)(jax.random.key(0), batch, hypers)
-    step = jax.jit(make_train_step(CONFIG, NUM_CLASSES, num_steps=1))
-    exported = jax.export.export(step, platforms=("cuda", "tpu"))(state, batch, hypers)
+    batch = Batch(*(jnp.asarray(part[:8]) for part in dataset.train))
+    task = make_task(CONFIG, SPEC)
+    arguments = task.init(KEYS, hypers), batch, KEYS, hypers
+    exported = jax.export.export(jax.jit(task.step), platforms=("cuda", "tpu"))(*arguments)
     assert exported.platforms == ("cuda", "tpu")

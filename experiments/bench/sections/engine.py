@@ -14,7 +14,7 @@ from lanes import make_trainer
 
 from jbn.config import config_from_dict, plan
 from jbn.data import load
-from jbn.train import compile_sweep, default_num_lanes, make_lanes
+from jbn.train import compile_program, default_num_lanes, make_lanes, make_task
 from sections import Row, Size
 
 # The most telling first.
@@ -38,9 +38,10 @@ def rows(size: Size) -> Iterator[Row]:
         (program,) = plan(config)
         dataset = load(program.config.data)
         clock = time.perf_counter()
-        sweep = compile_sweep(program, dataset, num_lanes)
+        task = make_task(program.config, dataset.spec)
+        compiled = compile_program(task, program, dataset, num_lanes, jax.devices())
         compile_seconds = time.perf_counter() - clock
-        train = make_trainer(sweep, make_lanes(program, program.trials), NUM_EPOCHS[size])
+        train = make_trainer(compiled, make_lanes(program, program.trials), NUM_EPOCHS[size])
         seconds = []
         for _ in range(1 + NUM_ROUNDS[size]):  # the first is to warm up
             clock = time.perf_counter()
@@ -48,9 +49,9 @@ def rows(size: Size) -> Iterator[Row]:
             seconds.append(time.perf_counter() - clock)
         yield {
             "num_lanes": num_lanes,
-            "default_num_lanes": default_num_lanes(program, dataset),
+            "default_num_lanes": default_num_lanes(task),
             "runs_per_second": quartiles(num_lanes / np.asarray(seconds[1:])),
             "num_rounds": NUM_ROUNDS[size],
             "compile_seconds": compile_seconds,
-            "test_accuracy": float(np.mean(test.accuracy)),
+            "test_accuracy": float(np.mean(test.means["accuracy"])),
         }

@@ -1,5 +1,7 @@
 """Lanes of one program: each is the run alone, whatever happens in the others."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -11,15 +13,15 @@ import jbn
 from jbn.config import config_from_dict, plan
 from jbn.data import Dataset, Examples, fit_inputs
 from jbn.train import (
+    Batch,
     Hypers,
-    compile_sweep,
+    compile_program,
     default_num_lanes,
-    make_evaluate,
     make_lanes,
-    make_train_run,
+    make_task,
+    run_training,
 )
-from jbn.train.loop import make_prepare
-from jbn.train.sweep import _one_by_one
+from jbn.train.lanes import _one_by_one
 
 SECTIONS = {
     "model": {"hidden_sizes": [8]},
@@ -51,15 +53,16 @@ def swept():
     table = {"name": "x", "num_seeds": 2, "data": {"normalize": "none"}, **SECTIONS}
     (program,) = plan(config_from_dict({**table, "sweep": SWEEP}))
     data = dataset(program.config)
-    sweep = compile_sweep(program, data, len(program.trials))
+    task = make_task(program.config, data.spec)
+    compiled = compile_program(task, program, data, len(program.trials), jax.devices())
     lanes = make_lanes(program, program.trials)
-    state, epochs = sweep.init(lanes), []
+    state, epochs = compiled.init(lanes), []
     # Six lanes on four virtual devices: two on each of three.
     assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state)} == {3}
     for _ in range(2):
-        state, metrics = sweep.train_chunk(state, lanes)
+        state, metrics = compiled.run_epoch(state, lanes)
         epochs.append(jax.device_get(metrics))
-    variables, test = jax.device_get(sweep.finish(state, lanes))
+    variables, test = jax.device_get(compiled.finish(state, lanes))
     return program, data, epochs, variables, test
 
 
@@ -68,16 +71,16 @@ def test_a_lane_is_the_run_alone(swept, number):
     program, data, epochs, variables, test = swept
     config = program.trials[number].config
     hypers = Hypers.of(config)
-    train_run = jax.jit(make_train_run(config, 3, data.input_stats))
+    task = make_task(config, data.spec)
+    train = jax.jit(functools.partial(run_training, task))
     key = jax.random.key(program.trials[number].seed)
-    state, metrics = train_run(key, data.train, data.val, hypers)
+    state, metrics = train(key, data.train, data.val, hypers)
     lane = jax.tree.map(lambda *leaves: np.stack([leaf[number] for leaf in leaves]), *epochs)
     chex.assert_trees_all_close(lane, jax.device_get(metrics), rtol=1e-3, atol=1e-5)
     mine = jax.tree.map(lambda leaf: leaf[number], variables)
     chex.assert_trees_all_close(mine, jax.device_get(state.variables), rtol=1e-3, atol=1e-5)
-    prepared = make_prepare(config, data.input_stats)(data.test.x, hypers)
-    alone = make_evaluate(config, 3)(state.variables, Examples(prepared, data.test.y), hypers)
-    np.testing.assert_allclose(test.loss[number], alone.loss, rtol=1e-3)
+    alone = task.evaluate(state.variables, Batch(*data.test), hypers)
+    np.testing.assert_allclose(test.means["loss"][number], alone.means["loss"], rtol=1e-3)
 
 
 def test_a_lane_that_diverges_says_when_and_harms_no_other(swept):
@@ -90,7 +93,7 @@ def test_a_lane_that_diverges_says_when_and_harms_no_other(swept):
     assert (second[diverges] == 5).all()  # it is still so at the first step of the next epoch
     assert (first[~diverges] == -1).all()
     assert (second[~diverges] == -1).all()
-    assert np.isfinite(test.loss[~diverges]).all()
+    assert np.isfinite(test.means["loss"][~diverges]).all()
     assert np.isfinite(epochs[1].gradient_norm[~diverges]).all()
 
 
@@ -100,9 +103,9 @@ def test_a_run_that_diverges_in_its_last_step_has_diverged():
     table["optimizer"]["kind"] = "sgd"
     (arm,) = config_from_dict(table).arms.values()
     data = dataset(arm)
-    train_run = jax.jit(make_train_run(arm, 3, data.input_stats))
-    _, metrics = train_run(jax.random.key(0), data.train, data.val, Hypers.of(arm))
-    assert np.isfinite(metrics.train.loss).all()
+    train = jax.jit(functools.partial(run_training, make_task(arm, data.spec)))
+    _, metrics = train(jax.random.key(0), data.train, data.val, Hypers.of(arm))
+    assert np.isfinite(metrics.train.means["loss"]).all()
     assert metrics.diverged_step.tolist() == [0]
 
 
@@ -110,7 +113,7 @@ def test_what_all_trials_share_has_no_axis_of_lanes(swept):
     program, *_ = swept
     hypers = make_lanes(program, program.trials).hypers
     assert {name for name, number in hypers._asdict().items() if jnp.ndim(number) == 0} == {
-        "epsilon"
+        "norm_epsilon"
     }
     assert hypers.learning_rate.shape == (6,)
 
@@ -148,13 +151,16 @@ class Convolves(nn.Module):
         ({"kind": "mlp"}, 64),
         ({"kind": "cnn"}, 4),
         ({"kind": "resnet18"}, 4),
-        ({"factory": "train.test_sweep:Convolves"}, 4),
+        ({"factory": "train.test_lanes:Convolves"}, 4),
     ],
     ids=str,
 )
 def test_a_program_that_convolves_has_few_lanes_on_a_cpu(model, num_lanes):
     (program,) = plan(config_from_dict({"name": "x", "model": model}))
-    assert default_num_lanes(program, jbn.data.load(program.config.data)) == num_lanes
+    spec = jbn.data.load(program.config.data).spec
+    assert default_num_lanes(make_task(program.config, spec, platform="cpu")) == num_lanes
+    accelerated = make_task(program.config, spec, platform="gpu")
+    assert default_num_lanes(accelerated) == 1024
 
 
 def test_convolutional_lanes_train():
@@ -165,9 +171,10 @@ def test_convolutional_lanes_train():
     }
     (program,) = plan(config_from_dict({"name": "x", "num_seeds": 2, **sections}))
     data = jbn.data.load(program.config.data)
-    sweep = compile_sweep(program, data, 2)
+    task = make_task(program.config, data.spec)
+    compiled = compile_program(task, program, data, 2, jax.devices())
     lanes = make_lanes(program, [program.trials[0]] * 2)
-    _, metrics = sweep.train_chunk(sweep.init(lanes), lanes)
-    losses = metrics.train.loss
+    _, metrics = compiled.run_epoch(compiled.init(lanes), lanes)
+    losses = metrics.train.means["loss"]
     assert losses[0] == losses[1]
     assert np.isfinite(losses).all()

@@ -1,0 +1,163 @@
+"""Many trials of one program as its lanes, compiled before they run."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jbn.config import ArmConfig, Program, Trial
+from jbn.data import Batch, Dataset, Examples
+from jbn.train.loop import (
+    EpochMetrics,
+    batches_to_evaluate,
+    evaluate_batches,
+    final_variables,
+    run_epoch,
+)
+from jbn.train.metrics import Metrics
+from jbn.train.placement import place
+from jbn.train.state import Hypers, TrainKeys, TrainState
+from jbn.train.task import Task
+
+
+class Lanes(NamedTuple):
+    """What the lanes of a program differ in: each array has an axis of them, or all share it."""
+
+    keys: TrainKeys
+    hypers: Hypers
+
+
+class CompiledProgram(NamedTuple):
+    """Compiled functions; every array of the state, and of the metrics, has an axis of lanes."""
+
+    init: Callable[[Lanes], TrainState]
+    run_epoch: Callable[[TrainState, Lanes], tuple[TrainState, EpochMetrics]]
+    # The final variables, and what they do on the test split.
+    finish: Callable[[TrainState, Lanes], tuple[dict[str, Any], Metrics]]
+
+
+def make_lanes(program: Program, trials: Sequence[Trial]) -> Lanes:
+    """The lanes of some of a program's trials.
+
+    What all trials of the program share has no axis of lanes, so that what follows from it, such as
+    the normalized validation inputs, is computed once.
+    """
+    seeds = np.array([trial.seed for trial in trials])
+    columns = _numbers([trial.config for trial in trials]).T
+    numbers = [
+        jnp.asarray(column[0] if axis is None else column)
+        for column, axis in zip(columns, _axes(program), strict=True)
+    ]
+    return Lanes(_keys_of(seeds), Hypers(*numbers))
+
+
+def compile_program(
+    task: Task,
+    program: Program,
+    dataset: Dataset,
+    num_lanes: int,
+    devices: Sequence[jax.Device],
+) -> CompiledProgram:
+    """The program for so many of its trials at once, and for this data; its task is that of both.
+
+    The lanes are shared out among the devices as evenly as can be: the most devices of which each
+    has as many. The data are put on each of them.
+    """
+    one_by_one = task.is_slow_together
+    by_lane, _, everywhere = place(devices, num_lanes=1 if one_by_one else num_lanes)
+    train, val, test = jax.device_put(
+        (dataset.train, *map(batches_to_evaluate, (dataset.val, dataset.test))), everywhere
+    )
+
+    def init(lane: Lanes) -> TrainState:
+        return task.init(*lane)
+
+    def epoch(
+        state: TrainState, lane: Lanes, train: Examples, val: Batch
+    ) -> tuple[TrainState, EpochMetrics]:
+        return run_epoch(task, state, train, val, *lane)
+
+    def finish(
+        state: TrainState, lane: Lanes, train: Examples, test: Batch
+    ) -> tuple[dict[str, Any], Metrics]:
+        variables = final_variables(task, state, train.x, *lane)
+        return variables, evaluate_batches(task, variables, test, lane.hypers)
+
+    # A single lane costs less without an axis for it.
+    over_lanes = _one_by_one if one_by_one or num_lanes == 1 else jax.vmap
+    axis_of_keys: Any = 0
+    axes = Lanes(axis_of_keys, _axes(program))
+
+    def placed(lanes: Lanes) -> Lanes:
+        def put(leaf: Array) -> Array:
+            return jax.device_put(leaf, by_lane if leaf.ndim else everywhere)
+
+        return jax.tree.map(put, lanes)
+
+    lanes = placed(make_lanes(program, program.trials[:1] * num_lanes))  # their shapes matter
+    lanes_init = jax.jit(over_lanes(init, (axes,)), out_shardings=by_lane)
+    lanes_epoch = jax.jit(
+        over_lanes(epoch, (0, axes, None, None)), out_shardings=by_lane, donate_argnums=0
+    )
+    lanes_finish = jax.jit(over_lanes(finish, (0, axes, None, None)), out_shardings=by_lane)
+
+    state = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((num_lanes, *leaf.shape), leaf.dtype, sharding=by_lane),
+        task.first,
+    )
+    compiled_init = lanes_init.lower(lanes).compile()
+    compiled_epoch = lanes_epoch.lower(state, lanes, train, val).compile()
+    compiled_finish = lanes_finish.lower(state, lanes, train, test).compile()
+    return CompiledProgram(
+        init=lambda lanes: compiled_init(placed(lanes)),
+        run_epoch=lambda state, lanes: compiled_epoch(state, placed(lanes), train, val),
+        finish=lambda state, lanes: compiled_finish(state, placed(lanes), train, test),
+    )
+
+
+def default_num_lanes(task: Task) -> int:
+    """How many trials a program trains at once, where the config doesn't say."""
+    if task.is_slow_together:
+        return 4  # they gain nothing from each other
+    return 64 if task.platform == "cpu" else 1024
+
+
+@jax.jit
+def _keys_of(seeds: Int[Array, " lanes"]) -> TrainKeys:
+    return jax.vmap(lambda seed: TrainKeys.of(jax.random.key(seed)))(seeds)
+
+
+def _axes(program: Program) -> Any:
+    """Hypers of axes: 0, or None where all trials of the program have the same number."""
+    numbers = _numbers([trial.config for trial in program.trials])
+    axes: list[Any] = [0 if varies else None for varies in (numbers != numbers[0]).any(0)]
+    return Hypers(*axes)
+
+
+def _numbers(configs: Sequence[ArmConfig]) -> Float[np.ndarray, "lanes numbers"]:
+    """Each config's numbers; the seeds of a point share its config, and are many."""
+    of_each = {id(config): Hypers.numbers_of(config) for config in configs}
+    return np.stack([of_each[id(config)] for config in configs])
+
+
+def _one_by_one(function: Callable[..., Any], in_axes: Sequence[Any]) -> Callable[..., Any]:
+    """`jax.vmap(function, in_axes)`, a lane at a time."""
+
+    def mapped(*arguments: Any) -> Any:
+        leaves, tree = jax.tree.flatten(arguments)
+        # Not the axes themselves: to a tree None is nothing, and the state may have one, too.
+        is_mapped = jax.tree.map(
+            lambda axis: axis is not None, tuple(in_axes), is_leaf=lambda axis: axis is None
+        )
+        has_axis = jax.tree.leaves(jax.tree.broadcast(is_mapped, arguments))
+
+        def lane(mine: dict[int, Any]) -> Any:
+            own = [mine.get(number, leaf) for number, leaf in enumerate(leaves)]
+            return function(*jax.tree.unflatten(tree, own))
+
+        return jax.lax.map(lane, {n: leaf for n, leaf in enumerate(leaves) if has_axis[n]})
+
+    return mapped

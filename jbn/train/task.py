@@ -1,0 +1,329 @@
+"""A config as pure functions: the one place that knows its model, loss and optimizer together."""
+
+import contextlib
+import dataclasses
+import inspect
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from flax.errors import FlaxError
+from jax.extend import core
+from jaxtyping import Array, Float
+
+from jbn.config import ArmConfig, NormConfig, UserError
+from jbn.config.schema import BATCH_NORMS
+from jbn.data import Batch, DataSpec, augment, normalize_inputs
+from jbn.functional._stats import ema_momentum
+from jbn.models import build_model, norm_of_batch
+from jbn.train.loss import Loss, make_cross_entropy
+from jbn.train.metrics import Metrics, measure
+from jbn.train.optimizer import make_optimizer
+from jbn.train.state import Hypers, TrainKeys, TrainState
+from jbn.variables._recompute import LayerMoments, layer_moments, stats_of_moments
+
+
+class StepMetrics(NamedTuple):
+    """Of one training step."""
+
+    batch: Metrics  # with the parameters before the step
+    gradient_norm: Float[Array, "..."]  # the gradient's Euclidean norm
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """What training does with a config, as pure functions of raw inputs. `make_task` makes it."""
+
+    config: ArmConfig
+    spec: DataSpec
+    platform: str
+    loss: Loss
+    first: TrainState  # the shapes and dtypes of a state
+    num_batches: int  # in an epoch
+    takes_mask: bool  # whether the model does: only then can a batch be filled up
+    convolves: bool  # whether the model does
+
+    @property
+    def is_slow_together(self) -> bool:
+        """Whether several trainings in one program gain nothing from each other.
+
+        Many images convolved with as many kernels are a grouped convolution. XLA's CPU compiler has
+        no fast kernel for it.
+        """
+        return self.convolves and self.platform == "cpu"
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether the final variables have recomputed batch statistics."""
+        train = self.config.train
+        is_wanted = train.recompute_stats or train.ema_decay is not None
+        return is_wanted and "batch_stats" in self.first.collections
+
+    def init(self, keys: TrainKeys, hypers: Hypers) -> TrainState:
+        """The state before the first step."""
+        return _init(self.config, self.spec, self.build(self.config.norm, hypers), keys, hypers)
+
+    def step(
+        self, state: TrainState, batch: Batch, keys: TrainKeys, hypers: Hypers
+    ) -> tuple[TrainState, StepMetrics]:
+        """The state after one more batch. The parameters may come as one vector, and stay it."""
+        gradient, collections, metrics = self.gradient(state, batch, keys, hypers)
+        num_steps = self.config.train.num_epochs * self.num_batches
+        optimizer = make_optimizer(self.config.optimizer, hypers, self.first.params, num_steps)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        average = _next_average(self.config, state, params)
+        state = TrainState(state.step + 1, params, collections, opt_state, average)
+        return state, StepMetrics(metrics, optax.tree.norm(gradient))
+
+    def gradient(
+        self, state: TrainState, batch: Batch, keys: TrainKeys, hypers: Hypers
+    ) -> tuple[Any, dict[str, Any], Metrics]:
+        """The gradient of the batch's mean loss, the new collections, and the batch's metrics."""
+        augment_key = jax.random.fold_in(keys.augment, state.step)
+        dropout_key = jax.random.fold_in(keys.dropout, state.step)
+        # Augmented pixels that never vary in training would be far out once normalized.
+        x = self.prepare(batch.x, hypers)
+        batch = batch._replace(x=augment(self.config.data.augment, augment_key, x))
+
+        def mean_loss(params: Any) -> tuple[Float[Array, ""], tuple[dict[str, Any], Metrics]]:
+            variables = {"params": self.as_tree(params), **state.collections}
+            output, updates = self._forward(variables, batch, state.step, dropout_key, hypers)
+            trained = measure({"loss": self.loss.trained(output, batch.y)}, batch.weight)
+            reported = measure(self.loss.reported(output, batch.y), batch.weight)
+            return trained.means["loss"], ({**state.collections, **updates}, reported)
+
+        gradient, (collections, metrics) = jax.grad(mean_loss, has_aux=True)(state.params)
+        return gradient, collections, metrics
+
+    def evaluate(self, variables: dict[str, Any], batch: Batch, hypers: Hypers) -> Metrics:
+        """The metrics of a batch, with the running statistics. They add up over batches."""
+        model = self.build(self.config.norm, hypers)
+        output: Any = model.apply(variables, self.prepare(batch.x, hypers), train=False)
+        return measure(self.loss.reported(self._checked(output, batch), batch.y), batch.weight)
+
+    def moments(self, state: TrainState, x: Any, keys: TrainKeys, hypers: Hypers) -> LayerMoments:
+        """What each batch normalization takes, of one batch of inputs, for `final_variables`."""
+        # Each batch is one group, and never renormalized: the old statistics have no part.
+        whole = {"virtual_batch_size": len(x), "num_plain_steps": 2**28 - 1}
+        model = self.build(self.config.norm.model_copy(update=whole), hypers)
+        rngs = {"dropout": jax.random.fold_in(keys.dropout, state.step)}
+
+        def apply(variables: Any, x: Any) -> Any:
+            return model.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)
+
+        return layer_moments(apply, self.final_variables(state, None), self.prepare(x, hypers))
+
+    def final_variables(self, state: TrainState, moments: LayerMoments | None) -> dict[str, Any]:
+        """The variables that are evaluated and kept.
+
+        They are the averaged parameters, where the config has an average. Their batch statistics
+        are those of the moments, if there are any: the running ones followed other parameters.
+        """
+        params = state.params if self.config.train.ema_decay is None else state.average
+        collections = state.collections
+        if moments is not None:
+            stats = stats_of_moments(collections["batch_stats"], moments)
+            collections = {**collections, "batch_stats": stats}
+        return {"params": params, **collections}
+
+    def prepare(self, x: Any, hypers: Hypers) -> Any:
+        """Raw inputs as the model takes them; without statistics of the inputs, x."""
+        if self.spec.input_stats is None:
+            return x
+        return normalize_inputs(
+            self.config.data, self.spec.input_stats, x, input_scale=hypers.input_scale
+        )
+
+    def build(self, norm: NormConfig, hypers: Hypers) -> nn.Module:
+        """The model, with norms of a section of its own, whose numbers are those of `hypers`."""
+        return _build(self.config, norm, self.loss, self.platform, hypers)
+
+    def _forward(
+        self, variables: dict[str, Any], batch: Batch, step: Array, key: Array, hypers: Hypers
+    ) -> tuple[Array, dict[str, Any]]:
+        """The model's output in training, of prepared inputs, and its new collections."""
+        if self.config.norm.momentum_warmup:  # each batch is a step, and moves the statistics
+            momentum = ema_momentum(step, hypers.norm_momentum)
+            hypers = hypers._replace(norm_momentum=momentum)
+        model = self.build(norm_of_batch(self.config.norm, len(batch.x)), hypers)
+        mask = {} if batch.weight is None else {"mask": batch.weight > 0}
+        mutable = [name for name in variables if name != "params"]
+        rngs = {"dropout": key}
+        output, updates = model.apply(
+            variables, batch.x, train=True, mutable=mutable, rngs=rngs, **mask
+        )
+        return self._checked(output, batch), dict(updates)
+
+    def as_tree(self, params: Any) -> Any:
+        """The parameters as the model takes them, of themselves or of one vector of all."""
+        structure: Any = jax.tree.structure(self.first.params)
+        if jax.tree.structure(params) == structure:
+            return params
+        leaves = jax.tree.leaves(self.first.params)
+        parts = jnp.split(params, np.cumsum([leaf.size for leaf in leaves])[:-1])
+        shaped = [
+            part.reshape(leaf.shape).astype(leaf.dtype)
+            for part, leaf in zip(parts, leaves, strict=True)
+        ]
+        return jax.tree.unflatten(structure, shaped)
+
+    def _checked(self, output: Any, batch: Batch) -> Array:
+        """The output, at least float32, if it and the targets are what the loss takes."""
+        self.loss.check(batch.y)
+        wanted = (len(batch.x), *self.loss.output_shape)
+        if jnp.shape(output) != wanted or len(batch.y) != len(batch.x):
+            raise UserError(
+                f"model: found an output of shape {jnp.shape(output)} for x of shape "
+                f"{jnp.shape(batch.x)} and {len(batch.y)} targets, wanted the shape {wanted}"
+            )
+        return output.astype(jnp.promote_types(output.dtype, jnp.float32))
+
+
+def make_task(config: ArmConfig, spec: DataSpec, *, platform: str | None = None) -> Task:
+    """The task of a config, for data of these sizes.
+
+    Args:
+        config: of one arm.
+        spec: what is known of the data: sizes and statistics, no examples.
+        platform: where it will be computed, e.g. "cpu", where convolutions are written otherwise.
+            None is JAX's default.
+
+    Raises:
+        UserError: config, model and data don't fit together.
+    """
+    platform = jax.default_backend() if platform is None else platform
+    loss = make_cross_entropy(spec.num_classes, label_smoothing=config.train.label_smoothing)
+    hypers, keys = Hypers.of(config), TrainKeys.of(jax.random.key(0))
+    model = _build(config, config.norm, loss, platform, hypers)
+    with _named_errors():
+        traced, first = jax.make_jaxpr(
+            lambda keys, hypers: _init(config, spec, model, keys, hypers), return_shape=True
+        )(keys, hypers)
+    num_batches = math.ceil(spec.num_examples / config.train.batch_size)
+    _check_sizes(config, spec.num_examples)
+    _check_updates(config, config.train.num_epochs * num_batches)
+    takes_mask = "mask" in inspect.signature(model.__call__).parameters
+    convolves = "conv_general_dilated" in _primitives(traced.jaxpr)
+    return Task(config, spec, platform, loss, first, num_batches, takes_mask, convolves)
+
+
+def check_task(task: Task) -> None:
+    """Traces a step and computes nothing.
+
+    Raises:
+        UserError: model, loss and data don't fit together.
+    """
+    config, features = task.config, task.spec.features
+    x = jnp.zeros((config.train.batch_size, *features))
+    batch = Batch(x, jnp.zeros(len(x), jnp.int32))
+    keys = TrainKeys.of(jax.random.key(0))
+    with _named_errors():
+        jax.eval_shape(task.step, task.first, batch, keys, Hypers.of(config))
+
+
+@contextlib.contextmanager
+def _named_errors() -> Iterator[None]:
+    """Raises what a model finds wrong as a UserError."""
+    try:
+        yield
+    except (FlaxError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"model: {error}".splitlines()[0]) from None
+
+
+def count_parameters(task: Task) -> int:
+    """The number of trained numbers."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(task.first.params))
+
+
+def _init(
+    config: ArmConfig, spec: DataSpec, model: nn.Module, keys: TrainKeys, hypers: Hypers
+) -> TrainState:
+    # Raw inputs become float32 wherever they are prepared.
+    x = jnp.zeros((2, *spec.features))
+    variables = dict(model.init({"params": keys.init, "dropout": keys.dropout}, x, train=True))
+    params = _scaled_kernels(variables.pop("params", {}), hypers.init_gain)
+    variables.pop("intermediates", None)  # no state: they are of the last call
+    opt_state = make_optimizer(config.optimizer, hypers, params, num_steps=1).init(params)
+    average = None if config.train.ema_decay is None else params
+    return TrainState(jnp.zeros((), jnp.int32), params, variables, opt_state, average)
+
+
+def _build(
+    config: ArmConfig, norm: NormConfig, loss: Loss, platform: str, hypers: Hypers
+) -> nn.Module:
+    return build_model(
+        config.model,
+        norm,
+        math.prod(loss.output_shape),
+        momentum=hypers.norm_momentum,
+        epsilon=hypers.norm_epsilon,
+        platform=platform,
+    )
+
+
+def _primitives(jaxpr: core.Jaxpr) -> Iterator[str]:
+    """The names of what a program calls, in its loops and branches too."""
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name
+        for part in core.jaxprs_in_params(equation.params):
+            yield from _primitives(part)
+
+
+def _scaled_kernels(params: Any, gain: Float[Array, ""]) -> Any:
+    """The parameters, of which those named kernel are multiplied by the gain."""
+
+    def scaled(path: tuple[Any, ...], param: Array) -> Array:
+        return param * gain.astype(param.dtype) if path[-1].key == "kernel" else param
+
+    return jax.tree_util.tree_map_with_path(scaled, params)
+
+
+def _next_average(config: ArmConfig, state: TrainState, params: Any) -> Any:
+    """The average of the parameters, which takes new ones in when they have moved."""
+    if config.train.ema_decay is None:
+        return None
+    accumulate = config.optimizer.accumulate
+    weight = 1 - ema_momentum(state.step // accumulate, config.train.ema_decay)
+    has_moved = (state.step + 1) % accumulate == 0
+    return optax.incremental_update(params, state.average, jnp.where(has_moved, weight, 0))
+
+
+def _check_sizes(config: ArmConfig, num_examples: int) -> None:
+    """Raises UserError where the data aren't a batch, or leave a batch of one that can't be."""
+    batch_size = config.train.batch_size
+    if batch_size > num_examples:
+        raise UserError(
+            f"train.batch_size: found {batch_size}, wanted at most {num_examples}, the number of "
+            "training examples"
+        )
+    # In a batch of one each value of a Dense layer is its own mean.
+    is_dense = config.model.factory is None and config.model.kind == "mlp"
+    is_alone = num_examples % batch_size == 1 and config.norm.kind in BATCH_NORMS
+    if is_alone and is_dense and config.model.hidden_sizes:
+        raise UserError(
+            f"train.batch_size: found {batch_size}, which leaves a last batch of one example of "
+            f"{num_examples}; norm.kind {config.norm.kind!r} wants at least 2: choose another size"
+        )
+
+
+def _check_updates(config: ArmConfig, num_steps: int) -> None:
+    """Raises UserError where training would end before parameters or rate get anywhere."""
+    accumulate, warmup_steps = config.optimizer.accumulate, config.optimizer.warmup_steps
+    if accumulate > num_steps:
+        raise UserError(
+            f"optimizer.accumulate: found {accumulate}, wanted at most {num_steps}, the number of "
+            "batches in all epochs"
+        )
+    if warmup_steps >= num_steps // accumulate:
+        raise UserError(
+            f"optimizer.warmup_steps: found {warmup_steps}, wanted fewer than "
+            f"{num_steps // accumulate}, the number of steps in all epochs"
+        )

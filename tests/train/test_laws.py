@@ -1,0 +1,255 @@
+"""The laws of training: what fills a batch up, who gathers it and where it lies change nothing."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from problems import normal
+
+from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig, OptimizerConfig, TrainConfig
+from jbn.data import Examples
+from jbn.train import (
+    Batch,
+    DataSpec,
+    Hypers,
+    TrainKeys,
+    batches_to_evaluate,
+    evaluate_batches,
+    final_variables,
+    make_gather,
+    make_task,
+    place,
+    rows_of_epoch,
+    run_epoch,
+    run_steps,
+    run_training,
+)
+
+KEYS = TrainKeys.of(jax.random.key(0))
+X, Y = normal(44, 4) + 2, np.arange(44, dtype=np.int32) % 3
+SPEC = DataSpec(num_examples=44, features=(4,), num_classes=3)
+IMAGES = normal(44, 8, 8, 3) + 2
+IMAGE_SPEC = SPEC._replace(features=(8, 8, 3))
+MODELS = {
+    "mlp": (ModelConfig(hidden_sizes=(8,)), SPEC, X),
+    "cnn": (ModelConfig(kind="cnn", channels=(2, 4)), IMAGE_SPEC, IMAGES),
+    "resnet18": (ModelConfig(kind="resnet18", num_filters=2), IMAGE_SPEC, IMAGES),
+}
+
+
+def config_of(model=MODELS["mlp"][0], *, kind="batch", data=None, **train):
+    options = {"order": "shuffled", "batch_size": 8, "num_epochs": 2, **train}
+    return ArmConfig(
+        data=data or DataConfig(),
+        model=model,
+        norm=NormConfig(kind=kind, virtual_batch_size=4, num_groups=2, num_plain_steps=0),
+        optimizer=OptimizerConfig(kind="sgd", learning_rate=0.1),
+        train=TrainConfig(**options),
+    )
+
+
+def equal(found, wanted, tolerance=1e-5):
+    """Each leaf, relative to its largest number."""
+    chex.assert_trees_all_equal_shapes(found, wanted)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        scale = max(1e-2, float(np.abs(b).max(initial=0)))
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale)
+
+
+CASES = [("mlp", kind) for kind in ("batch", "ghost", "renorm", "layer", "rms", "group", "none")]
+CASES += [("cnn", "batch"), ("cnn", "instance"), ("resnet18", "batch")]
+
+
+@pytest.mark.parametrize(("model", "kind"), CASES)
+def test_what_fills_a_batch_up_changes_nothing(model, kind):
+    """Loss, metrics, gradient and statistics of six examples; two more have weight 0.
+
+    Of inputs in float64, in which the model then computes: deep ones make much of a rounding.
+    """
+    with jax.enable_x64():
+        _check_filled_up(model, kind)
+
+
+def _check_filled_up(model, kind):
+    section, spec, x = MODELS[model]
+    x = jnp.asarray(x, jnp.float64)
+    task = make_task(config_of(section, kind=kind), spec)
+    assert task.takes_mask
+    hypers = Hypers.of(task.config)
+    state = task.init(KEYS, hypers)
+    if kind == "ghost":  # groups of four: six examples alone are no two groups
+        x, number = x.at[:4].get(), 4
+    else:
+        number = 6
+    filled = jnp.concatenate([x[:number], 1e3 + x[:2]])
+    alone = Batch(x[:number], Y[:number])
+    labels = jnp.concatenate([Y[:number], Y[:2]])
+    weight = jnp.arange(len(labels)) < number
+    together = Batch(filled, labels, weight.astype(jnp.float32))
+    if kind == "ghost":
+        together = jax.tree.map(lambda v: jnp.concatenate([v, v[-2:]]), together)
+    found, wanted = (jax.jit(task.gradient)(state, b, KEYS, hypers) for b in (together, alone))
+    equal(found, wanted)
+    variables = state.variables
+    equal(*(jax.jit(task.evaluate)(variables, b, hypers) for b in (together, alone)))
+
+
+def by_hand(task, examples, num_epochs=1):
+    """The state after epochs of batches of their own size, gathered on the host."""
+    hypers = Hypers.of(task.config)
+    state, step = task.init(KEYS, hypers), jax.jit(task.step)
+    for epoch in range(num_epochs):
+        rows = np.asarray(rows_of_epoch(task, examples.y, KEYS, epoch))
+        for of_batch in rows:
+            batch = Batch(*(np.asarray(v)[of_batch[of_batch >= 0]] for v in examples))
+            state, _ = step(state, batch, KEYS, hypers)
+    return state
+
+
+class Plain(nn.Module):
+    """A user's model, which takes no mask."""
+
+    num_classes: int
+    norm: object
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = self.norm(use_running_average=not train)(nn.Dense(8)(x))
+        return nn.Dense(self.num_classes)(nn.relu(x))
+
+
+USERS = ModelConfig(factory="train.test_laws:Plain")
+
+
+@pytest.mark.parametrize("model", [MODELS["mlp"][0], USERS], ids=["takes a mask", "takes none"])
+def test_the_last_batch_counts_whatever_its_size(model):
+    """44 examples are five batches of 8 and one of 4."""
+    task = make_task(config_of(model), SPEC)
+    assert task.takes_mask == (model != USERS)
+    hypers, examples = Hypers.of(task.config), Examples(X, Y)
+    epoch = jax.jit(functools.partial(run_epoch, task))
+    val = batches_to_evaluate(examples)
+    state, metrics = epoch(task.init(KEYS, hypers), examples, val, KEYS, hypers)
+    assert (int(state.step), float(metrics.train.weight)) == (6, 44)
+    equal(state, by_hand(task, examples))
+
+
+def test_a_last_batch_of_one_is_an_error_where_its_variance_is_none():
+    with pytest.raises(ValueError, match="found 43, which leaves a last batch of one example of"):
+        make_task(config_of(batch_size=43), SPEC)
+    make_task(config_of(batch_size=43, kind="layer"), SPEC)
+    make_task(config_of(MODELS["cnn"][0], batch_size=43), IMAGE_SPEC)
+
+
+@pytest.mark.optimized
+@pytest.mark.parametrize("seed", range(3))
+def test_a_training_fed_from_the_host_has_the_bits_of_one_fed_on_the_device(seed):
+    """64 steps; the labels' noise, the order and the augmentation are the same."""
+    data = DataConfig(label_noise=0.5, augment={"shift": 1, "flip": True})
+    config = config_of(ModelConfig(hidden_sizes=(8,)), data=data, batch_size=4, num_epochs=6)
+    examples = Examples(IMAGES, Y)
+    task, keys = make_task(config, IMAGE_SPEC), TrainKeys.of(jax.random.key(seed))
+    hypers = Hypers.of(config)
+    on_device = jax.jit(
+        lambda: run_training(task, jax.random.key(seed), examples, examples, hypers)
+    )
+    steps = jax.jit(functools.partial(run_steps, task))
+    gather = make_gather(task, examples, keys, hypers, is_full=True)
+    state = jax.jit(task.init)(keys, hypers)
+    for epoch in range(config.train.num_epochs):
+        rows = np.asarray(rows_of_epoch(task, Y, keys, epoch))
+        batches = [jax.tree.map(np.asarray, gather(of_batch)) for of_batch in rows]
+        stack = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
+        state, _ = steps(state, stack, keys, hypers)
+    chex.assert_trees_all_equal(state, on_device()[0])
+
+
+def test_evaluation_is_exact_in_batches_of_one_size():
+    """2500 examples are three batches of 834, the last of which is filled up with two."""
+    x, y = normal(2500, 4), np.arange(2500, dtype=np.int32) % 3
+    task = make_task(config_of(), SPEC)
+    hypers = Hypers.of(task.config)
+    variables = task.init(KEYS, hypers).variables
+    batches = batches_to_evaluate(Examples(x, y))
+    assert batches.y.shape == (3, 834)
+    found = jax.jit(functools.partial(evaluate_batches, task))(variables, batches, hypers)
+    whole = task.evaluate(variables, Batch(x, y), hypers)
+    assert found.weight == 2500
+    assert found.sums["accuracy"] == whole.sums["accuracy"]
+    np.testing.assert_allclose(found.sums["loss"], whole.sums["loss"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_shards", [1, 2, 4])
+def test_a_step_of_a_batch_shared_out_is_the_step_of_the_whole(num_shards):
+    """The statistics are those of the global batch; with lanes shared out as well."""
+    task = make_task(config_of(), SPEC)
+    hypers = Hypers.of(task.config)
+    state, batch = task.init(KEYS, hypers), Batch(X[:32], Y[:32])
+    placement = place(jax.devices(), num_shards=num_shards)
+    placed = jax.device_put(batch, placement.by_example)
+    assert len(jax.tree.leaves(placed)[0].sharding.device_set) == num_shards
+    everywhere = jax.device_put((state, KEYS, hypers), placement.everywhere)
+    (found, metrics), (wanted, alone) = (
+        jax.jit(task.step)(s, b, k, h)
+        for s, b, k, h in ((everywhere[0], placed, *everywhere[1:]), (state, batch, KEYS, hypers))
+    )
+    equal((found, metrics), (wanted, alone), 1e-6)
+
+
+class WithMore(nn.Module):
+    """Dropout, and a collection of the user's own."""
+
+    num_classes: int
+    norm: object
+
+    @nn.compact
+    def __call__(self, x, train):
+        calls = self.variable("counts", "calls", lambda: jnp.zeros((), jnp.int32))
+        if train and not self.is_initializing():
+            calls.value += 1
+        x = self.norm(use_running_average=not train)(nn.Dense(32)(x))
+        self.sow("intermediates", "hidden", x)
+        x = nn.Dropout(0.5, deterministic=not train)(x)
+        return nn.Dense(self.num_classes)(x)
+
+
+def test_dropout_and_any_collection_train():
+    config = config_of(ModelConfig(factory="train.test_laws:WithMore"), batch_size=11)
+    task, hypers = make_task(config, SPEC), Hypers.of(config)
+    assert set(task.first.collections) == {"batch_stats", "counts"}
+    examples = Examples(X, Y)
+    train = jax.jit(functools.partial(run_training, task))
+    state, metrics = train(jax.random.key(0), examples, examples, hypers)
+    assert state.collections["counts"]["calls"] == state.step == 8
+    assert np.isfinite(metrics.train.means["loss"]).all()
+    again, _ = train(jax.random.key(0), examples, examples, hypers)
+    chex.assert_trees_all_equal(state, again)
+    # Of one state and batch: another key, or another step, leaves other units out.
+    gradient = jax.jit(task.gradient)
+    batch = Batch(X[:11], Y[:11])
+    other_keys = KEYS._replace(dropout=jax.random.key(9))
+    norms = [
+        float(jnp.linalg.norm(gradient(s, batch, keys, hypers)[0]["Dense_1"]["kernel"]))
+        for s, keys in (
+            (state, KEYS),
+            (state, other_keys),
+            (state._replace(step=state.step + 1), KEYS),
+            (state, KEYS._replace(augment=jax.random.key(9), order=jax.random.key(9))),
+        )
+    ]
+    assert len(set(norms[:3])) == 3
+    assert norms[3] == norms[0]
+    evaluate = jax.jit(task.evaluate)
+    variables = final_variables(task, state, X, KEYS, hypers)
+    assert evaluate(variables, batch, hypers).means == evaluate(variables, batch, hypers).means
+
+
+def test_a_purpose_that_is_added_moves_no_other_key():
+    key = jax.random.key(5)
+    for number, part in enumerate(TrainKeys.of(key)):
+        wanted = jax.random.key_data(jax.random.fold_in(key, number))
+        np.testing.assert_array_equal(jax.random.key_data(part), wanted)
