@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
-from jbn.config import AugmentConfig, UserError
+from jbn.config import AugmentConfig
 
 
 def augment(
@@ -16,7 +16,7 @@ def augment(
     inputs that are standardized before, 0 is the mean.
 
     Raises:
-        UserError: something is asked for, and x isn't images.
+        ValueError: something is asked for, and x isn't images.
 
     References:
         DeVries and Taylor, 2017, Improved Regularization of Convolutional Neural Networks with
@@ -25,10 +25,7 @@ def augment(
     if config == AugmentConfig():
         return x
     if x.ndim != 4:
-        raise UserError(
-            f"data.augment: found inputs of shape {x.shape[1:]}, wanted images, of shape "
-            "(height, width, channels)"
-        )
+        raise ValueError(f"x: found shape {x.shape}, wanted (batch, height, width, channels)")
     shift_key, flip_key, cutout_key = jax.random.split(key, 3)
     if config.shift:
         x = _shifted(shift_key, x, config.shift)

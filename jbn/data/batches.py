@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
-from jbn.config import UserError
 from jbn.functional._input_stats import InputStats
 
 Order = Literal["shuffled", "fixed", "sorted", "class_blocked"]
@@ -34,8 +33,9 @@ class DataSpec(NamedTuple):
 
     num_examples: int  # of the training split
     features: tuple[int, ...]  # the shape of one input
-    num_classes: int
+    num_classes: int | None  # None: the targets are no labels
     input_stats: InputStats | None = None  # to normalize raw inputs with; None: they are as wanted
+    target: jax.ShapeDtypeStruct = jax.ShapeDtypeStruct((), jnp.int32)  # of one example
 
 
 def epoch_rows(
@@ -50,13 +50,13 @@ def epoch_rows(
     "class_blocked" it has examples of any class.
 
     Raises:
-        UserError: the batch size is larger than the number of examples.
+        ValueError: the batch size is larger than the number of examples, or below 1.
     """
     num_examples = len(labels)
-    if batch_size > num_examples:
-        raise UserError(
-            f"train.batch_size: found {batch_size}, wanted at most {num_examples}, the number of "
-            "training examples"
+    if not 1 <= batch_size <= num_examples:
+        raise ValueError(
+            f"batch_size: found {batch_size}, wanted from 1 to {num_examples}, the number of "
+            "examples"
         )
     match order:
         case "shuffled":
@@ -95,9 +95,9 @@ def noisy_labels(
 
 
 def check_as_many(x: Any, y: Any) -> None:
-    """Raises UserError unless there is a target for each input."""
+    """Raises an error unless there is a target for each input."""
     if len(x) != len(y):
-        raise UserError(f"found {len(x)} inputs and {len(y)} targets, wanted as many")
+        raise ValueError(f"found {len(x)} inputs and {len(y)} targets, wanted as many")
 
 
 def stacked(x: Any, y: Any, most: int) -> Batch:
@@ -107,7 +107,7 @@ def stacked(x: Any, y: Any, most: int) -> Batch:
     last batch up again, with weight 0.
 
     Raises:
-        UserError: there are more inputs than targets, or fewer.
+        ValueError: there are more inputs than targets, or fewer.
     """
     check_as_many(x, y)
     num_examples = len(y)

@@ -55,7 +55,7 @@ class Compiler:
         clock = time.perf_counter()
         self.compiled = None  # first, for its data are on the device
         self.compiled = compile_program(
-            self._tasks[_key_of(program)],
+            self.task_of(program),
             program,
             self._datasets[program.config.data],
             num_lanes,
@@ -64,9 +64,9 @@ class Compiler:
         self._key = key
         return time.perf_counter() - clock
 
-    def default_num_lanes(self, program: Program) -> int:
-        """How many trials of the program train at once, where nobody says."""
-        return default_num_lanes(self._tasks[_key_of(program)])
+    def task_of(self, program: Program) -> Task:
+        """The program's task."""
+        return self._tasks[_key_of(program)]
 
     def _make_task(self, program: Program) -> Task:
         spec = self._datasets[program.config.data].spec
@@ -106,7 +106,7 @@ def train_group(
         UserError: not even one trial fits the memory.
     """
     program, trials = group.program, group.trials
-    most = max_lanes or compiler.default_num_lanes(program)
+    most = max_lanes or default_num_lanes(compiler.task_of(program))
     default = split_evenly(group.size, most)
     sizes = [(trials[0].number, default), *lanes]
     told = None

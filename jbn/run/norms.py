@@ -6,26 +6,26 @@ from typing import Any
 import jax
 import numpy as np
 
-from jbn.config import ArmConfig
-from jbn.data import Dataset, normalize_inputs
 from jbn.diagnose import norm_metrics, norm_report, norm_table, norm_warnings
-from jbn.models import build_model, norm_of_batch
+from jbn.models import norm_of_batch
 from jbn.summary import finite
+from jbn.train import Hypers, Task
 
 
-def describe_norms(
-    config: ArmConfig, dataset: Dataset, variables: dict[str, Any]
-) -> dict[str, Any]:
-    """The norm report over the training examples: as numbers, as a table, and in words."""
+def describe_norms(task: Task, variables: dict[str, Any], x: Any) -> dict[str, Any]:
+    """The norm report over raw training inputs: as numbers, as a table, and in words."""
+    config, hypers = task.config, Hypers.of(task.config)
+    options: dict[str, Any] = {
+        "mutable": [name for name in variables if name != "params"],
+        "rngs": {"dropout": jax.random.key(0)},
+    }
 
     def apply(variables: Any, x: Any, train: bool) -> Any:
-        x = normalize_inputs(config.data, dataset.input_stats, x)
-        norm = norm_of_batch(config.norm, len(x))
-        model = build_model(config.model, norm, dataset.num_classes)
-        return model.apply(variables, x, train=train, mutable=["batch_stats"])
+        model = task.build(norm_of_batch(config.norm, len(x)), hypers)
+        return model.apply(variables, task.prepare(x, hypers), train=train, **options)
 
     describe = functools.partial(norm_report, apply, batch_size=config.train.batch_size)
-    report = jax.device_get(jax.jit(describe)(variables, dataset.train.x))
+    report = jax.device_get(jax.jit(describe)(variables, x))
     headings, rows = norm_table(report)
     return {
         "warnings": norm_warnings(report),

@@ -59,7 +59,7 @@ def run(
                     sink(event)
         folder.sort()
         summary = _summarize(folder)
-        norms = {} if config.sweep.axes else _describe_all_norms(programs, datasets, out)
+        norms = {} if config.sweep.axes else _describe_all_norms(programs, compiler, datasets, out)
         folder.finish(norms, summary)
     return summary
 
@@ -121,14 +121,13 @@ def _checksums(datasets: Mapping[DataConfig, Dataset]) -> dict[str, str]:
 
 
 def _describe_all_norms(
-    programs: Sequence[Program], datasets: Datasets, out: Path
+    programs: Sequence[Program], compiler: Compiler, datasets: Datasets, out: Path
 ) -> dict[str, Any]:
     """What the batch statistics say of each arm's first seed, where it has any."""
     norms = {}
     for program in programs:
         variables = store.read_variables(out, program.arm, program.trials[0].seed)
         if variables.get("batch_stats"):
-            config = program.trials[0].config
-            dataset = datasets[program.config.data]
-            norms[program.arm] = describe_norms(config, dataset, variables)
+            x = datasets[program.config.data].train.x
+            norms[program.arm] = describe_norms(compiler.task_of(program), variables, x)
     return norms

@@ -176,14 +176,14 @@ def rows_of_epoch(
 def make_gather(
     task: Task, train: Examples, keys: TrainKeys, hypers: Hypers, *, is_full: bool
 ) -> Callable[[Int[Array, " batch"]], Batch]:
-    """Returns `gather(rows)`, the batch of training examples, with the labels' noise.
+    """Returns `gather(rows)`, the batch of training examples; labels have their noise.
 
     A batch that isn't full has rows of -1, which don't count.
     """
-    every_row = jnp.arange(len(train.y))
-    targets = noisy_labels(
-        keys.labels, jnp.asarray(train.y), every_row, hypers.label_noise, task.spec.num_classes
-    )
+    targets, num_classes = jnp.asarray(train.y), task.spec.num_classes
+    if num_classes is not None:
+        rows = jnp.arange(len(targets))
+        targets = noisy_labels(keys.labels, targets, rows, hypers.label_noise, num_classes)
 
     def gather(rows: Int[Array, " batch"]) -> Batch:
         weight = None if is_full else (rows >= 0).astype(jnp.float32)

@@ -16,7 +16,7 @@ from flax.errors import FlaxError
 from jax.extend import core
 from jaxtyping import Array, Float
 
-from jbn.config import ArmConfig, NormConfig, UserError
+from jbn.config import ArmConfig, AugmentConfig, NormConfig, UserError
 from jbn.config.schema import BATCH_NORMS
 from jbn.data import Batch, DataSpec, augment, normalize_inputs
 from jbn.functional._stats import ema_momentum
@@ -115,7 +115,8 @@ class Task:
         rngs = {"dropout": jax.random.fold_in(keys.dropout, state.step)}
 
         def apply(variables: Any, x: Any) -> Any:
-            return model.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)
+            mutable = list(state.collections)
+            return model.apply(variables, x, train=True, mutable=mutable, rngs=rngs)
 
         return layer_moments(apply, self.final_variables(state, None), self.prepare(x, hypers))
 
@@ -153,8 +154,7 @@ class Task:
             hypers = hypers._replace(norm_momentum=momentum)
         model = self.build(norm_of_batch(self.config.norm, len(batch.x)), hypers)
         mask = {} if batch.weight is None else {"mask": batch.weight > 0}
-        mutable = [name for name in variables if name != "params"]
-        rngs = {"dropout": key}
+        mutable, rngs = list(self.first.collections), {"dropout": key}
         output, updates = model.apply(
             variables, batch.x, train=True, mutable=mutable, rngs=rngs, **mask
         )
@@ -185,12 +185,15 @@ class Task:
         return output.astype(jnp.promote_types(output.dtype, jnp.float32))
 
 
-def make_task(config: ArmConfig, spec: DataSpec, *, platform: str | None = None) -> Task:
+def make_task(
+    config: ArmConfig, spec: DataSpec, *, loss: Loss | None = None, platform: str | None = None
+) -> Task:
     """The task of a config, for data of these sizes.
 
     Args:
         config: of one arm.
         spec: what is known of the data: sizes and statistics, no examples.
+        loss: with its metrics. None is the cross-entropy of `spec.num_classes` classes.
         platform: where it will be computed, e.g. "cpu", where convolutions are written otherwise.
             None is JAX's default.
 
@@ -198,7 +201,8 @@ def make_task(config: ArmConfig, spec: DataSpec, *, platform: str | None = None)
         UserError: config, model and data don't fit together.
     """
     platform = jax.default_backend() if platform is None else platform
-    loss = make_cross_entropy(spec.num_classes, label_smoothing=config.train.label_smoothing)
+    if loss is None:
+        loss = _default_loss(config, spec)
     hypers, keys = Hypers.of(config), TrainKeys.of(jax.random.key(0))
     model = _build(config, config.norm, loss, platform, hypers)
     with _named_errors():
@@ -207,6 +211,7 @@ def make_task(config: ArmConfig, spec: DataSpec, *, platform: str | None = None)
         )(keys, hypers)
     num_batches = math.ceil(spec.num_examples / config.train.batch_size)
     _check_sizes(config, spec.num_examples)
+    _check_augment(config, spec.features)
     _check_updates(config, config.train.num_epochs * num_batches)
     takes_mask = "mask" in inspect.signature(model.__call__).parameters
     convolves = "conv_general_dilated" in _primitives(traced.jaxpr)
@@ -221,7 +226,7 @@ def check_task(task: Task) -> None:
     """
     config, features = task.config, task.spec.features
     x = jnp.zeros((config.train.batch_size, *features))
-    batch = Batch(x, jnp.zeros(len(x), jnp.int32))
+    batch = Batch(x, jnp.zeros((len(x), *task.spec.target.shape), task.spec.target.dtype))
     keys = TrainKeys.of(jax.random.key(0))
     with _named_errors():
         jax.eval_shape(task.step, task.first, batch, keys, Hypers.of(config))
@@ -241,6 +246,12 @@ def _named_errors() -> Iterator[None]:
 def count_parameters(task: Task) -> int:
     """The number of trained numbers."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(task.first.params))
+
+
+def _default_loss(config: ArmConfig, spec: DataSpec) -> Loss:
+    if spec.num_classes is None:
+        raise ValueError("loss: found None, wanted a Loss, as the targets have no num_classes")
+    return make_cross_entropy(spec.num_classes, label_smoothing=config.train.label_smoothing)
 
 
 def _init(
@@ -311,6 +322,15 @@ def _check_sizes(config: ArmConfig, num_examples: int) -> None:
         raise UserError(
             f"train.batch_size: found {batch_size}, which leaves a last batch of one example of "
             f"{num_examples}; norm.kind {config.norm.kind!r} wants at least 2: choose another size"
+        )
+
+
+def _check_augment(config: ArmConfig, features: tuple[int, ...]) -> None:
+    """Raises UserError where what isn't images shall be augmented."""
+    if config.data.augment != AugmentConfig() and len(features) != 3:
+        raise UserError(
+            f"data.augment: found inputs of shape {features}, wanted images, of shape (height, "
+            "width, channels)"
         )
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jbn.config import TrainConfig, UserError
+from jbn.config import TrainConfig
 from jbn.data import epoch_rows, noisy_labels, stacked
 
 # 26 of each of four classes.
@@ -84,7 +84,7 @@ def test_class_blocked_batches_are_of_one_class_but_where_the_next_begins():
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_batch_larger_than_the_data_is_an_error(order):
-    with pytest.raises(UserError, match=r"train.batch_size: found 105, wanted at most 104, the"):
+    with pytest.raises(ValueError, match=r"batch_size: found 105, wanted from 1 to 104, the num"):
         epoch_rows(jax.random.key(0), LABELS, 105, order)
 
 
@@ -158,5 +158,5 @@ def test_a_split_is_stacked_in_few_batches_of_one_size_and_each_example_counts_o
 
 
 def test_as_many_inputs_as_targets():
-    with pytest.raises(UserError, match="found 3 inputs and 2 targets, wanted as many"):
+    with pytest.raises(ValueError, match="found 3 inputs and 2 targets, wanted as many"):
         stacked(np.zeros((3, 1)), np.zeros(2), 2)

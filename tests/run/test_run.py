@@ -389,3 +389,23 @@ def test_the_offset_of_the_inputs_is_kept_with_the_variables(tmp_path):
     kept = load_arrays(tmp_path / "kept.npz")["offset"]
     np.testing.assert_array_equal(kept, dataset.input_offset)
     assert kept.dtype == np.float64
+
+
+def test_a_model_with_dropout_and_a_collection_of_its_own_runs_and_comes_back(tmp_path):
+    config = config_from_dict(
+        {
+            "name": "x",
+            "num_seeds": 2,
+            "model": {"factory": "train.test_laws:WithMore"},
+            "train": {"num_epochs": 1, "batch_size": 100, "recompute_stats": True},
+        }
+    )
+    summary = run(config, tmp_path / "x", device=jax.devices()[0])
+    dataset = load(DataConfig())
+    x, y = dataset.test
+    (arm,) = summary["arms"].values()
+    for seed, tested in enumerate(arm["test_loss"]["per_seed"]):
+        loaded = load_run(tmp_path / "x", seed=seed)
+        assert loaded.variables["counts"]["calls"] == 15  # 14 batches of 100, and one of 40
+        loss = -np.log(loaded.predict(x)[np.arange(len(y)), y]).mean()
+        np.testing.assert_allclose(loss, tested, rtol=1e-4)

@@ -10,14 +10,24 @@ import pytest
 from flax import linen as nn
 from problems import normal
 
-from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig, OptimizerConfig, TrainConfig
+from jbn.config import (
+    ArmConfig,
+    DataConfig,
+    ModelConfig,
+    NormConfig,
+    OptimizerConfig,
+    TrainConfig,
+    UserError,
+)
 from jbn.data import Examples
 from jbn.train import (
     Batch,
     DataSpec,
     Hypers,
+    Loss,
     TrainKeys,
     batches_to_evaluate,
+    check_task,
     evaluate_batches,
     final_variables,
     make_gather,
@@ -211,7 +221,8 @@ class WithMore(nn.Module):
         calls = self.variable("counts", "calls", lambda: jnp.zeros((), jnp.int32))
         if train and not self.is_initializing():
             calls.value += 1
-        x = self.norm(use_running_average=not train)(nn.Dense(32)(x))
+        x = nn.Dense(32)(x.reshape(len(x), -1))
+        x = self.norm(use_running_average=not train)(x)
         self.sow("intermediates", "hidden", x)
         x = nn.Dropout(0.5, deterministic=not train)(x)
         return nn.Dense(self.num_classes)(x)
@@ -253,3 +264,49 @@ def test_a_purpose_that_is_added_moves_no_other_key():
     for number, part in enumerate(TrainKeys.of(key)):
         wanted = jax.random.key_data(jax.random.fold_in(key, number))
         np.testing.assert_array_equal(jax.random.key_data(part), wanted)
+
+
+def mean_squared_error(num_targets):
+    """A loss of a user's own, of several targets; with a metric."""
+
+    def squares(output, y):
+        return jnp.mean(jnp.square(output - y), -1)
+
+    def check(y):
+        assert y.shape[1:] == (num_targets,)
+
+    def reported(output, y):
+        return {"loss": squares(output, y), "worst": jnp.abs(output - y).max(-1)}
+
+    return Loss((num_targets,), check, squares, reported)
+
+
+def test_a_loss_of_ones_own_takes_targets_of_any_dtype_and_shape():
+    """A linear map of four inputs to two targets is found again."""
+    x = np.asarray(X) - 2
+    y = x @ np.arange(8.0).reshape(4, 2) + [1, -1]
+    model = ModelConfig(hidden_sizes=())
+    config = config_of(model, kind="none", num_epochs=60, batch_size=6)
+    target = jax.ShapeDtypeStruct((2,), jnp.float32)
+    spec = DataSpec(num_examples=44, features=(4,), num_classes=None, target=target)
+    task = make_task(config, spec, loss=mean_squared_error(2))
+    check_task(task)
+    examples = Examples(x, y.astype(np.float32))
+    train = jax.jit(functools.partial(run_training, task))
+    hypers = Hypers.of(config)._replace(label_noise=jnp.float32(0.5))  # of labels alone
+    state, metrics = train(jax.random.key(0), examples, examples, hypers)
+    assert set(metrics.by_name) >= {"train_worst", "val_worst", "val_loss"}
+    assert metrics.val.means["worst"][-1] < 1e-2
+    (dense,) = state.params.values()
+    np.testing.assert_allclose(dense["kernel"], np.arange(8.0).reshape(4, 2), atol=1e-2)
+
+
+def test_targets_that_are_no_labels_want_a_loss():
+    with pytest.raises(ValueError, match="loss: found None, wanted a Loss"):
+        make_task(config_of(), SPEC._replace(num_classes=None))
+
+
+def test_what_is_no_image_cannot_be_augmented():
+    config = config_of(data=DataConfig(augment={"flip": True}))
+    with pytest.raises(UserError, match=r"data.augment: found inputs of shape \(4,\), wanted im"):
+        make_task(config, SPEC)
