@@ -45,7 +45,7 @@ def folder_sink(folder: Folder, datasets: Datasets) -> Sink:
                 folder.add_metrics(trials, epoch, metrics)
             case TrialsEnded(group, trials, results, variables, seconds):
                 if not folder.config.sweep.axes:
-                    inputs = inputs_of(datasets[group.program.config.data])
+                    inputs = _inputs(datasets[group.program.config.data])
                     of_lanes = jax.device_get(variables)
                     for lane, trial in enumerate(trials):
                         mine = jax.tree.map(lambda leaf, lane=lane: leaf[lane], of_lanes)
@@ -160,7 +160,7 @@ def _say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def inputs_of(dataset: Dataset) -> dict[str, Any]:
+def _inputs(dataset: Dataset) -> dict[str, Any]:
     """What it takes to prepare inputs for the trained model."""
     inputs = {
         **dataset.input_stats._asdict(),

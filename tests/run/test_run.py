@@ -14,9 +14,7 @@ from recorded import Recorder, fake_compile
 from jbn import store
 from jbn.config import DataConfig, UserError, config_from_dict
 from jbn.data import load
-from jbn.run import engine, run
-from jbn.run.sinks import inputs_of
-from jbn.store.arrays import load_arrays, save_arrays
+from jbn.run import EpochEnded, engine, run
 from jbn.train import Metrics
 from jbn.trained import load_run
 
@@ -229,6 +227,37 @@ def test_a_stopped_sweep_goes_on_where_it_was(tmp_path, fake_programs, stopped_a
     assert not (tmp_path / "halves.1").exists()
 
 
+@pytest.mark.parametrize("num_epochs_before", [1, 3])
+def test_a_stopped_run_comes_to_the_same_bits(tmp_path, num_epochs_before):
+    """Trained in earnest: it is stopped in its first turn's first epoch, or its second's."""
+    config = config_from_dict(
+        {
+            "name": "x",
+            "num_seeds": 3,
+            "model": {"hidden_sizes": [4]},
+            "train": {"num_epochs": 2, "batch_size": 240},
+            "sweep": {"max_lanes": 2},
+        }
+    )
+    epochs = []
+
+    def stop(event):
+        if isinstance(event, EpochEnded):
+            epochs.append(event.epoch)
+            if len(epochs) == num_epochs_before:
+                raise Stopped("stopped")
+
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    run(config, whole, device=jax.devices()[0])
+    with pytest.raises(Stopped):
+        run(config, halves, device=jax.devices()[0], sinks=[stop])
+    run(config, halves, device=jax.devices()[0])
+    assert (whole / "metrics.csv").read_bytes() == (halves / "metrics.csv").read_bytes()
+    for seed in range(3):
+        a, b = (store.read_variables(out, "batch", seed) for out in (whole, halves))
+        jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
 def test_groups_are_those_of_the_config_that_the_run_began_with(tmp_path, fake_programs):
     """7 trials at most 3 at a time are 3, 3 and 1, whenever the run was stopped."""
     _, stop_at = fake_programs
@@ -382,12 +411,14 @@ def test_classes_without_examples_are_said(tmp_path):
     )
 
 
-def test_the_offset_of_the_inputs_is_kept_with_the_variables(tmp_path):
-    np.savez(tmp_path / "a.npz", x=1.7e12 + np.arange(80.0).reshape(40, 2), y=np.arange(40) % 2)
-    dataset = load(DataConfig(name="npz", path=str(tmp_path / "a.npz")))
-    save_arrays(tmp_path / "kept.npz", inputs_of(dataset))
-    kept = load_arrays(tmp_path / "kept.npz")["offset"]
-    np.testing.assert_array_equal(kept, dataset.input_offset)
+def test_the_offset_of_the_inputs_is_kept_with_the_variables(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "compile_sweep", fake_compile)
+    path = str(tmp_path / "a.npz")
+    np.savez(path, x=1.7e12 + np.arange(80.0).reshape(40, 2), y=np.arange(40) % 2)
+    data = {"name": "npz", "path": path}
+    start(tmp_path / "a", {"name": "x", "num_seeds": 1, "data": data, "train": {"batch_size": 8}})
+    kept = store.read_variables(tmp_path / "a", "batch", 0)["inputs"]["offset"]
+    np.testing.assert_array_equal(kept, load(DataConfig(**data)).input_offset)
     assert kept.dtype == np.float64
 
 
