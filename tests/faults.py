@@ -283,7 +283,7 @@ FAULTS = [
           "range(config.seed, config.seed + config.num_seeds)",
           "range(config.seed + 1, config.seed + config.num_seeds + 1)", ["config/test_plan.py"]),
     Fault("lanes_that_fill_up_recorded", "run/engine.py",
-          "getattr(metrics, name)[:num_trials]", "getattr(metrics, name)[-num_trials:]",
+          "np.asarray(values)[: len(trials)]", "np.asarray(values)[-len(trials) :]",
           ["run/test_engine.py"]),
     Fault("groups_of_what_is_left", "config/plan.py",
           "program.trials[first : first + size]", "program.trials[first : first + size + 1]",
