@@ -22,6 +22,7 @@ from jbn.train import (
     CompiledProgram,
     Task,
     check_task,
+    compile_host_fed,
     compile_program,
     default_num_lanes,
     make_lanes,
@@ -54,12 +55,10 @@ class Compiler:
             return 0.0
         clock = time.perf_counter()
         self.compiled = None  # first, for its data are on the device
-        self.compiled = compile_program(
-            self.task_of(program),
-            program,
-            self._datasets[program.config.data],
-            num_lanes,
-            self._devices,
+        dataset = self._datasets[program.config.data]
+        compile_lanes = compile_program if _fits(dataset, self._devices[0]) else compile_host_fed
+        self.compiled = compile_lanes(
+            self.task_of(program), program, dataset, num_lanes, self._devices
         )
         self._key = key
         return time.perf_counter() - clock
@@ -73,6 +72,13 @@ class Compiler:
         task = make_task(program.config, spec, platform=self._devices[0].platform)
         check_task(task)
         return task
+
+
+def _fits(dataset: Dataset, device: jax.Device) -> bool:
+    """Whether the data can stay on a device: in half of its memory, where it has one of its own."""
+    limit = (device.memory_stats() or {}).get("bytes_limit")
+    num_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(dataset[:3]))
+    return limit is None or num_bytes <= limit / 2
 
 
 def _key_of(program: Program) -> tuple[str, ArmConfig]:

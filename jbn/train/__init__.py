@@ -8,6 +8,7 @@ makes a program of many trainings.
 from jbn.data import Batch as Batch
 from jbn.data import DataSpec as DataSpec
 from jbn.data import Examples as Examples
+from jbn.train.host_fed import compile_host_fed as compile_host_fed
 from jbn.train.lanes import CompiledProgram as CompiledProgram
 from jbn.train.lanes import Lanes as Lanes
 from jbn.train.lanes import compile_program as compile_program

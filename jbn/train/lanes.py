@@ -1,5 +1,6 @@
 """Many trials of one program as its lanes, compiled before they run."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from jbn.train.loop import (
     run_epoch,
 )
 from jbn.train.metrics import Metrics
-from jbn.train.placement import place
+from jbn.train.placement import Placement, place
 from jbn.train.state import Hypers, TrainKeys, TrainState
 from jbn.train.task import Task
 
@@ -66,8 +67,7 @@ def compile_program(
     The lanes are shared out among the devices as evenly as can be: the most devices of which each
     has as many. The data are put on each of them.
     """
-    one_by_one = task.is_slow_together
-    by_lane, _, everywhere = place(devices, num_lanes=1 if one_by_one else num_lanes)
+    by_lane, _, everywhere = placement = place_lanes(task, num_lanes, devices)
     train, val, test = jax.device_put(
         (dataset.train, *map(batches_to_evaluate, (dataset.val, dataset.test))), everywhere
     )
@@ -86,17 +86,8 @@ def compile_program(
         variables = final_variables(task, state, train.x, *lane)
         return variables, evaluate_batches(task, variables, test, lane.hypers)
 
-    # A single lane costs less without an axis for it.
-    over_lanes = _one_by_one if one_by_one or num_lanes == 1 else jax.vmap
-    axis_of_keys: Any = 0
-    axes = Lanes(axis_of_keys, _axes(program))
-
-    def placed(lanes: Lanes) -> Lanes:
-        def put(leaf: Array) -> Array:
-            return jax.device_put(leaf, by_lane if leaf.ndim else everywhere)
-
-        return jax.tree.map(put, lanes)
-
+    over_lanes, axes = map_over_lanes(task, num_lanes), axes_of_lanes(program)
+    placed = functools.partial(put_lanes, placement)
     lanes = placed(make_lanes(program, program.trials[:1] * num_lanes))  # their shapes matter
     lanes_init = jax.jit(over_lanes(init, (axes,)), out_shardings=by_lane)
     lanes_epoch = jax.jit(
@@ -123,6 +114,32 @@ def default_num_lanes(task: Task) -> int:
     if task.is_slow_together:
         return 4  # they gain nothing from each other
     return 64 if task.platform == "cpu" else 1024
+
+
+def place_lanes(task: Task, num_lanes: int, devices: Sequence[jax.Device]) -> Placement:
+    """The placement of a program's lanes. What trains one lane after another has one device."""
+    return place(devices, num_lanes=1 if task.is_slow_together else num_lanes)
+
+
+def put_lanes(placement: Placement, lanes: Lanes) -> Lanes:
+    """The lanes on their devices; what they share is on each."""
+
+    def put(leaf: Array) -> Array:
+        return jax.device_put(leaf, placement.by_lane if leaf.ndim else placement.everywhere)
+
+    return jax.tree.map(put, lanes)
+
+
+def map_over_lanes(task: Task, num_lanes: int) -> Callable[..., Any]:
+    """What makes a function of lanes of a function of one: `jax.vmap`, or one like it."""
+    # A single lane costs less without an axis for it.
+    return _one_by_one if task.is_slow_together or num_lanes == 1 else jax.vmap
+
+
+def axes_of_lanes(program: Program) -> Any:
+    """Lanes of axes: None where all trials of the program share a number."""
+    axis_of_keys: Any = 0
+    return Lanes(axis_of_keys, _axes(program))
 
 
 @jax.jit

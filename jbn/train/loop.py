@@ -100,14 +100,20 @@ def run_epoch(
     state, steps = _run_steps_of_epoch(task, state, train, keys, hypers)
     variables = final_variables(task, state, train.x, keys, hypers)
     val = evaluate_batches(task, variables, val_batches, hypers)
+    return state, epoch_metrics(first_step, steps, val)
+
+
+def epoch_metrics(first_step: Int[Array, ""], steps: StepMetrics, val: Metrics) -> EpochMetrics:
+    """The metrics of an epoch, from those of its steps and of the validation split."""
     is_finite = jnp.isfinite(steps.batch.sums["loss"]) & jnp.isfinite(steps.gradient_norm)
     # What the last step did shows in the evaluation alone.
-    last_step = jnp.where(jnp.isfinite(val.sums["loss"]), -1, state.step - 1)
-    return state, EpochMetrics(
+    last_step = first_step + len(is_finite) - 1
+    after = jnp.where(jnp.isfinite(val.sums["loss"]), -1, last_step)
+    return EpochMetrics(
         train=jax.tree.map(lambda per_step: per_step.sum(0), steps.batch),
         gradient_norm=steps.gradient_norm.mean(),
         val=val,
-        diverged_step=jnp.where(is_finite.all(), last_step, first_step + is_finite.argmin()),
+        diverged_step=jnp.where(is_finite.all(), after, first_step + is_finite.argmin()),
     )
 
 
@@ -173,6 +179,16 @@ def rows_of_epoch(
     return jnp.pad(rows, (0, num_more), constant_values=-1).reshape(-1, config.batch_size)
 
 
+def noisy_targets(
+    task: Task, y: Any, rows: Int[Array, " examples"], keys: TrainKeys, hypers: Hypers
+) -> Array:
+    """The training targets of these rows, labels with their noise."""
+    y, num_classes = jnp.asarray(y), task.spec.num_classes
+    if num_classes is None:
+        return y
+    return noisy_labels(keys.labels, y, rows, hypers.label_noise, num_classes)
+
+
 def make_gather(
     task: Task, train: Examples, keys: TrainKeys, hypers: Hypers, *, is_full: bool
 ) -> Callable[[Int[Array, " batch"]], Batch]:
@@ -180,10 +196,7 @@ def make_gather(
 
     A batch that isn't full has rows of -1, which don't count.
     """
-    targets, num_classes = jnp.asarray(train.y), task.spec.num_classes
-    if num_classes is not None:
-        rows = jnp.arange(len(targets))
-        targets = noisy_labels(keys.labels, targets, rows, hypers.label_noise, num_classes)
+    targets = noisy_targets(task, train.y, jnp.arange(len(train.y)), keys, hypers)
 
     def gather(rows: Int[Array, " batch"]) -> Batch:
         weight = None if is_full else (rows >= 0).astype(jnp.float32)

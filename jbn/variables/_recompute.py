@@ -223,17 +223,27 @@ def moments_over_batches(
         )
     if batch_size < 1:
         raise ValueError(f"batch_size: found {batch_size}, wanted at least 1")
-    # The sizes differ by at most one: a small last batch would be normalized differently.
-    num_batches = math.ceil(num_examples / batch_size)
-    size, num_larger = divmod(num_examples, num_batches)
     start, parts = 0, []
-    for number, each in ((num_larger, size + 1), (num_batches - num_larger, size)):
-        if number:
-            stop = start + number * each
-            cut = functools.partial(batches_of, start=start, stop=stop, size=each)
-            parts.append(jax.lax.map(moments_of, jax.tree.map(cut, x)))
-            start = stop
+    for number, size in even_batches(num_examples, batch_size):
+        stop = start + number * size
+        cut = functools.partial(batches_of, start=start, stop=stop, size=size)
+        parts.append(jax.lax.map(moments_of, jax.tree.map(cut, x)))
+        start = stop
     return merge_layer_moments(jax.tree.map(lambda *v: jnp.concatenate(v), *parts))
+
+
+def even_batches(num_examples: int, most: int) -> list[tuple[int, int]]:
+    """How many batches of which size: as few as can be, whose sizes differ by at most one.
+
+    A small last batch would be normalized differently.
+
+    >>> even_batches(127, 64), even_batches(9, 3)
+    ([(1, 64), (1, 63)], [(3, 3)])
+    """
+    num_batches = math.ceil(num_examples / most)
+    size, num_larger = divmod(num_examples, num_batches)
+    parts = [(num_larger, size + 1), (num_batches - num_larger, size)]
+    return [(number, size) for number, size in parts if number]
 
 
 def batches_of(x: Array, start: int, stop: int, size: int) -> Array:

@@ -125,3 +125,27 @@ def test_the_first_diverged_step_is_kept(monkeypatch):
 
     (ended,) = trained(monkeypatch, 3, 3, compile_program).of(TrialsEnded)
     assert ended.results["diverged_step"].tolist() == [-1, 7, 8]
+
+
+def test_data_that_do_not_fit_the_device_stay_on_the_host(monkeypatch):
+    """A device of a memory of its own, which holds half a million bytes; digits are more."""
+
+    class Device:
+        platform = "gpu"
+
+        def memory_stats(self):
+            return {"bytes_limit": 500_000}
+
+    fed = []
+
+    def compile_fed(*arguments):
+        fed.append(True)
+        return fake_compile(*arguments)
+
+    monkeypatch.setattr(engine, "compile_host_fed", compile_fed)
+    monkeypatch.setattr(engine, "compile_program", fake_compile)
+    programs = plan(config_from_dict({"name": "x", "num_seeds": 1}))
+    datasets = load_all(program.config.data for program in programs)
+    for devices, wanted in ((jax.devices(), 0), ([Device()], 1)):
+        Compiler(programs, datasets, devices).compile(programs[0], 1)
+        assert len(fed) == wanted
