@@ -412,7 +412,7 @@ def test_classes_without_examples_are_said(tmp_path):
 
 
 def test_the_offset_of_the_inputs_is_kept_with_the_variables(tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "compile_sweep", fake_compile)
+    monkeypatch.setattr(engine, "compile_program", fake_compile)
     path = str(tmp_path / "a.npz")
     np.savez(path, x=1.7e12 + np.arange(80.0).reshape(40, 2), y=np.arange(40) % 2)
     data = {"name": "npz", "path": path}
