@@ -1,4 +1,4 @@
-"""The schema of a run, and how a TOML file becomes one, or an error that names every mistake."""
+"""The schema of a config, its sweep and its plan; a TOML file is read or all its mistakes named."""
 
 from jbn.config.errors import UserError as UserError
 from jbn.config.load import config_from_dict as config_from_dict

@@ -1,4 +1,4 @@
-"""What in a config doesn't go together, though each value fits its key."""
+"""Finds what doesn't fit together in a config, though each value fits its key."""
 
 import itertools
 from collections import Counter
@@ -11,7 +11,7 @@ from jbn.config.errors import UserError
 from jbn.config.schema import BATCH_NORMS, ArmConfig, SharedConfig, SweepConfig
 from jbn.config.sweep import MOST_TRIALS, arm_at, count_points, sweep_points, value_at
 
-# Keys that matter where another has one of these values, and change nothing elsewhere.
+# Each key matters only where another key has one of these values. Elsewhere it changes nothing.
 _RESNETS = ("resnet18", "resnet50")
 _NORMS = (*BATCH_NORMS, "layer", "rms", "group", "instance")
 _DECAYING = ("sgd", "momentum", "adamw")
@@ -45,12 +45,12 @@ MATTERS_FOR: dict[str, tuple[str, tuple[str, ...]]] = {
 def find_mistakes(
     arms: Mapping[str, SharedConfig], sweep: SweepConfig, num_seeds: int
 ) -> Iterator[str]:
-    """A line for each mistake in how keys, arms and sweep go together.
+    """A line for each mistake in how keys, arms and sweep fit together.
 
     Args:
-        arms: each as it is without the sweep; every value fits its key.
-        sweep: likewise.
-        num_seeds: of each arm at each point.
+        arms: the arms without the values of the sweep. Every value fits its key.
+        sweep: the sweep. Every value fits its key.
+        num_seeds: how many seeds each arm has at each point.
     """
     try:
         num_points = count_points(sweep)
@@ -79,19 +79,19 @@ def find_mistakes(
 
 
 def _misfit(arm: SharedConfig, points: Sequence[Mapping[str, Any]]) -> str:
-    """What doesn't fit together in the arm, at the first point where something doesn't; or ""."""
+    """The first mistake of the arm at the first point that has one, or ""."""
     for point in points:
         try:
             arm_at(arm, point)
         except ValidationError as error:
-            # Each value fits its key: what is left is what `ArmConfig` says of several.
+            # Each value fits its key. So the error is `ArmConfig`'s, about several keys together.
             reason = error.errors()[0]["ctx"]["error"]
             return f"sweep, at {_in_words(point)}: {reason}" if point else str(reason)
     return ""
 
 
 def _repeated(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The point that is there most often, if that is more than once."""
+    """A line on the point that comes most often, if it comes more than once."""
     point, times = Counter(map(_in_words, points)).most_common(1)[0]
     if times > 1:
         yield f"sweep: found {point} {times} times, wanted each point once"
@@ -100,7 +100,7 @@ def _repeated(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _without_effect(
     arms: Mapping[str, SharedConfig], points: Sequence[Mapping[str, Any]]
 ) -> Iterator[str]:
-    """Swept keys that matter to no arm at no point: all their values are the same trial."""
+    """A line for each swept key that matters to no arm at any point."""
     for key in points[0]:
         where, values = _condition(key)
         if not where:
@@ -115,7 +115,7 @@ def _without_effect(
 
 
 def _made_the_same(arms: Mapping[str, SharedConfig], point: Mapping[str, Any]) -> Iterator[str]:
-    """Pairs of arms that differ in swept keys alone: the sweep sets these in both."""
+    """A line for each pair of arms that differ only in swept keys, which the sweep sets in both."""
     for (name, arm), (other_name, other) in itertools.combinations(arms.items(), 2):
         if arm != other and arm_at(arm, point) == arm_at(other, point):
             key = next(key for key in point if value_at(arm, key) != value_at(other, key))
@@ -126,7 +126,7 @@ def _made_the_same(arms: Mapping[str, SharedConfig], point: Mapping[str, Any]) -
 
 
 def _matters(key: str, config: ArmConfig) -> bool:
-    """Whether another value there would change the arm's trials, as `MATTERS_FOR` has it."""
+    """Whether another value of the key would change the arm's trials, by `MATTERS_FOR`."""
     where, values = _condition(key)
     if where == "model.kind" and config.model.factory is not None:
         return False
@@ -134,7 +134,7 @@ def _matters(key: str, config: ArmConfig) -> bool:
 
 
 def _condition(key: str) -> tuple[str, tuple[str, ...]]:
-    """The key's entry of `MATTERS_FOR`, or its section's; two empty ones if it always matters."""
+    """The entry of the key or its section in `MATTERS_FOR`; an empty one if it always matters."""
     always: tuple[str, tuple[str, ...]] = ("", ())
     return MATTERS_FOR.get(key) or MATTERS_FOR.get(key.rpartition(".")[0], always)
 

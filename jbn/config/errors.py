@@ -1,5 +1,5 @@
-"""The error that is shown to a user in words."""
+"""The error that a user reads."""
 
 
 class UserError(ValueError):
-    """What the user gave can't be used; each line names one mistake and what to do."""
+    """jbn can't use what the user gave. Each line names one mistake and says what to do."""

@@ -1,4 +1,4 @@
-"""A mistake in a config, in one line: which key, what was found there, what was wanted."""
+"""Explains a mistake in a config in one line: the key, what was found, what was wanted."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ _PATTERNS_IN_WORDS = {
     FACTORY: '"package.module:function"',
 }
 
-# What others call a key.
+# What other libraries and people call a key.
 _OTHER_NAMES = {
     "lr": "learning_rate",
     "epochs": "num_epochs",
@@ -26,7 +26,7 @@ _OTHER_NAMES = {
 
 
 def explain(model: type[BaseModel], details: Mapping[str, Any], prefix: str = "") -> str:
-    """One line on one mistake that pydantic found in what was to be the model."""
+    """One line on one mistake that pydantic found in the values for a model."""
     parts = [str(part) for part in details["loc"] if part != "[key]"]
     path = (prefix + ".".join(parts)).rstrip(".")
     found = shown(details["input"])
@@ -52,7 +52,11 @@ def explain(model: type[BaseModel], details: Mapping[str, Any], prefix: str = ""
 
 
 def suggestion(known: Sequence[str], parts: Sequence[str]) -> str:
-    """The nearest known keys: that name elsewhere, a like name here, or all that are known here."""
+    """A hint at the right key.
+
+    It names the keys of the same name in any section. If there are none, it names the most similar
+    key of this section. If there is none either, it names all keys of this section.
+    """
     *section, wrong = parts
     wrong = _OTHER_NAMES.get(wrong, wrong)
     near = [path for path in known if path.rpartition(".")[2] == wrong]
@@ -65,7 +69,7 @@ def suggestion(known: Sequence[str], parts: Sequence[str]) -> str:
 
 
 def paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """The dotted names of all fields, sections before what they hold."""
+    """The dotted names of all fields; each section comes before its keys."""
     for name, field in model.model_fields.items():
         yield prefix + name
         for candidate in (field.annotation, *get_args(field.annotation)):
@@ -74,7 +78,7 @@ def paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def shown(value: Any) -> str:
-    """The value as Python writes it, not too long for a line."""
+    """The value as Python writes it, shortened to fit into a line."""
     try:
         text = repr(value)
     except ValueError:  # an integer of thousands of digits
@@ -83,7 +87,7 @@ def shown(value: Any) -> str:
 
 
 def _known(model: type[BaseModel]) -> list[str]:
-    """The keys that the model and what it holds have; for all of a config, as a file has them."""
+    """The keys of the model and its sections. For `Config` they are those that a file may have."""
     if model is not Config:
         return list(paths(model))
     sweep = [f"sweep.{name}" for name in SweepConfig.model_fields if name != "axes"]

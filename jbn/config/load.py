@@ -1,4 +1,4 @@
-"""From a TOML file, with overrides, to a config; or to an error that names every mistake."""
+"""Makes a config of a TOML file and overrides, or an error that names every mistake."""
 
 import contextlib
 import copy
@@ -29,13 +29,14 @@ def load_config(
 ) -> Config:
     """The config in a TOML file, with overrides such as "optimizer.learning_rate=0.01".
 
-    The file holds `name`, `seed`, `num_seeds`, and the sections of `ArmConfig`, which every arm
-    shares; `[arms.<name>]` changes some of it for one arm. Without arms there is one, named after
-    its norm. `[sweep]` has the values of each key that is swept, as have `sweep_axes`, such as
-    "norm.momentum=[0.9, 0.99]" or "optimizer.learning_rate=logspace(-4, 1, 16)".
+    The file has `name`, `seed`, `num_seeds`, and the sections of `ArmConfig`, which every arm
+    shares. `[arms.<name>]` has what is different in one arm. Without arms there is one arm, with
+    the name of its norm, or "swept" if the norm is swept. `[sweep]` has the values of each swept
+    key. `sweep_axes` adds more, such as "norm.momentum=[0.9, 0.99]" or
+    "optimizer.learning_rate=logspace(-4, 1, 16)".
 
     Raises:
-        UserError: the file can't be read, or holds mistakes: one line for each.
+        UserError: the file can't be read, or has mistakes. Each mistake is a line.
     """
     table = _read_toml(path)
     mistakes = [_apply_override(table, override) for override in overrides]
@@ -56,7 +57,7 @@ def load_config(
 def config_from_dict(table: Mapping[str, Any]) -> Config:
     """The config that a parsed TOML file describes (see `load_config`).
 
-    Keys that are swept are, in its arms, at the first point of the sweep.
+    In its arms, swept keys have their values at the first point of the sweep.
     """
     shared = {key: value for key, value in table.items() if key in ArmConfig.model_fields}
     rest = {key: value for key, value in table.items() if key not in shared}
@@ -69,8 +70,8 @@ def config_from_dict(table: Mapping[str, Any]) -> Config:
             mistakes.extend(explain(model, details, prefix) for details in error.errors())
             return None
 
-    # A mistake is named once: of what all arms share, here; of an arm's changes, below; and where
-    # there was one, what is valid stands in for the rest of the checks.
+    # Each mistake is named once: here if it is in what all arms share, below if it is in an arm's
+    # changes. After a mistake, defaults take the place of the values in all other checks.
     base = validate(SharedConfig, shared)
 
     def arm(name: str, changes: Any) -> Any:
@@ -123,7 +124,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _apply_override(
     table: dict[str, Any], override: str, option: str = "--set", within: Sequence[str] = ()
 ) -> str | None:
-    """Sets one "dotted.key=value" in the table; what is wrong with it, if anything is."""
+    """Sets one "dotted.key=value" in the table; returns what is wrong with it, or None."""
     key, equals, text = override.partition("=")
     *sections, last = (*within, *(part.strip() for part in key.split(".")))
     if not equals or not last or not all(sections):
@@ -151,7 +152,7 @@ def _apply_override(
 
 
 def _as_toml(text: str) -> str:
-    """Numbers and booleans as people type them (.001, 1., True), as TOML writes them."""
+    """The text with numbers and booleans as TOML has them: people also type .001, 1. and True."""
     text = re.sub(r"(?<![\w.])\.(?=\d)", "0.", text)
     text = re.sub(r"(?<=\d)\.(?![\d\w.])", ".0", text)
     text = re.sub(r"(?<=\d)\.(?=[eE])", ".0", text)
@@ -159,7 +160,7 @@ def _as_toml(text: str) -> str:
 
 
 def _merged(shared: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The shared sections with an arm's changes, key by key."""
+    """The shared sections, in which an arm's keys replace those of the same name."""
     merged = copy.deepcopy(dict(shared))
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)

@@ -1,4 +1,4 @@
-"""The trials of a config, the programs that they are lanes of, and the groups they train in."""
+"""The trials of a config, the programs that train them as lanes, and the groups of each program."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from jbn.config.schema import ArmConfig, Config, SweepConfig
 from jbn.config.sweep import arm_at, count_points, sweep_points, value_at
 
-# The keys that change no program, only its numbers; by their names in `jbn.train.Hypers`.
+# Keys that change only numbers in a program. Their names here are those in `jbn.train.Hypers`.
 NUMBERS = {
     "learning_rate": "optimizer.learning_rate",
     "weight_decay": "optimizer.weight_decay",
@@ -17,7 +17,7 @@ NUMBERS = {
     "label_noise": "data.label_noise",
     "input_scale": "data.input_scale",
 }
-MOST_LANES = 1024  # trials of a group, where `sweep.max_lanes` doesn't say
+MOST_LANES = 1024  # the most trials in a group without `sweep.max_lanes`
 _DEFAULTS = {key: value_at(ArmConfig(), key) for key in NUMBERS.values()}
 
 
@@ -26,31 +26,31 @@ class Trial(NamedTuple):
 
     number: int  # from 0: arm by arm, point by point, seed by seed
     arm: str
-    point: Mapping[str, Any]  # what the sweep sets: dotted key -> value
+    point: Mapping[str, Any]  # the values that the sweep sets: dotted key -> value
     seed: int
     config: ArmConfig
 
 
 class Program(NamedTuple):
-    """Trials of one arm that differ in their seeds and `NUMBERS` alone."""
+    """Trials of one arm that differ only in their seeds and their `NUMBERS`."""
 
     arm: str
-    config: ArmConfig  # what the trials share; `NUMBERS` are at their defaults
+    config: ArmConfig  # what the trials share; the `NUMBERS` have their defaults
     trials: tuple[Trial, ...]
-    label: str  # the arm, and what sets the program apart from the arm's others
+    label: str  # the arm, and how this program differs from its other programs
 
 
 class Group(NamedTuple):
-    """Trials of one program that are trained together; a stopped run begins again with one."""
+    """Some trials of one program, whose number `sweep.max_lanes` limits."""
 
     number: int  # from 0: program by program
     program: Program
     trials: tuple[Trial, ...]
-    size: int  # of the program's groups; the last may have fewer trials
+    size: int  # the trials of each group of the program; the last group may have fewer
 
 
 def plan(config: Config) -> list[Program]:
-    """Every trial of the config, in the programs that they are lanes of."""
+    """The programs of the config, which together have all its trials."""
     programs: dict[tuple[str, ArmConfig], list[Trial]] = {}
     number = 0
     for arm, arm_config in config.arms.items():
@@ -67,14 +67,15 @@ def plan(config: Config) -> list[Program]:
 
 
 def trial_shape(config: Config) -> tuple[int, int, int]:
-    """The numbers of arms, points and seeds: trials are numbered as such an array's entries are."""
+    """The numbers of arms, points and seeds. Trials are numbered like entries of such an array."""
     return len(config.arms), count_points(config.sweep), config.num_seeds
 
 
 def plan_groups(programs: Sequence[Program], max_lanes: int | None = None) -> list[Group]:
-    """The trials of each program, in order, in as few groups of one size as `max_lanes` allows.
+    """The groups of each program's trials, in order.
 
-    They follow from the config alone, so they are the same in every part of a run.
+    There are as few groups of one size as `max_lanes` allows; the last may be smaller. The groups
+    follow from the config alone, so they are the same in every part of a run.
     """
     groups: list[Group] = []
     for program in programs:
@@ -86,7 +87,9 @@ def plan_groups(programs: Sequence[Program], max_lanes: int | None = None) -> li
 
 
 def split_evenly(number: int, most: int) -> int:
-    """The size of parts, the last maybe smaller: as few as can be, of at most so many each.
+    """The size of each part if as few parts as possible have at most `most` each.
+
+    The last part may be smaller.
 
     >>> split_evenly(100, 64), split_evenly(7, 3)
     (50, 3)
@@ -108,12 +111,12 @@ def describe_plan(programs: Sequence[Program]) -> str:
 
 
 def _shared(config: ArmConfig) -> ArmConfig:
-    """What trials of one program have in common: the config with its numbers at their defaults."""
+    """What the trials of one program share: the config, with the defaults of its `NUMBERS`."""
     return arm_at(config, _DEFAULTS)
 
 
 def _label(arm: str, trials: Sequence[Trial], sweep: SweepConfig) -> str:
-    """The arm, with the values of the swept keys that change programs: "a train.num_epochs=2"."""
+    """The arm and the values of swept keys that make another program: "a train.num_epochs=2"."""
     changing = [
         key for key in sweep.axes if key not in NUMBERS.values() and len(sweep.axes[key]) > 1
     ]

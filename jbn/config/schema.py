@@ -1,4 +1,4 @@
-"""What a config holds: sections, keys, defaults, and which values fit."""
+"""The sections and keys of a config, their defaults, and the values that fit."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -10,14 +10,14 @@ except ModuleNotFoundError as error:
 
 
 class Section(BaseModel):
-    """A table of a config: every key is known, every value checked, nothing changes."""
+    """A table of a config. It has known keys only, checks every value, and can't be changed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 _MOST = 2**31 - 1  # JAX's integers have 32 bits
 _Count = Annotated[int, Field(ge=1, le=_MOST)]
-# TOML has arrays, frozen models have tuples.
+# TOML has lists. A frozen model needs tuples, which can be hashed.
 _Counts = Annotated[
     tuple[_Count, ...],
     BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
@@ -25,7 +25,7 @@ _Counts = Annotated[
 NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,99}$"
 FACTORY = r"^\w+(\.\w+)*:\w+$"
 _Name = Annotated[str, Field(pattern=NAME)]
-# TOML has no null: "none" is what an arm, or a sweep, sets such a key to.
+# TOML has no null. An arm or a sweep writes "none".
 _OrNone = BeforeValidator(lambda value: None if value == "none" else value)
 _Text = Annotated[str | None, _OrNone]
 _Factory = Annotated[Annotated[str, Field(pattern=FACTORY)] | None, _OrNone]
@@ -45,102 +45,102 @@ BATCH_NORMS = ("batch", "ghost", "renorm")
 
 
 class MixtureConfig(Section):
-    """Gaussian clusters, one for each class: the data set "mixture"."""
+    """The data set "mixture": Gaussian clusters, one for each class."""
 
     seed: _Seed = 0
     num_examples: int = Field(default=2000, ge=10, le=10_000_000)
     num_features: int = Field(default=16, ge=1, le=100_000)
     num_classes: int = Field(default=4, ge=2, le=1000)
-    separation: float = Field(default=3.0, ge=0, le=1e3)  # of a class, in standard deviations
-    offset: float = Field(default=0.0, ge=-1e6, le=1e6)  # of all, in units of the scale
+    separation: float = Field(default=3.0, ge=0, le=1e3)  # in standard deviations
+    offset: float = Field(default=0.0, ge=-1e6, le=1e6)  # in units of the scale
     scale: float = Field(default=1.0, gt=0, le=1e12)
-    condition: float = Field(default=1.0, ge=1, le=1e12)  # of the covariance
-    drift: float = Field(default=0.0, ge=0, le=1e6)  # from the first to the last example
+    condition: float = Field(default=1.0, ge=1, le=1e12)  # of each covariance
+    drift: float = Field(default=0.0, ge=0, le=1e6)  # in units of the scale, first to last example
 
 
 class AugmentConfig(Section):
-    """What happens to a training image, anew each time that it comes."""
+    """What happens to training images, drawn anew for each batch."""
 
-    shift: int = Field(default=0, ge=0, le=64)  # pixels at most, up or down and left or right
+    shift: int = Field(default=0, ge=0, le=64)  # the most pixels, up or down and left or right
     flip: bool = False  # left for right, with probability 1/2
-    cutout: int = Field(default=0, ge=0, le=64)  # side of a square that becomes 0
+    cutout: int = Field(default=0, ge=0, le=64)  # the side of a square that becomes 0
 
 
 class DataConfig(Section):
-    """Which data, how split, and what is done to inputs and labels."""
+    """The data, their split, and what happens to inputs and labels."""
 
     name: DataName = "digits"
-    dir: _Text = None  # where the files of mnist, fashion_mnist and cifar10 are
-    path: _Text = None  # the file of npz and csv
+    dir: _Text = None  # where jbn looks first for mnist, fashion_mnist and cifar10
+    path: _Text = None  # the file that npz or csv reads
     split_seed: _Seed = 0
-    # Multiplies inputs with normalize = "none"; what normalizes x makes the same of its multiples.
-    input_scale: float = Field(default=1.0, gt=0, le=1e15)  # squared, within float32
+    # Multiplies inputs if `normalize` is "none". Otherwise normalization removes a scale.
+    input_scale: float = Field(default=1.0, gt=0, le=1e15)  # its square is within float32
     normalize: Literal["none", "standardize", "min_max"] = "standardize"
     normalize_per: Literal["feature", "channel"] = "feature"
-    label_noise: float = Field(default=0.0, ge=0, le=1)  # share of training labels drawn anew
+    label_noise: float = Field(default=0.0, ge=0, le=1)  # probability for training labels
     mixture: MixtureConfig = MixtureConfig()
     augment: AugmentConfig = AugmentConfig()
 
 
 class ModelConfig(Section):
-    """The architecture; or what `factory` ("package.module:function") makes, in its place."""
+    """The architecture, or a `factory` ("package.module:function") that makes another model."""
 
     kind: Literal["mlp", "cnn", "resnet18", "resnet50"] = "mlp"
-    hidden_sizes: _Counts = (128, 64)  # of mlp
-    activation: Literal["relu", "tanh", "sigmoid", "none"] = "relu"  # of mlp
-    norm_position: Literal["after_activation", "before_activation"] = "after_activation"  # of mlp
-    channels: _Counts = (16, 32)  # of cnn: each stage's
-    stem: Literal["cifar", "imagenet"] = "cifar"  # of the ResNets
-    num_filters: _Count = 64  # of the ResNets' first stage
-    zero_last_scale: bool = False  # of the ResNets' blocks
-    kernel_init: KernelInit = "lecun_normal"  # of mlp and cnn
-    init_gain: float = Field(default=1.0, ge=0, le=1e15)  # multiplies the initial kernels
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of the computation, not of what is stored
+    hidden_sizes: _Counts = (128, 64)  # mlp only
+    activation: Literal["relu", "tanh", "sigmoid", "none"] = "relu"  # mlp only
+    norm_position: Literal["after_activation", "before_activation"] = "after_activation"  # mlp
+    channels: _Counts = (16, 32)  # cnn only: of each stage
+    stem: Literal["cifar", "imagenet"] = "cifar"  # ResNets only
+    num_filters: _Count = 64  # ResNets only: of the first stage
+    zero_last_scale: bool = False  # ResNets only: in each block
+    kernel_init: KernelInit = "lecun_normal"  # mlp and cnn only
+    init_gain: float = Field(default=1.0, ge=0, le=1e15)  # multiplies initial kernels
+    dtype: Literal["float32", "bfloat16"] = "float32"  # stored parameters stay float32
     factory: _Factory = None
 
 
 class NormConfig(Section):
-    """The normalization in each hidden layer."""
+    """The norm in each hidden layer."""
 
     kind: NormKind = "batch"
-    momentum: float = Field(default=0.99, ge=0, le=1)  # of batch, ghost and renorm
-    momentum_warmup: bool = False  # of the same
+    momentum: float = Field(default=0.99, ge=0, le=1)  # batch, ghost and renorm only
+    momentum_warmup: bool = False  # batch, ghost and renorm only
     epsilon: float = Field(default=1e-3, ge=0, le=1e30)
-    use_bias: bool = True  # rms has none
+    use_bias: bool = True  # without effect on rms
     use_scale: bool = True
-    # Of ghost. In a group of one example a Dense layer has one value per channel.
+    # Ghost only. With one example, a channel of a Dense layer would have a single value.
     virtual_batch_size: int = Field(default=32, ge=2, le=_MOST)
-    # Of renorm; its limits are there after 8 times as many.
+    # Renorm only. Its limits stop growing at 8 times this number, which must be an int32.
     num_plain_steps: int = Field(default=5000, ge=0, le=_MOST // 8)
-    num_groups: _Count = 8  # of group
+    num_groups: _Count = 8  # group only
 
 
 class OptimizerConfig(Section):
-    """The optimizer, and its learning rate over the steps."""
+    """The optimizer and the schedule of its learning rate."""
 
     kind: Literal["sgd", "momentum", "adam", "adamw"] = "adam"
     learning_rate: float = Field(default=1e-3, gt=0, le=1e30)
-    momentum: float = Field(default=0.9, ge=0, lt=1)  # of momentum
-    weight_decay: float = Field(default=0.0, ge=0, le=1e6)  # not of adam
+    momentum: float = Field(default=0.9, ge=0, lt=1)  # momentum only
+    weight_decay: float = Field(default=0.0, ge=0, le=1e6)  # must be 0 for adam
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     warmup_steps: int = Field(default=0, ge=0, le=_MOST)
-    clip_norm: _ClipNorm = None  # of the whole gradient
-    accumulate: _Count = 1  # batches whose mean gradient makes one step
+    clip_norm: _ClipNorm = None  # the largest norm of the whole gradient
+    accumulate: _Count = 1  # the batches whose mean gradient makes one step
 
 
 class TrainConfig(Section):
-    """How long, in which batches and order, and what is evaluated."""
+    """The length of a training, its batches, their order, and what jbn evaluates."""
 
     num_epochs: _Count = 10
     batch_size: _Count = 32
     order: Literal["shuffled", "fixed", "sorted", "class_blocked"] = "shuffled"
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    ema_decay: _Decay = None  # of the weights that are evaluated
-    recompute_stats: bool = False  # batch statistics for evaluation from all training examples
+    ema_decay: _Decay = None  # of an average of the parameters, which jbn evaluates
+    recompute_stats: bool = False  # evaluate with the statistics of all training examples
 
 
 class SharedConfig(Section):
-    """The sections, as all arms of a run share them."""
+    """The sections that all arms of a run share."""
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
@@ -150,12 +150,12 @@ class SharedConfig(Section):
 
 
 class ArmConfig(SharedConfig):
-    """One arm of a run: all that a trial needs but its seed; its sections fit together."""
+    """One arm of a run: all that a trial needs except its seed. The sections fit together."""
 
     @model_validator(mode="after")
     def _keys_fit(self) -> Self:
-        # A key that what is chosen has no use for changes nothing, since arms share sections. What
-        # is an error would be another run than was asked for.
+        # A key that the chosen model or norm doesn't use is no error, because arms share sections.
+        # It is an error if the run would differ from what the user asked for.
         for mistake in (self._file(), self._dtype(), self._weight_decay(), self._norm()):
             if mistake is not None:
                 raise ValueError(mistake)
@@ -223,15 +223,15 @@ class ArmConfig(SharedConfig):
 
 
 class SweepConfig(Section):
-    """Values that keys take in turn, in every arm: all their combinations, or one by one."""
+    """The values of the swept keys, which every arm takes in all combinations or one by one."""
 
     mode: Literal["grid", "zip"] = "grid"
-    max_lanes: _Count | None = None  # trials of a group; None is `MOST_LANES`
+    max_lanes: _Count | None = None  # the most trials in a group, and trained at once
     axes: dict[str, list[Any]] = {}
 
 
 class Config(Section):
-    """A run: every seed of every arm, at every point of the sweep. `load_config` makes it."""
+    """A run: every arm at every point of the sweep from every seed. `load_config` makes it."""
 
     name: _Name
     seed: int = Field(default=0, ge=0, le=2_000_000_000)

@@ -1,4 +1,4 @@
-"""The axes of a sweep: their values, and the points that these make."""
+"""The axes of a sweep, each a key with its values, and the points that they make."""
 
 import itertools
 import math
@@ -25,12 +25,12 @@ _SECTIONS = {path.rpartition(".")[0] for path in _PATHS}
 
 
 def parse_sweep(table: Mapping[str, Any]) -> dict[str, Any]:
-    """The `[sweep]` of a TOML file, with its keys as they are in a resolved config: `axes` apart.
+    """The `[sweep]` of a TOML file in the form of a resolved config.
 
-    Every value is as it is in a resolved config, too, and fits its key.
+    There the swept keys are in `axes`, with dots in their names. Each value fits its key.
 
     Raises:
-        UserError: a line for each axis that isn't one.
+        UserError: keys or their values are wrong. Each mistake is a line.
     """
     options = {key: table[key] for key in _OPTIONS if key in table}
     given = {key: value for key, value in table.items() if key not in (*_OPTIONS, "axes")}
@@ -52,10 +52,10 @@ def parse_sweep(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def count_points(sweep: SweepConfig) -> int:
-    """How many points there are, without making them.
+    """The number of points, without making them.
 
     Raises:
-        UserError: axes to be taken one by one are of different lengths.
+        UserError: the mode is "zip" and two keys have different numbers of values.
     """
     lengths = {key: len(values) for key, values in sweep.axes.items()}
     if sweep.mode == "grid":
@@ -72,10 +72,10 @@ def count_points(sweep: SweepConfig) -> int:
 def sweep_points(sweep: SweepConfig) -> list[dict[str, Any]]:
     """The points: dotted key -> value. The last key changes fastest.
 
-    Where nothing is swept there is one point, without keys.
+    If nothing is swept, there is one point without keys.
 
     Raises:
-        UserError: axes to be taken one by one are of different lengths.
+        UserError: the mode is "zip" and two keys have different numbers of values.
     """
     count_points(sweep)
     if not sweep.axes:
@@ -117,10 +117,10 @@ def _flattened(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str
 
 
 def _axis(key: str, given: Any) -> list[Any]:
-    """The values of an axis, each as a resolved config has it.
+    """The values of an axis in the form of a resolved config.
 
     Raises:
-        UserError: there is no such key, or these are no values for it.
+        UserError: there is no such key, or a value doesn't fit it.
     """
     _check_key(key)
     if isinstance(given, str):
@@ -144,7 +144,7 @@ def _axis(key: str, given: Any) -> list[Any]:
 
 
 def _check_key(key: str) -> None:
-    """Raises UserError unless it is a key of an arm that has a value."""
+    """Raises UserError unless an arm has the key, and it isn't a section."""
     if key in _PATHS and key not in _SECTIONS:
         return
     path = f"sweep.{key}"
@@ -172,12 +172,12 @@ def _from_text(key: str, text: str) -> Sequence[Any]:
         numbers: list[Any] = [_number(argument) for argument in arguments.split(",")]
         if name == "range":
             values = range(*numbers)
-            len(values)  # more than an index can count is an OverflowError
+            len(values)  # raises OverflowError if there are too many
             return values
         first, last, number = numbers
         if not 1 <= operator.index(number) <= MOST_TRIALS:
             raise UserError(f"sweep.{key}: found {number} values, wanted from 1 to {MOST_TRIALS}")
-        with np.errstate(all="ignore"):  # what is infinite then fits no key
+        with np.errstate(all="ignore"):  # infinite values are errors later: they fit no key
             function = np.linspace if name == "linspace" else np.logspace
             return [float(value) for value in function(first, last, number)]
     except UserError:

@@ -1,4 +1,4 @@
-"""Architectures: a name from the config to a Flax module."""
+"""Architectures, and the Flax module that a config describes."""
 
 from jbn.models.build import build_model as build_model
 from jbn.models.build import norm_of_batch as norm_of_batch

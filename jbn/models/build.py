@@ -1,4 +1,4 @@
-"""From the model and norm sections of a config to a Flax module."""
+"""Makes a Flax module of the model and norm sections of a config."""
 
 import functools
 import importlib
@@ -45,22 +45,30 @@ def build_model(
 ) -> nn.Module:
     """A module that is called as `module(x, train)` and returns logits.
 
-    A built-in module takes `mask` too: True for the examples that count in its batch statistics. On
-    the platform "cpu" its convolutions are written so that they are fast in a compiled loop.
-
-    Momentum and epsilon are those of `norm`, unless given: then they may be traced. The rest of
-    `norm` shapes the program.
+    A model of jbn also takes `mask`, which is True for the examples that count in its batch
+    statistics.
 
     A user's factory is called as `factory(num_classes=..., norm=...)` and returns a Flax Linen
-    module. `norm` is as `MLP` takes it: None, or called as `norm(use_running_average=...)` it makes
-    a norm layer (whose momentum and epsilon are traced). The module is called as `module(x,
-    train=...)` with x of shape `(batch, *features)` and returns logits of shape
-    `(batch, num_classes)`: no softmax. It may have any collections beside its parameters, and draw
-    random numbers from "dropout". If it takes `mask=...`, a last batch that is smaller comes filled
-    up, with a mask of the examples that count, of shape `(batch,)`.
+    module. `norm` is None or makes a norm layer when it is called as
+    `norm(use_running_average=...)`. The layer's momentum and epsilon may be traced. The module is
+    called as `module(x, train=...)`. Here x has the shape `(batch, *features)`, and the module
+    returns logits of shape `(batch, num_classes)`, without softmax. The module may have any
+    collections beside its parameters. In training it may draw random numbers from "dropout".
+
+    If the module takes `mask=...`, jbn fills a smaller last batch up to the full size. `mask` has
+    the shape `(batch,)` and is True for the examples that count. A module that takes no `mask` gets
+    the last batch at its own size.
+
+    Args:
+        model: the architecture, or the factory.
+        norm: the norm in each hidden layer.
+        num_classes: the number of logits of an example.
+        momentum, epsilon: numbers in place of those of `norm`, maybe traced; None keeps those.
+        platform: where the model will run. On "cpu" jbn writes convolutions so that they are fast
+            in a compiled loop.
 
     Raises:
-        UserError: the factory can't be imported, takes other arguments, or returns something else.
+        UserError: the factory can't be imported, takes other arguments, or returns no such module.
     """
     dtype = jnp.bfloat16 if model.dtype == "bfloat16" else None
     make_norm = _make_norm(
@@ -99,7 +107,10 @@ def build_model(
 
 
 def norm_of_batch(norm: NormConfig, batch_size: int) -> NormConfig:
-    """The section for a batch of so many examples: one that can't be split into groups is one."""
+    """The section for a batch of this size.
+
+    If `virtual_batch_size` doesn't divide it, the whole batch is one virtual batch.
+    """
     if batch_size % norm.virtual_batch_size == 0:
         return norm
     return norm.model_copy(update={"virtual_batch_size": batch_size})
@@ -111,9 +122,10 @@ def _make_norm(
     epsilon: float | Float[Array, ""],
     dtype: Any,
 ) -> Callable[..., nn.Module] | None:
-    """What makes a norm layer of `use_running_average`, which matters to batch norms alone.
+    """Returns a function that makes a norm layer; None without norm.
 
-    And of further arguments of the layer, such as `scale_init`.
+    It takes `use_running_average`, which only batch norms use, and further arguments of the layer,
+    such as `scale_init`.
     """
     scale: dict[str, Any] = {"epsilon": epsilon, "use_scale": norm.use_scale, "dtype": dtype}
     scale_and_bias: dict[str, Any] = {**scale, "use_bias": norm.use_bias}
@@ -143,7 +155,7 @@ def _make_norm(
 
 
 def _limits(num_plain_steps: int) -> Callable[..., RenormLimits]:
-    """The paper's schedule, whose 5,000, 25,000 and 40,000 steps are as 1, 5 and 8."""
+    """The paper's schedule (5,000, 25,000 and 40,000 steps), scaled to this `num_plain_steps`."""
     return functools.partial(
         renorm_limits,
         num_plain_steps=num_plain_steps,
@@ -153,7 +165,7 @@ def _limits(num_plain_steps: int) -> Callable[..., RenormLimits]:
 
 
 def _call_factory(path: str, **arguments: Any) -> nn.Module:
-    """What the function that "package.module:function" names returns, if it is a model."""
+    """The model that the function at "package.module:function" returns."""
     module, _, name = path.partition(":")
     try:
         factory = getattr(importlib.import_module(module), name)

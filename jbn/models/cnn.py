@@ -12,18 +12,18 @@ from jbn.models.norm import masked_norm
 class CNN(nn.Module):
     """A small convolutional network; returns logits.
 
-    In each stage two 3×3 convolutions, each followed by norm and ReLU, then the largest of each
-    2×2 pixels. A last layer takes all pixels, so the parameters are for one size of image.
+    Each stage has two 3×3 convolutions, each followed by norm and ReLU. Then it takes the largest
+    of each 2×2 pixels. The last layer takes all pixels, so the parameters fit one size of image.
 
-    Variables: `Conv_i` goes before the i-th norm, which takes over its bias; without norm it has
-    one, under the same name.
+    Variables: `Conv_i` comes before the i-th norm. It has no bias, because the norm has one.
+    Without norm it has a bias; its name is the same.
 
     Args:
         num_classes: units of the last layer, which has neither activation nor norm.
-        norm: called as `norm(use_running_average=...)`, makes a norm layer. None is no norm.
-        channels: of each stage's convolutions.
+        norm: makes a norm layer when called as `norm(use_running_average=...)`. None is no norm.
+        channels: the channels of the convolutions in each stage.
         kernel_init: initializes the kernels.
-        dtype: of the computation; None is that of x and the parameters together.
+        dtype: the dtype of the computation; None promotes the dtypes of x and the parameters.
         conv_general_dilated: as in `nn.Conv`; None is JAX's.
 
     Example:

@@ -1,4 +1,4 @@
-"""A convolution that is as fast inside of a compiled loop as outside of it, on the CPU too."""
+"""A convolution that is as fast in a compiled loop as outside of it, also on a CPU."""
 
 import functools
 from collections.abc import Sequence
@@ -23,16 +23,17 @@ def convolve(
     feature_group_count: int = 1,
     **_: Any,
 ) -> Images:
-    """The convolution of images, to be Flax's `nn.Conv(conv_general_dilated=convolve)`.
+    """The convolution of images, for Flax's `nn.Conv(conv_general_dilated=convolve)`.
 
     XLA's CPU compiler has a fast kernel for convolutions whose first axis is the batch and whose
-    last are the channels. It transposes others, the gradients as JAX writes them, for that; but not
-    inside of loops (`jax.lax.scan`), where these cost many times as much. Here they are written
-    with those axes. Differentiation is in reverse mode alone, and once.
+    last axis is the channels. The gradients that JAX writes have other axes. XLA transposes them
+    for the fast kernel, but not in a loop (`jax.lax.scan`), where they take many times as long. So
+    this function writes the gradients with the axes of the fast kernel. It can be differentiated
+    once, in reverse mode only.
 
     Args:
         x, kernel: images and kernel.
-        strides, padding: as of `jax.lax.conv_general_dilated`.
+        strides, padding: as in `jax.lax.conv_general_dilated`.
 
     Raises:
         ValueError: the kernel is dilated, or has groups.
@@ -64,9 +65,9 @@ def _backward(
 ) -> tuple[Images, Kernel]:
     x, kernel = kept
     sizes = list(zip(x.shape[1:3], kernel.shape[:2], dy.shape[1:3], strides, pads, strict=True))
-    # Of dy with its strides' gaps, along each axis: how far it reaches.
+    # The length of dy along each axis, if the strides leave gaps between its pixels.
     reaches = [(out - 1) * stride + 1 for _, _, out, stride, _ in sizes]
-    # dkernel[i, j] is the sum over images and pixels of x, moved by (i, j), times dy.
+    # dkernel[i, j] is a sum over images and pixels: x moved by (i, j), times dy.
     dkernel = jax.lax.conv_general_dilated(
         x.transpose(3, 1, 2, 0),
         dy.transpose(1, 2, 0, 3),

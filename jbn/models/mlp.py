@@ -1,4 +1,4 @@
-"""The article's network: Dense, ReLU, norm; again; Dense."""
+"""The article's network: Dense, ReLU and norm in each of two hidden layers, then Dense."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -15,12 +15,12 @@ class MLP(nn.Module):
     Args:
         hidden_sizes: units of each hidden layer.
         num_classes: units of the last layer, which has neither activation nor norm.
-        norm: called as `norm(use_running_average=...)`, makes a norm layer. None is no norm.
-        activation: of each hidden layer; None is none.
-        norm_position: the norm is of the activation, as in the article, or what the activation
-            takes, as in Ioffe and Szegedy, 2015, arXiv:1502.03167.
+        norm: makes a norm layer when called as `norm(use_running_average=...)`. None is no norm.
+        activation: the activation of each hidden layer. None is no activation.
+        norm_position: "after_activation", as in the article, or "before_activation", as in Ioffe
+            and Szegedy, 2015, arXiv:1502.03167.
         kernel_init: initializes the kernels.
-        dtype: of the computation; None is that of x and the parameters together.
+        dtype: the dtype of the computation; None promotes the dtypes of x and the parameters.
     """
 
     hidden_sizes: Sequence[int]

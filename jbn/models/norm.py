@@ -1,4 +1,4 @@
-"""A model's norm layers, told which examples of a batch count."""
+"""Tells the norm layers of a model which examples of a batch count."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool
 def masked_norm(
     make: Callable[..., nn.Module] | None, mask: Bool[Array, " batch"] | None, **options: Any
 ) -> Callable[[Array], Array] | None:
-    """A norm layer made with the options, as a function of x; None without norm.
+    """A norm layer as a function of x, made with the options; None without norm.
 
-    `mask` is True for the examples that count in batch statistics. None: all count.
+    `mask` is True for the examples that count in batch statistics. If it is None, all count.
     """
     if make is None:
         return None

@@ -1,4 +1,4 @@
-"""Residual networks: two kinds of block, two stems, ResNet-18 and ResNet-50."""
+"""Residual networks of two kinds of block, with two stems: ResNet-18 and ResNet-50 among them."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from jbn.models.norm import masked_norm
 MakeNorm = Callable[..., nn.Module]
 Mask = Bool[Array, " batch"]
 
-# Of variance 2 / (outputs that an input reaches): He et al., 2015, arXiv:1502.01852, section 2.2.
+# The variance is 2 / (outputs that an input reaches): He et al., 2015, arXiv:1502.01852, sec. 2.2.
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
@@ -29,9 +29,9 @@ def _conv_and_norm(
     conv_general_dilated: Callable[..., Array] | None,
     **options: Any,
 ) -> Array:
-    """A convolution and its norm, which takes over the bias; the options are the norm's."""
-    # With as much padding on every side the windows of a strided convolution stand where the
-    # published weights have learnt them; "SAME" pads less on the left, at even sizes.
+    """A convolution and its norm, which has the bias. The options go to the norm."""
+    # The published weights were trained with equal padding on every side. "SAME" pads less on the
+    # left if sizes are even, which moves the windows of a strided convolution.
     x = nn.Conv(
         num_filters,
         (size, size),
@@ -47,12 +47,12 @@ def _conv_and_norm(
 
 
 def _shared(network: Any) -> dict[str, Any]:
-    """What a network's convolutions and norms are made with, in each of its blocks."""
+    """The arguments that a network passes on to all its convolutions and norms."""
     return {name: getattr(network, name) for name in ("norm", "dtype", "conv_general_dilated")}
 
 
 class _Block(nn.Module):
-    """What both kinds of block are made with, and have."""
+    """The arguments and methods of both kinds of block."""
 
     num_filters: int
     stride: int = 1
@@ -63,21 +63,23 @@ class _Block(nn.Module):
 
     @nn.nowrap
     def last_options(self) -> dict[str, Any]:
-        """What the last norm of the block takes besides."""
+        """The further arguments of the last norm in the block."""
         return {"scale_init": nn.initializers.zeros} if self.zero_last_scale else {}
 
     @nn.nowrap
     def shortcut(self, x: Array, shape: tuple[int, ...], conv: Callable) -> Array:
-        """x; where the shape changes, a 1×1 convolution and a norm of it."""
+        """x, or a 1×1 convolution of it with a norm if the block changes the shape."""
         return x if x.shape == shape else conv(x, shape[-1], 1, self.stride)
 
 
 class BasicBlock(_Block):
-    """Two 3×3 convolutions beside a shortcut: ReLU of their sum, with `num_filters` channels.
+    """ReLU of the sum of two branches: two 3×3 convolutions, and a shortcut.
+
+    The result has `num_filters` channels.
 
     Args:
-        num_filters: of both convolutions.
-        stride: of the first, and of the shortcut.
+        num_filters: the filters of both convolutions.
+        stride: the stride of the first convolution and of the shortcut.
         norm, zero_last_scale, dtype, conv_general_dilated: as in `jbn.models.ResNet`.
     """
 
@@ -95,13 +97,14 @@ class BasicBlock(_Block):
 
 
 class BottleneckBlock(_Block):
-    """1×1, 3×3 and 1×1 convolutions beside a shortcut: ReLU of their sum, 4 `num_filters` channels.
+    """ReLU of the sum of two branches: 1×1, 3×3 and 1×1 convolutions, and a shortcut.
 
-    The stride is in the 3×3 convolution ("v1.5"), where He et al. have it in the first.
+    The result has 4 `num_filters` channels. The 3×3 convolution has the stride ("v1.5"). In the
+    paper of He et al. the first convolution has it.
 
     Args:
-        num_filters: of the first two convolutions.
-        stride: of the second, and of the shortcut.
+        num_filters: the filters of the first two convolutions.
+        stride: the stride of the second convolution and of the shortcut.
         norm, zero_last_scale, dtype, conv_general_dilated: as in `jbn.models.ResNet`.
     """
 
@@ -120,32 +123,33 @@ class BottleneckBlock(_Block):
 
 
 class ResNet(nn.Module):
-    """A residual network for images; returns logits. `resnet18` and `resnet50` are two of them.
+    """A residual network for images; returns logits. `resnet18` and `resnet50` make two of them.
 
-    Stem, then stages of blocks, each stage with twice the filters of the one before and half the
-    pixels on a side, then the average over the pixels and a dense layer.
+    First comes the stem, then stages of blocks. Each stage has twice the filters of the one before,
+    and half the pixels on a side. Then come the average over the pixels and a dense layer.
 
-    The parameters are those of the published networks, in their number and in what they mean.
+    The parameters are those of the published networks: as many, with the same meaning.
 
-    Variables: in each block, `Conv_i` goes before the i-th norm, which takes over its bias; the
-    shortcut's are the last ones. Without norm the convolutions have a bias, under the same names.
+    Variables: in each block, `Conv_i` comes before the i-th norm. It has no bias, because the norm
+    has one. The convolution and norm of the shortcut are the last ones. Without norm the
+    convolutions have a bias; their names are the same.
 
     Args:
-        stage_sizes: how many blocks in each stage.
+        stage_sizes: the number of blocks in each stage.
         block: `BasicBlock` or `BottleneckBlock`.
         num_classes: units of the last layer, which has neither activation nor norm.
-        stem: "imagenet" is a 7×7 convolution of stride 2 and the largest of 3×3 pixels, of stride
-            2; "cifar", for small images, a 3×3 convolution.
-        norm: called as `norm(use_running_average=...)`, makes a norm layer. None is no norm.
-        num_filters: of the first stage.
-        zero_last_scale: whether the scale of each block's last norm starts at 0, so that each block
-            starts as ReLU of its shortcut; for those norms `norm` is called with
-            `scale_init=...`, too. Without effect where there is no scale.
-        dtype: of the computation; None is that of x and the parameters together.
+        stem: "imagenet" is a 7×7 convolution of stride 2, then the largest of 3×3 pixels, also of
+            stride 2. "cifar" is one 3×3 convolution, for small images.
+        norm: makes a norm layer when called as `norm(use_running_average=...)`. None is no norm.
+        num_filters: the filters of the first stage.
+        zero_last_scale: whether the scale of the last norm in each block starts at 0. Then each
+            block starts as ReLU of its shortcut. `norm` gets `scale_init=...` for these norms. It
+            has no effect on norms without a scale.
+        dtype: the dtype of the computation; None promotes the dtypes of x and the parameters.
         conv_general_dilated: as in `nn.Conv`; None is JAX's.
 
     Raises:
-        ValueError: x is no batch of images, or there is no such stem.
+        ValueError: x isn't a batch of images, or there is no such stem.
 
     Example:
         >>> import jax, jax.numpy as jnp, jbn.linen
@@ -201,6 +205,6 @@ class ResNet(nn.Module):
         return nn.Dense(self.num_classes, dtype=self.dtype)(x.mean((1, 2)))
 
 
-# Called with the other arguments of `ResNet`, by keyword.
+# Call these with the other arguments of `ResNet`, by keyword.
 resnet18 = functools.partial(ResNet, stage_sizes=(2, 2, 2, 2), block=BasicBlock)
 resnet50 = functools.partial(ResNet, stage_sizes=(3, 4, 6, 3), block=BottleneckBlock)
