@@ -315,13 +315,16 @@ def _check_sizes(config: ArmConfig, num_examples: int) -> None:
             f"train.batch_size: found {batch_size}, wanted at most {num_examples}, the number of "
             "training examples"
         )
-    # In a batch of one each value of a Dense layer is its own mean.
+    # Of one example each value of a Dense layer is its own mean.
+    norm, num_last = config.norm, num_examples % batch_size
+    group_size = norm.virtual_batch_size if norm.kind == "ghost" else batch_size
+    is_alone = norm.kind in BATCH_NORMS and num_last % group_size == 1
     is_dense = config.model.factory is None and config.model.kind == "mlp"
-    is_alone = num_examples % batch_size == 1 and config.norm.kind in BATCH_NORMS
     if is_alone and is_dense and config.model.hidden_sizes:
         raise UserError(
-            f"train.batch_size: found {batch_size}, which leaves a last batch of one example of "
-            f"{num_examples}; norm.kind {config.norm.kind!r} wants at least 2: choose another size"
+            f"train.batch_size: found {batch_size}, which leaves a last batch of {num_last} of "
+            f"{num_examples} examples, and norm.kind {norm.kind!r} one of them by itself; it wants "
+            "at least 2: choose another size"
         )
 
 

@@ -149,8 +149,11 @@ def test_the_last_batch_counts_whatever_its_size(model):
 
 
 def test_a_last_batch_of_one_is_an_error_where_its_variance_is_none():
-    with pytest.raises(ValueError, match="found 43, which leaves a last batch of one example of"):
+    with pytest.raises(UserError, match="found 43, which leaves a last batch of 1 of 44 examples"):
         make_task(config_of(batch_size=43), SPEC)
+    with pytest.raises(UserError, match="a last batch of 5 of 21 examples, and norm.kind 'ghost' "):
+        make_task(config_of(batch_size=16, kind="ghost"), SPEC._replace(num_examples=21))
+    make_task(config_of(batch_size=16, kind="ghost"), SPEC._replace(num_examples=22))
     make_task(config_of(batch_size=43, kind="layer"), SPEC)
     make_task(config_of(MODELS["cnn"][0], batch_size=43), IMAGE_SPEC)
 
