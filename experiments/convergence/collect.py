@@ -11,6 +11,7 @@ from timing import NUM_ROUNDS, answer, ask_processes, make_steps
 
 from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig, OptimizerConfig, TrainConfig
 from jbn.data import load
+from jbn.train import make_task
 
 NUM_SEEDS, MAX_TIMED_STEPS = 10, 100
 TARGETS = {"digits": 0.95, "mnist": 0.9, "fashion_mnist": 0.8, "cifar10": 0.4}
@@ -96,18 +97,19 @@ def _accuracy(network: Network) -> np.ndarray:
     """Of the first 2000 validation examples: (arms, rates, seeds, probes)."""
     dataset = load(network.shared.data)
     dataset = dataset._replace(val=jax.tree.map(lambda v: v[:2000], dataset.val))
-    accuracies = [
-        train_probed(
-            config,
+    accuracies = []
+    for config in network.configs.values():
+        task = make_task(config, dataset.spec)
+        found = train_probed(
+            task,
             dataset,
-            make_accuracy(config, dataset),
+            make_accuracy(task),
             rates=network.rates,
             num_seeds=NUM_SEEDS,
             num_steps=network.num_steps,
             every=network.every,
         )
-        for config in network.configs.values()
-    ]
+        accuracies.append(found)
     return np.array(accuracies)
 
 
