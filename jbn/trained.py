@@ -14,7 +14,7 @@ from jbn.data import normalize_inputs
 from jbn.data.sources.user_arrays import finite_rows
 from jbn.functional._input_stats import InputStats, Remainders
 from jbn.models import build_model
-from jbn.store import read_config, read_variables
+from jbn.store import INPUTS, read_config, read_trials, read_variables
 
 
 class LoadedRun(NamedTuple):
@@ -91,9 +91,15 @@ def load_run(run_dir: str | Path, *, arm: str | None = None, seed: int | None = 
         )
     if seed not in seeds:
         raise UserError(f"seed: found {seed}, wanted one from {seeds[0]} to {seeds[-1]}")
+    trials = read_trials(run_dir)
+    if not trials or not ((trials["arm"] == arm) & (trials["seed"] == seed)).any():
+        raise UserError(
+            f"{run_dir}: the trial of arm {arm!r} and seed {seed} isn't done; let the run go on by "
+            "the command that began it"
+        )
     arrays = read_variables(run_dir, arm, seed)
     try:
-        inputs = arrays.pop("inputs")
+        inputs = arrays.pop(INPUTS)
         num_classes = int(inputs.pop("num_classes"))
         input_offset = inputs.pop("offset", None)
         input_stats = InputStats(**inputs | {"remainders": Remainders(**inputs["remainders"])})

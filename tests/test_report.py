@@ -248,9 +248,14 @@ def test_a_stopped_run_has_a_page_that_says_so(stopped_dir):
     assert np.isfinite(losses).tolist() == [[True, True], [True, False]]
 
 
-def test_a_run_that_has_just_begun_has_a_page(stopped_dir):
+@pytest.mark.parametrize("has_header", [False, True])
+def test_a_run_that_has_just_begun_has_a_page(stopped_dir, has_header):
+    """Or one that goes on, whose unfinished trials were dropped."""
     for path in stopped_dir.glob("*.csv"):
         path.unlink()
+    if has_header:
+        names = "trial,arm,seed,epoch,train_loss,val_accuracy,gradient_norm"
+        (stopped_dir / "metrics.csv").write_text(f"{names}\n")
     html = write_report(stopped_dir).read_text()
     assert "isn't finished: 0 of" in unescape(html)
     assert "<svg" not in html

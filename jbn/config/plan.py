@@ -17,7 +17,7 @@ NUMBERS = {
     "label_noise": "data.label_noise",
     "input_scale": "data.input_scale",
 }
-MOST_LANES = 1024  # the most trials in a group without `sweep.max_lanes`
+MOST_TRIALS = 1024  # the most trials in a group without `sweep.max_lanes`
 _DEFAULTS = {key: value_at(ArmConfig(), key) for key in NUMBERS.values()}
 
 
@@ -79,7 +79,7 @@ def plan_groups(programs: Sequence[Program], max_lanes: int | None = None) -> li
     """
     groups: list[Group] = []
     for program in programs:
-        size = split_evenly(len(program.trials), max_lanes or MOST_LANES)
+        size = split_evenly(len(program.trials), max_lanes or MOST_TRIALS)
         for first in range(0, len(program.trials), size):
             trials = program.trials[first : first + size]
             groups.append(Group(len(groups), program, trials, size))

@@ -50,13 +50,18 @@ def epoch_rows(
     "class_blocked" it has examples of any class.
 
     Raises:
-        ValueError: the batch size is larger than the number of examples, or below 1.
+        ValueError: the batch size is larger than the number of examples, or below 1; or an order by
+            class has no labels.
     """
     num_examples = len(labels)
     if not 1 <= batch_size <= num_examples:
         raise ValueError(
             f"batch_size: found {batch_size}, wanted from 1 to {num_examples}, the number of "
             "examples"
+        )
+    if order in ("sorted", "class_blocked") and jnp.ndim(labels) != 1:
+        raise ValueError(
+            f"labels: found shape {jnp.shape(labels)}, wanted (examples,) for the order {order!r}"
         )
     match order:
         case "shuffled":
@@ -95,7 +100,9 @@ def noisy_labels(
 
 
 def check_as_many(x: Any, y: Any) -> None:
-    """Raises an error unless there is a target for each input."""
+    """Raises an error unless there are inputs, and a target for each."""
+    if not len(x):
+        raise ValueError("found no examples, wanted at least one")
     if len(x) != len(y):
         raise ValueError(f"found {len(x)} inputs and {len(y)} targets, wanted as many")
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
-_AHEAD = 2  # of what is in use: one is computed with, one waits, one is made
+_AHEAD = 2  # items that are made, or wait, beside the one in use
 
 
 def made_ahead(make: Callable[[_Item], _Made], items: Iterable[_Item]) -> Iterator[_Made]:

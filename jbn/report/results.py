@@ -42,8 +42,8 @@ def load_results(run_dir: Path) -> Results:
         UserError: the folder holds no run, or a damaged one.
     """
     config = store.read_config(run_dir)
+    is_finished = store.is_finished(run_dir)  # before the tables: it may end in between
     trials, metrics = store.read_trials(run_dir), store.read_metrics(run_dir)
-    is_finished = store.is_finished(run_dir)
     try:
         if is_finished:
             summary = store.read_summary(run_dir)
@@ -101,7 +101,7 @@ def accuracies(results: Results) -> Cells:
 
 def _curves(config: Config, metrics: store.Columns) -> dict[str, np.ndarray]:
     """Every column of the metrics as an array (arms, points, seeds, epochs)."""
-    if not metrics:
+    if not metrics or not len(metrics["epoch"]):
         return {}
     shape = (*trial_shape(config), int(metrics["epoch"].max(initial=0)))
     names = list(metrics)

@@ -18,6 +18,7 @@ from jbn.run.events import (
     TrialsEnded,
     TurnBegan,
 )
+from jbn.store import INPUTS
 from jbn.train import (
     CompiledProgram,
     Task,
@@ -71,6 +72,11 @@ class Compiler:
         spec = self._datasets[program.config.data].spec
         task = make_task(program.config, spec, platform=self._devices[0].platform)
         check_task(task)
+        if INPUTS in task.first.collections:
+            raise UserError(
+                f"model: found a collection named {INPUTS!r}, as jbn calls what it keeps beside "
+                "the variables; wanted another name"
+            )
         return task
 
 

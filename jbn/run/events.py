@@ -55,9 +55,7 @@ class TrialsEnded(NamedTuple):
     group: Group
     trials: Sequence[Trial]
     results: Mapping[str, np.ndarray]  # by name, a number for each trial
-    variables: (
-        Any  # on the device; each leaf has an axis of lanes, the first of which the trials are
-    )
+    variables: Any  # on the device, with an axis of lanes: first the trials', then what fills up
     seconds: float  # to train and test all of them
 
 

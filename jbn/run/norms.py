@@ -9,15 +9,26 @@ import numpy as np
 from jbn.diagnose import norm_metrics, norm_report, norm_table, norm_warnings
 from jbn.models import norm_of_batch
 from jbn.summary import finite
-from jbn.train import Hypers, Task
+from jbn.train import Hypers, Task, TrainKeys
+
+_MOST_BYTES = 2**28  # of inputs, for they are put on the device
 
 
-def describe_norms(task: Task, variables: dict[str, Any], x: Any) -> dict[str, Any]:
-    """The norm report over raw training inputs: as numbers, as a table, and in words."""
-    config, hypers = task.config, Hypers.of(task.config)
+def describe_norms(
+    task: Task, hypers: Hypers, variables: dict[str, Any], x: Any
+) -> dict[str, Any] | None:
+    """The norm report over raw training inputs: as numbers, as a table, and in words.
+
+    If the inputs are more than 256 MB, it is over the first of them. None: the model has no batch
+    normalization.
+    """
+    config, keys = task.config, TrainKeys.of(jax.random.key(0))
+    if not jax.eval_shape(task.moments, task.first, x[: config.train.batch_size], keys, hypers):
+        return None
+    x = x[: max(1, _MOST_BYTES // x[:1].nbytes)]
     options: dict[str, Any] = {
         "mutable": [name for name in variables if name != "params"],
-        "rngs": {"dropout": jax.random.key(0)},
+        "rngs": {"dropout": keys.dropout},
     }
 
     def apply(variables: Any, x: Any, train: bool) -> Any:

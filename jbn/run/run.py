@@ -17,6 +17,7 @@ from jbn.run.events import Said, Sink
 from jbn.run.norms import describe_norms
 from jbn.run.sinks import folder_sink
 from jbn.summary import summarize
+from jbn.train import Hypers
 
 
 def run(
@@ -35,7 +36,7 @@ def run(
     Args:
         config: of the run.
         out: its folder.
-        device: where to train.
+        device: where to train. All devices of its kind share the lanes; it has the first.
         sinks: told of all that happens; they change nothing.
         command: that started this, for a reader of the folder.
 
@@ -44,7 +45,8 @@ def run(
     """
     programs, datasets = _prepared(config, sinks)
     # What doesn't fit together fails here, before a file is written.
-    compiler = Compiler(programs, datasets, jax.devices(device.platform))
+    devices = sorted(jax.devices(device.platform), key=lambda other: other != device)
+    compiler = Compiler(programs, datasets, devices)
     part = _describe_part(device, command, datasets)
     with store.opened(out, config, part) as folder, jax.default_device(device):
         _say(sinks, folder.found)
@@ -128,6 +130,9 @@ def _describe_all_norms(
     for program in programs:
         variables = store.read_variables(out, program.arm, program.trials[0].seed)
         if variables.get("batch_stats"):
+            hypers = Hypers.of(program.trials[0].config)
             x = datasets[program.config.data].train.x
-            norms[program.arm] = describe_norms(compiler.task_of(program), variables, x)
+            found = describe_norms(compiler.task_of(program), hypers, variables, x)
+            if found is not None:
+                norms[program.arm] = found
     return norms

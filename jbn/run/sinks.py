@@ -22,7 +22,7 @@ from jbn.run.events import (
     TrialsEnded,
     TurnBegan,
 )
-from jbn.store import Folder
+from jbn.store import INPUTS, Folder
 
 _MOST_BARS = 12
 # What a line has room for, as far as it was measured: in words, a factor, a format and a unit.
@@ -49,7 +49,7 @@ def folder_sink(folder: Folder, datasets: Datasets) -> Sink:
                     of_lanes = jax.device_get(variables)
                     for lane, trial in enumerate(trials):
                         mine = jax.tree.map(lambda leaf, lane=lane: leaf[lane], of_lanes)
-                        folder.save_variables(trial, {**mine, "inputs": inputs})
+                        folder.save_variables(trial, {**mine, INPUTS: inputs})
                 folder.add_trials(group, trials, results, seconds)
 
     return record

@@ -4,6 +4,7 @@
 the files.
 """
 
+from jbn.store.arrays import INPUTS as INPUTS
 from jbn.store.folder import Folder as Folder
 from jbn.store.folder import opened as opened
 from jbn.store.read import is_finished as is_finished

@@ -9,6 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+# In a file of variables, beside the model's collections: what it takes to prepare inputs for it.
+INPUTS = "inputs"
+
 
 def save_arrays(path: Path, tree: Mapping[str, Any]) -> None:
     """Writes a tree of arrays as `.npz`, each leaf named by its path ("params/Dense_0/bias").
@@ -18,7 +21,12 @@ def save_arrays(path: Path, tree: Mapping[str, Any]) -> None:
     flat = flatten_dict(jax.device_get(tree), sep="/")
     is_bfloat16 = {name: leaf.dtype == jnp.bfloat16 for name, leaf in flat.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **{k: v.astype(np.float32) if is_bfloat16[k] else v for k, v in flat.items()})
+    unfinished = path.with_name(f"{path.name}.tmp")
+    with unfinished.open("wb") as file:
+        np.savez(
+            file, **{k: v.astype(np.float32) if is_bfloat16[k] else v for k, v in flat.items()}
+        )
+    unfinished.replace(path)
 
 
 def load_arrays(path: Path) -> dict[str, Any]:

@@ -18,6 +18,13 @@ def write_whole(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
+def sync(path: Path) -> None:
+    """Waits until the file is on the disk, if there is one."""
+    if path.exists():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes what JSON can say; NaN isn't among it."""
     write_whole(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

@@ -9,7 +9,7 @@ import numpy as np
 
 from jbn.config import Config, Group, Trial, UserError
 from jbn.store.arrays import save_arrays
-from jbn.store.files import write_json
+from jbn.store.files import sync, write_json
 from jbn.store.layout import (
     CONFIG,
     FORMAT,
@@ -68,7 +68,9 @@ class Folder:
             "num_lanes": num_lanes,
             "compile_seconds": f"{compile_seconds:.3f}",
         }
-        append_rows(self.path / GROUPS, [row])
+        with _written(self.path):
+            append_rows(self.path / GROUPS, [row])
+            sync(self.path / GROUPS)
 
     def add_metrics(
         self, trials: Sequence[Trial], epoch: int, metrics: Mapping[str, np.ndarray]
@@ -79,7 +81,8 @@ class Folder:
             for lane, trial in enumerate(trials)
             if trial.number not in self.done
         ]
-        append_rows(self.path / METRICS, rows)
+        with _written(self.path):
+            append_rows(self.path / METRICS, rows)
 
     def add_trials(
         self,
@@ -96,26 +99,33 @@ class Folder:
             for lane, trial in enumerate(trials)
             if trial.number not in self.done
         ]
-        append_rows(self.path / TRIALS, rows)
+        with _written(self.path):
+            sync(self.path / METRICS)  # else a power failure may keep the trial and lose its epochs
+            append_rows(self.path / TRIALS, rows)
+            sync(self.path / TRIALS)
         self.done |= {trial.number for trial in trials}
 
     def save_variables(self, trial: Trial, variables: Mapping[str, Any]) -> None:
         """Writes the trial's variables; before the trial is added, or it may be done without."""
-        save_arrays(variables_path(self.path, trial.arm, trial.seed), variables)
+        with _written(self.path):
+            save_arrays(variables_path(self.path, trial.arm, trial.seed), variables)
 
     def forget_unfinished(self) -> None:
         """Drops the metrics of trials that begin again."""
-        keep_rows(self.path / METRICS, self.done.__contains__)
+        with _written(self.path):
+            keep_rows(self.path / METRICS, self.done.__contains__)
 
     def sort(self) -> None:
         """Sorts both tables by trial; the epochs of a trial are in their order already."""
-        for name in (METRICS, TRIALS):
-            keep_rows(self.path / name, self.done.__contains__, sort=True)
+        with _written(self.path):
+            for name in (METRICS, TRIALS):
+                keep_rows(self.path / name, self.done.__contains__, sort=True)
 
     def finish(self, norms: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
         """Writes the last files; the run is finished now."""
-        write_json(self.path / NORMS, norms)
-        write_json(self.path / SUMMARY, summary)
+        with _written(self.path):
+            write_json(self.path / NORMS, norms)
+            write_json(self.path / SUMMARY, summary)
 
     def _keep_done(self) -> None:
         """Drops what a killed part has left: metrics of unfinished trials, half a last line."""
@@ -153,22 +163,31 @@ def opened(out: Path, config: Config, part: Mapping[str, Any]) -> Iterator[Folde
         "stopped": f"{out} holds a run of this config that was stopped; it goes on",
     }
     try:
-        if found == "stopped":
-            _check_data(out, part)
-            config, parts = read_config(out), [*read_parts(out), part]
-        else:
-            parts = [part]
-        write_json(out / RUN, {"format": FORMAT, "parts": parts})
-        if found != "stopped":
-            write_json(out / CONFIG, config.model_dump(mode="json"))
-        yield Folder(out, config, parts, words.get(found or ""))
+        with _written(out):
+            if found == "stopped":
+                _check_data(out, part)
+                config, parts = read_config(out), [*read_parts(out), part]
+            else:
+                parts = [part]
+            write_json(out / RUN, {"format": FORMAT, "parts": parts})
+            if found != "stopped":
+                write_json(out / CONFIG, config.model_dump(mode="json"))
+            folder = Folder(out, config, parts, words.get(found or ""))
+        yield folder
+    finally:
+        unlock(out)
+
+
+@contextlib.contextmanager
+def _written(out: Path) -> Iterator[None]:
+    """Raises as a UserError what the system says of the folder's files."""
+    try:
+        yield
     except OSError as error:
         raise UserError(
             f"{out}: can't be written: {error.strerror or error}; the trials that are done are "
             "kept, and the same command goes on with the next"
         ) from None
-    finally:
-        unlock(out)
 
 
 def _found(out: Path, config: Config) -> str | None:

@@ -112,6 +112,6 @@ def _array(name: str, texts: Iterable[str]) -> np.ndarray:
         for dtype in (int, float):
             try:
                 return np.array([dtype(text or "nan") for text in texts], dtype)
-            except ValueError:
+            except (ValueError, OverflowError):
                 pass
     return np.array(texts, dtype=str)

@@ -196,11 +196,12 @@ def make_gather(
 
     A batch that isn't full has rows of -1, which don't count.
     """
+    x = jnp.asarray(train.x)
     targets = noisy_targets(task, train.y, jnp.arange(len(train.y)), keys, hypers)
 
     def gather(rows: Int[Array, " batch"]) -> Batch:
         weight = None if is_full else (rows >= 0).astype(jnp.float32)
-        return Batch(train.x[rows], targets[rows], weight)
+        return Batch(x[rows], targets[rows], weight)
 
     return gather
 

@@ -45,8 +45,8 @@ class Task:
     loss: Loss
     first: TrainState  # the shapes and dtypes of a state
     num_batches: int  # in an epoch
-    takes_mask: bool  # whether the model does: only then can a batch be filled up
-    convolves: bool  # whether the model does
+    takes_mask: bool  # whether the model takes one: only then can a batch be filled up
+    convolves: bool  # whether the model has a convolution
 
     @property
     def is_slow_together(self) -> bool:
@@ -219,17 +219,32 @@ def make_task(
 
 
 def check_task(task: Task) -> None:
-    """Traces a step and computes nothing.
+    """Traces what a training does, and computes nothing.
 
     Raises:
         UserError: model, loss and data don't fit together.
     """
+    state = task.first
     config, features = task.config, task.spec.features
     x = jnp.zeros((config.train.batch_size, *features))
     batch = Batch(x, jnp.zeros((len(x), *task.spec.target.shape), task.spec.target.dtype))
-    keys = TrainKeys.of(jax.random.key(0))
+    keys, hypers = TrainKeys.of(jax.random.key(0)), Hypers.of(config)
     with _named_errors():
-        jax.eval_shape(task.step, task.first, batch, keys, Hypers.of(config))
+        after, _ = jax.eval_shape(task.step, state, batch, keys, hypers)
+        jax.eval_shape(task.evaluate, state.variables, batch, hypers)
+        moments = jax.eval_shape(task.moments, state, x, keys, hypers) if task.recomputes else {0}
+    for name, old in state.collections.items():
+        structure: Any = jax.tree.structure(old)
+        if jax.tree.structure(after.collections[name]) != structure:
+            raise UserError(
+                f"model: found the collection {name!r}, in which a step leaves other arrays than "
+                "it found; wanted the same ones, or to sow into 'intermediates'"
+            )
+    if not moments:
+        raise UserError(
+            "train.recompute_stats: found no batch normalization in the model whose statistics "
+            "could be recomputed; train.ema_decay wants the same"
+        )
 
 
 @contextlib.contextmanager

@@ -160,3 +160,17 @@ def test_a_split_is_stacked_in_few_batches_of_one_size_and_each_example_counts_o
 def test_as_many_inputs_as_targets():
     with pytest.raises(ValueError, match="found 3 inputs and 2 targets, wanted as many"):
         stacked(np.zeros((3, 1)), np.zeros(2), 2)
+
+
+def test_an_order_by_class_wants_labels():
+    for order in ("sorted", "class_blocked"):
+        with pytest.raises(
+            ValueError, match=r"labels: found shape \(8, 2\), wanted \(examples,\) "
+        ):
+            epoch_rows(jax.random.key(0), np.zeros((8, 2)), 4, order)
+    assert epoch_rows(jax.random.key(0), np.zeros((8, 2)), 4, "fixed").shape == (8,)
+
+
+def test_a_split_without_examples_is_an_error():
+    with pytest.raises(ValueError, match="found no examples"):
+        stacked(np.zeros((0, 1)), np.zeros(0), 2)

@@ -4,17 +4,21 @@ import csv
 import errno
 import importlib
 import itertools
+import shutil
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from recorded import Recorder, fake_compile
 
 from jbn import store
 from jbn.config import DataConfig, UserError, config_from_dict
 from jbn.data import load
-from jbn.run import EpochEnded, engine, run
+from jbn.run import EpochEnded, TrialsEnded, engine, run
+from jbn.store.table import append_rows
 from jbn.train import Metrics
 from jbn.trained import load_run
 
@@ -384,18 +388,19 @@ def test_a_stopped_run_does_not_go_on_with_other_data(tmp_path, fake_programs):
 
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path, fake_programs, monkeypatch):
     trained, _ = fake_programs
-    add_trials, left = store.Folder.add_trials, [None, None]
+    left = [None, None]
 
-    def add_until_full(*arguments):
-        if not left:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        left.pop()
-        add_trials(*arguments)
+    def append_until_full(path, rows):
+        if path.name == "trials.csv":
+            if not left:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            left.pop()
+        append_rows(path, rows)
 
-    monkeypatch.setattr(store.Folder, "add_trials", add_until_full)
+    monkeypatch.setattr("jbn.store.folder.append_rows", append_until_full)
     with pytest.raises(UserError, match=r"can't be written: No space left on device; .* goes on"):
         start(tmp_path / "a")
-    monkeypatch.setattr(store.Folder, "add_trials", add_trials)
+    monkeypatch.setattr("jbn.store.folder.append_rows", append_rows)
     del trained[:]
     start(tmp_path / "a")
     assert len(trained) == 8 - 2
@@ -440,3 +445,73 @@ def test_a_model_with_dropout_and_a_collection_of_its_own_runs_and_comes_back(tm
         assert loaded.variables["counts"]["calls"] == 15  # 14 batches of 100, and one of 40
         loss = -np.log(loaded.predict(x)[np.arange(len(y)), y]).mean()
         np.testing.assert_allclose(loss, tested, rtol=1e-4)
+
+
+def test_what_the_statistics_say_is_of_the_arms_own_numbers(tmp_path):
+    """Beside an epsilon of a million no deviation is another than any other."""
+    table = {"name": "x", "num_seeds": 1, "model": {"hidden_sizes": [4]}}
+    table |= {"train": {"num_epochs": 1, "batch_size": 480}, "norm": {"epsilon": 1e6}}
+    run(config_from_dict(table), tmp_path / "x", device=jax.devices()[0])
+    (layer,) = store.read_norms(tmp_path / "x")["batch"]["layers"].values()
+    np.testing.assert_allclose(layer["std_ratio"], 1, atol=1e-3)
+
+
+class OwnStatistics(nn.Module):
+    """`batch_stats` that no batch normalization keeps; or another collection."""
+
+    num_classes: int
+    norm: object
+    collection: str = "batch_stats"
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = x.reshape(len(x), -1)
+        mean = self.variable(self.collection, "mean", lambda: jnp.zeros(x.shape[-1]))
+        return nn.Dense(self.num_classes)(x - mean.value)
+
+
+def make_inputs(num_classes, norm):
+    return OwnStatistics(num_classes, norm, "inputs")
+
+
+def test_a_model_whose_statistics_are_its_own_has_nothing_said_of_them(tmp_path):
+    model = {"factory": "run.test_run:OwnStatistics"}
+    table = {"name": "x", "num_seeds": 1, "model": model, "train": {"num_epochs": 1}}
+    run(config_from_dict(table), tmp_path / "x", device=jax.devices()[0])
+    assert store.read_norms(tmp_path / "x") == {}
+
+
+def test_a_collection_that_is_called_as_jbns_own_is_an_error(tmp_path):
+    table = {"name": "x", "model": {"factory": "run.test_run:make_inputs"}}
+    with pytest.raises(UserError, match="found a collection named 'inputs'"):
+        run(config_from_dict(table), tmp_path / "x", device=jax.devices()[0])
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_trial_alone_trains_on_the_device_that_is_named(tmp_path):
+    devices = []
+
+    def watch(event):
+        if isinstance(event, TrialsEnded):
+            devices.append(jax.tree.leaves(event.variables)[0].devices())
+
+    table = {"name": "x", "num_seeds": 1, "train": {"num_epochs": 1, "batch_size": 480}}
+    run(config_from_dict(table), tmp_path / "x", device=jax.devices()[2], sinks=[watch])
+    assert devices == [{jax.devices()[2]}]
+
+
+def test_what_a_sink_raises_is_not_the_folders(tmp_path, fake_programs):
+    def watch(event):
+        raise ConnectionError("the server is down")
+
+    with pytest.raises(ConnectionError, match="the server is down"):
+        run(config_from_dict(SWEPT), tmp_path / "x", device=jax.devices()[0], sinks=[watch])
+
+
+def test_a_trial_that_is_not_done_is_not_loaded(tmp_path, small_run):
+    stopped = shutil.copytree(small_run, tmp_path / "stopped")
+    path = stopped / "trials.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    load_run(stopped, arm="no_norm", seed=5)
+    with pytest.raises(UserError, match="the trial of arm 'no_norm' and seed 6 isn't done"):
+        load_run(stopped, arm="no_norm", seed=6)

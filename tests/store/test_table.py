@@ -80,3 +80,9 @@ def test_what_is_no_table_is_an_error(tmp_path):
     path.write_text("a\nx\n")
     with pytest.raises(UserError, match=r"t\.csv: damaged"):
         keep_rows(path, lambda number: True)
+
+
+def test_a_number_too_large_for_an_integer_is_a_float(tmp_path):
+    path = tmp_path / "t.csv"
+    append_rows(path, [{"trial": 0, "key": "99999999999999999999"}])
+    assert read_columns(path)["key"].tolist() == [1e20]

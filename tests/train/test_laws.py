@@ -151,7 +151,7 @@ def test_the_last_batch_counts_whatever_its_size(model):
 def test_a_last_batch_of_one_is_an_error_where_its_variance_is_none():
     with pytest.raises(UserError, match="found 43, which leaves a last batch of 1 of 44 examples"):
         make_task(config_of(batch_size=43), SPEC)
-    with pytest.raises(UserError, match="a last batch of 5 of 21 examples, and norm.kind 'ghost' "):
+    with pytest.raises(UserError, match=r"a last batch of 5 of 21 examples, and norm\.kind"):
         make_task(config_of(batch_size=16, kind="ghost"), SPEC._replace(num_examples=21))
     make_task(config_of(batch_size=16, kind="ghost"), SPEC._replace(num_examples=22))
     make_task(config_of(batch_size=43, kind="layer"), SPEC)
@@ -313,3 +313,49 @@ def test_what_is_no_image_cannot_be_augmented():
     config = config_of(data=DataConfig(augment={"flip": True}))
     with pytest.raises(UserError, match=r"data.augment: found inputs of shape \(4,\), wanted im"):
         make_task(config, SPEC)
+
+
+class Sows(nn.Module):
+    """A collection that grows with each step."""
+
+    num_classes: int
+    norm: object
+
+    @nn.compact
+    def __call__(self, x, train):
+        self.sow("losses", "size", jnp.sum(x))
+        return nn.Dense(self.num_classes)(x)
+
+
+class OwnStatistics(nn.Module):
+    """`batch_stats` that no batch normalization keeps."""
+
+    num_classes: int
+    norm: object
+
+    @nn.compact
+    def __call__(self, x, train):
+        mean = self.variable("batch_stats", "mean", lambda: jnp.zeros(x.shape[-1]))
+        if train and not self.is_initializing():
+            mean.value = x.mean(0)
+        return nn.Dense(self.num_classes)(x - mean.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "train", "line"),
+    [
+        ("Sows", {}, "model: found the collection 'losses', in which a step leaves other arrays"),
+        ("OwnStatistics", {"recompute_stats": True}, "found no batch normalization in the model"),
+    ],
+)
+def test_collections_that_do_not_train_are_named_before(model, train, line):
+    config = config_of(ModelConfig(factory=f"train.test_laws:{model}"), **train)
+    with pytest.raises(UserError, match=line):
+        check_task(make_task(config, SPEC))
+
+
+def test_a_training_outside_of_jit_takes_numpys_arrays():
+    task = make_task(config_of(num_epochs=1, batch_size=22), SPEC)
+    examples = Examples(np.asarray(X), np.asarray(Y))
+    state, _ = run_training(task, jax.random.key(0), examples, examples, Hypers.of(task.config))
+    assert state.step == 2

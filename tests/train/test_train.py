@@ -250,7 +250,7 @@ def test_examples_that_do_not_fit_are_named(x, y, line):
         arguments = jax.random.key(0), examples, examples, Hypers.of(NO_NORM)
         jax.eval_shape(training(NO_NORM, spec), *arguments)
 
-    with pytest.raises(UserError, match=line):
+    with pytest.raises(ValueError, match=line):
         train()
 
 
