@@ -15,11 +15,13 @@ def results(name: str) -> dict[str, Any]:
 
 def where(environment: dict[str, Any]) -> str:
     """The device and the versions, in words; jbn's is the commit that the files were taken from."""
-    versions, commit = environment["versions"], environment["git_commit"]
+    versions = environment["versions"]
+    commit, _, changes = (environment["git_commit"] or "").partition("-")
     return (
         f"{environment['device']} ({environment['num_cpus']} cores), Python {versions['python']}, "
         f"jax {versions['jax']}, flax {versions['flax']}"
         + (f", jbn at commit {commit[:7]}" if commit else "")
+        + (" with changes" if changes else "")
     )
 
 
