@@ -432,7 +432,7 @@ def test_a_model_with_dropout_and_a_collection_of_its_own_runs_and_comes_back(tm
         {
             "name": "x",
             "num_seeds": 2,
-            "model": {"factory": "train.test_laws:WithMore"},
+            "model": {"factory": "train.test_training_laws:WithMore"},
             "train": {"num_epochs": 1, "batch_size": 100, "recompute_stats": True},
         }
     )

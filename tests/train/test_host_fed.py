@@ -30,7 +30,7 @@ CASES = {
         "train": {"num_epochs": 2, "batch_size": 8, "ema_decay": 0.9, "order": "class_blocked"}
     },
     "one lane after another": {"model": {"kind": "cnn", "channels": [2]}},
-    "no mask": {"model": {"factory": "train.test_laws:Plain"}, "data": NO_IMAGES},
+    "no mask": {"model": {"factory": "train.test_training_laws:Plain"}, "data": NO_IMAGES},
 }
 
 

@@ -132,7 +132,7 @@ class Plain(nn.Module):
         return nn.Dense(self.num_classes)(nn.relu(x))
 
 
-USERS = ModelConfig(factory="train.test_laws:Plain")
+USERS = ModelConfig(factory="train.test_training_laws:Plain")
 
 
 @pytest.mark.parametrize("model", [MODELS["mlp"][0], USERS], ids=["takes a mask", "takes none"])
@@ -232,7 +232,7 @@ class WithMore(nn.Module):
 
 
 def test_dropout_and_any_collection_train():
-    config = config_of(ModelConfig(factory="train.test_laws:WithMore"), batch_size=11)
+    config = config_of(ModelConfig(factory="train.test_training_laws:WithMore"), batch_size=11)
     task, hypers = make_task(config, SPEC), Hypers.of(config)
     assert set(task.first.collections) == {"batch_stats", "counts"}
     examples = Examples(X, Y)
@@ -349,7 +349,7 @@ class OwnStatistics(nn.Module):
     ],
 )
 def test_collections_that_do_not_train_are_named_before(model, train, line):
-    config = config_of(ModelConfig(factory=f"train.test_laws:{model}"), **train)
+    config = config_of(ModelConfig(factory=f"train.test_training_laws:{model}"), **train)
     with pytest.raises(UserError, match=line):
         check_task(make_task(config, SPEC))
 
