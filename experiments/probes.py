@@ -1,5 +1,6 @@
 """Training runs that are looked at every so many steps."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -53,7 +54,7 @@ def train_probed(
             return run_steps(task, state, rows, keys, hypers, gather)[0], found
 
         is_full = len(train.y) % task.config.train.batch_size == 0
-        gather = make_gather(task, train, keys, hypers, is_full=is_full)
+        gather = functools.partial(make_gather(task, train, keys, hypers), is_full=is_full)
         epochs = jnp.arange(-(-num_steps // task.num_batches))
         rows = jax.vmap(lambda epoch: rows_of_epoch(task, train.y, keys, epoch))(epochs)
         rows = rows.reshape(-1, rows.shape[-1])[:num_steps]

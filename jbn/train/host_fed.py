@@ -28,9 +28,11 @@ from jbn.train.loop import (
     EpochMetrics,
     batches_to_evaluate,
     epoch_metrics,
+    full_and_last,
     noisy_targets,
     rows_of_epoch,
     run_steps,
+    weight_of,
 )
 from jbn.train.metrics import Metrics
 from jbn.train.state import TrainState
@@ -69,8 +71,8 @@ def compile_host_fed(
         state: TrainState, lane: Lanes, fed: Fed, *, is_full: bool
     ) -> tuple[TrainState, StepMetrics]:
         def get(fed: Fed) -> Batch:
-            weight = None if is_full else (fed.rows >= 0).astype(jnp.float32)
-            return Batch(fed.x, noisy_targets(task, fed.y, fed.rows, *lane), weight)
+            targets = noisy_targets(task, fed.y, fed.rows, *lane)
+            return Batch(fed.x, targets, weight_of(fed.rows, is_full))
 
         return run_steps(task, state, fed, *lane, get)
 
@@ -138,17 +140,11 @@ def _parts(
     task: Task, rows: Int[np.ndarray, "lanes batches batch"], train: Examples
 ) -> Iterator[tuple[np.ndarray, bool]]:
     """The rows of some batches at a time, and whether these are full; the last may not be."""
-    num_lanes, num_batches, batch_size = rows.shape
-    num_last = len(train.y) % batch_size
-    num_full = num_batches - (num_last > 0)
-    bytes_of_batch = num_lanes * batch_size * train.x[:1].nbytes
-    at_once = max(1, _BYTES_AT_ONCE // bytes_of_batch)
-    for first in range(0, num_full, at_once):
-        yield rows[:, first : min(first + at_once, num_full)], True
-    if num_last and task.takes_mask:
-        yield rows[:, num_full:], False
-    elif num_last:
-        yield rows[:, num_full:, :num_last], True
+    num_lanes, _, batch_size = rows.shape
+    at_once = max(1, _BYTES_AT_ONCE // (num_lanes * batch_size * train.x[:1].nbytes))
+    for part, is_full in full_and_last(task, rows):
+        for first in range(0, part.shape[1], at_once):
+            yield part[:, first : first + at_once], is_full
 
 
 def _put(

@@ -1,5 +1,6 @@
 """Steps make an epoch, epochs make a training: pure functions, each one `lax.scan`."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -189,19 +190,35 @@ def noisy_targets(
     return noisy_labels(keys.labels, y, rows, hypers.label_noise, num_classes)
 
 
+def full_and_last(task: Task, rows: Any) -> list[tuple[Any, bool]]:
+    """The full batches of an epoch's rows, and the last one if it isn't; with whether all count.
+
+    The last one is filled up if the model takes a mask. Else it has its own size, and all count.
+    """
+    num_last = task.spec.num_examples % task.config.train.batch_size
+    if not num_last:
+        return [(rows, True)]
+    last = rows[..., -1:, :] if task.takes_mask else rows[..., -1:, :num_last]
+    return [(rows[..., :-1, :], True), (last, not task.takes_mask)]
+
+
+def weight_of(rows: Int[Array, " batch"], is_full: bool) -> Float[Array, " batch"] | None:
+    """0 for rows of -1, which only fill a batch up; None if all rows count."""
+    return None if is_full else (rows >= 0).astype(jnp.float32)
+
+
 def make_gather(
-    task: Task, train: Examples, keys: TrainKeys, hypers: Hypers, *, is_full: bool
-) -> Callable[[Int[Array, " batch"]], Batch]:
-    """Returns `gather(rows)`, the batch of training examples; labels have their noise.
+    task: Task, train: Examples, keys: TrainKeys, hypers: Hypers
+) -> Callable[..., Batch]:
+    """Returns `gather(rows, is_full=...)`: a batch of training examples; labels have their noise.
 
     A batch that isn't full has rows of -1, which don't count.
     """
     x = jnp.asarray(train.x)
     targets = noisy_targets(task, train.y, jnp.arange(len(train.y)), keys, hypers)
 
-    def gather(rows: Int[Array, " batch"]) -> Batch:
-        weight = None if is_full else (rows >= 0).astype(jnp.float32)
-        return Batch(x[rows], targets[rows], weight)
+    def gather(rows: Int[Array, " batch"], *, is_full: bool) -> Batch:
+        return Batch(x[rows], targets[rows], weight_of(rows, is_full))
 
     return gather
 
@@ -212,16 +229,13 @@ def _run_steps_of_epoch(
     """A step for each batch of an epoch; only the last one may be filled up."""
     task.loss.check(train.y)
     rows = rows_of_epoch(task, train.y, keys, state.step // task.num_batches)
-    num_last = len(train.y) % task.config.train.batch_size
-    num_full = len(rows) - (num_last > 0)
-    gather = make_gather(task, train, keys, hypers, is_full=True)
-    state, steps = run_steps(task, state, rows[:num_full], keys, hypers, gather)
-    if not num_last:
-        return state, steps
-    last = rows[num_full:] if task.takes_mask else rows[num_full:, :num_last]
-    gather = make_gather(task, train, keys, hypers, is_full=not task.takes_mask)
-    state, more = run_steps(task, state, last, keys, hypers, gather)
-    return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), steps, more)
+    gather = make_gather(task, train, keys, hypers)
+    found = []
+    for part, is_full in full_and_last(task, rows):
+        get = functools.partial(gather, is_full=is_full)
+        state, steps = run_steps(task, state, part, keys, hypers, get)
+        found.append(steps)
+    return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
 
 
 def _with_params(state: TrainState, change: Callable[[Any], Any]) -> TrainState:

@@ -168,7 +168,7 @@ def test_a_training_fed_from_the_host_has_the_bits_of_one_fed_on_the_device():
     hypers = Hypers.of(config)
     on_device = jax.jit(lambda: run_training(task, jax.random.key(1), examples, examples, hypers))
     steps = jax.jit(functools.partial(run_steps, task))
-    gather = make_gather(task, examples, keys, hypers, is_full=True)
+    gather = functools.partial(make_gather(task, examples, keys, hypers), is_full=True)
     state = jax.jit(task.init)(keys, hypers)
     for epoch in range(config.train.num_epochs):
         rows = np.asarray(rows_of_epoch(task, Y, keys, epoch))
