@@ -5,12 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Bool, Float
 
 from jbn.variables import recompute_batch_stats
-from jbn.variables._recompute import batches_of
+from jbn.variables._recompute import batches_of, output_and_epsilons
 
 # Beyond these limits a number becomes a warning.
 _MEAN_GAP = 0.5  # standard deviations
@@ -97,15 +96,9 @@ def norm_report(
     )
     num_first = min(batch_size, len(jax.tree.leaves(x)[0]))
     first = jax.tree.map(lambda leaf: batches_of(leaf, 0, num_first, num_first)[0], x)
-    epsilons: dict[str, Any] = {}
-
-    def note_epsilon(next_call, args, kwargs, context):
-        if isinstance(context.module, nn.BatchNorm):
-            epsilons["/".join(context.module.path)] = context.module.epsilon
-        return next_call(*args, **kwargs)
-
-    with nn.intercept_methods(note_epsilon):
-        trained, _ = apply(variables, first, True)
+    trained, epsilons = output_and_epsilons(
+        lambda variables, batch: apply(variables, batch, True), variables, first
+    )
     evaluated, _ = apply(variables, first, False)
 
     old, new, params = (
@@ -113,7 +106,8 @@ def norm_report(
         for tree in (variables["batch_stats"], population, variables["params"])
     )
     layers = {}
-    for path, epsilon in epsilons.items():
+    for layer, epsilon in epsilons.items():
+        path = "/".join(layer)
         mean, var = (new[_below(path, name)] for name in ("mean", "var"))
         old_mean, old_var = (old[_below(path, name)] for name in ("mean", "var"))
         scale = params.get(_below(path, "scale"), jnp.ones_like(var))

@@ -1,5 +1,7 @@
 """A trained model of a run, back from its folder, to predict with."""
 
+import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,24 +12,32 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jbn.config import ArmConfig, UserError
-from jbn.data import normalize_inputs
+from jbn.config.functions import import_function
+from jbn.data import TargetStats, normalize_inputs
 from jbn.data.sources.user_arrays import finite_rows
 from jbn.functional._input_stats import InputStats, Remainders
-from jbn.models import build_model
-from jbn.store import INPUTS, read_config, read_trials, read_variables
+from jbn.models import LinenModel, NNXModel, build_model
+from jbn.store import INPUTS, read_config, read_source, read_trials, read_variables
 
 
 class LoadedRun(NamedTuple):
-    """A trained model: `model.apply(variables, x, train=False)` makes logits of normalized x."""
+    """A trained model: `model.apply(variables, x, train=False)` gives its output of normalized x.
 
-    model: nn.Module
+    `model` is the Linen module, or a `jbn.models.NNXModel` with the same call.
+    """
+
+    model: nn.Module | NNXModel
     variables: dict[str, Any]
     config: ArmConfig
     input_stats: InputStats
     input_offset: np.ndarray | None = None
+    target_stats: TargetStats | None = None  # of a regression
 
-    def predict(self, x: Float[Array, "examples *features"]) -> Float[Array, "examples classes"]:
+    def predict(self, x: Float[Array, "examples *features"]) -> Float[Array, "examples ..."]:
         """The probability of each class, for raw inputs, as the data source gives them.
+
+        Of a regression they are the targets in their own units, float64, of the shape
+        `(examples,)` or `(examples, targets)` as in the data.
 
         They are scaled and normalized as the run's inputs were, which `model.apply` leaves to you:
         `jbn.data.normalize_inputs(config.data, input_stats, x)`. If the run has an `input_offset`,
@@ -47,8 +57,12 @@ class LoadedRun(NamedTuple):
         if self.input_offset is not None:
             x = x - self.input_offset
         x = normalize_inputs(self.config.data, self.input_stats, x)
-        logits: Any = self.model.apply(self.variables, x, train=False)
-        return jax.nn.softmax(logits)
+        output: Any = self.model.apply(self.variables, x, train=False)
+        if self.config.data.targets == "labels":
+            return jax.nn.softmax(output)
+        assert self.target_stats is not None  # of numbers
+        mean, std = self.target_stats
+        return np.asarray(output, np.float64).reshape(len(x), *mean.shape) * std + mean
 
 
 def _check_finite(x: Array) -> None:
@@ -63,19 +77,32 @@ def _check_finite(x: Array) -> None:
         )
 
 
-def load_run(run_dir: str | Path, *, arm: str | None = None, seed: int | None = None) -> LoadedRun:
+def load_run(
+    run_dir: str | Path,
+    *,
+    arm: str | None = None,
+    seed: int | None = None,
+    factory: Callable[..., Any] | None = None,
+    trust_source: bool = False,
+) -> LoadedRun:
     """The model, variables and config that `jbn run` left in `run_dir`, to predict with.
+
+    A model by `model.factory` is made by that function, imported as the config names it. Nothing in
+    the run's folder is executed, unless you ask for it.
 
     Args:
         run_dir: the run's folder, e.g. "runs/digits-article".
         arm: one of the run's arms; None is the first.
         seed: one of its seeds; None is the first.
+        factory: makes the model, in the place of `model.factory`.
+        trust_source: whether to execute the source of `model.factory` that is kept in `run_dir`.
 
     Returns:
         A `LoadedRun`.
 
     Raises:
-        UserError: the folder holds no run, or none in which that arm's trial is done.
+        UserError: the folder holds no run, or none in which that arm's trial is done; or
+            `model.factory` can't be imported.
     """
     run_dir = Path(run_dir)
     config = read_config(run_dir)
@@ -100,12 +127,41 @@ def load_run(run_dir: str | Path, *, arm: str | None = None, seed: int | None = 
     arrays = read_variables(run_dir, arm, seed)
     try:
         inputs = arrays.pop(INPUTS)
-        num_classes = int(inputs.pop("num_classes"))
+        num_outputs = int(inputs.pop("num_outputs"))
         input_offset = inputs.pop("offset", None)
+        targets = inputs.pop("targets", None)
+        target_stats = None if targets is None else TargetStats(**targets)
         input_stats = InputStats(**inputs | {"remainders": Remainders(**inputs["remainders"])})
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{run_dir}: its variables are damaged: {error}; run it again") from None
     variables = jax.tree.map(jnp.asarray, arrays)
     arm_config = config.arms[arm]
-    model = build_model(arm_config.model, arm_config.norm, num_classes)
-    return LoadedRun(model, variables, arm_config, input_stats, input_offset)
+    path = arm_config.model.factory
+    if path is not None and factory is None:
+        factory = _factory(run_dir, path, trust_source)
+    features = input_stats.mean.shape
+    built = build_model(
+        arm_config.model, arm_config.norm, num_outputs, features=features, factory=factory
+    )
+    model = built.module if isinstance(built, LinenModel) else built
+    return LoadedRun(model, variables, arm_config, input_stats, input_offset, target_stats)
+
+
+def _factory(run_dir: Path, path: str, trust_source: bool) -> Callable[..., Any]:
+    """The function that a config names, or its kept source if that may be executed."""
+    module, _, name = path.partition(":")
+    source = read_source(run_dir, module)
+    if trust_source:
+        if source is None:
+            raise UserError(f"trust_source: found no source of {module} in {run_dir}")
+        spec = importlib.util.spec_from_file_location(module, source)
+        assert spec is not None  # of a .py file
+        assert spec.loader is not None
+        loaded = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(loaded)
+        return getattr(loaded, name)
+    try:
+        return import_function("model.factory", path)
+    except UserError as error:
+        kept = "" if source is None else f", or trust_source=True to execute {source}"
+        raise UserError(f"{error}; give load_run your function as factory=...{kept}") from None

@@ -56,8 +56,8 @@ def test_a_model_of_ones_own_runs_loads_and_runs_again(jbn_command, tmp_path, mo
         "        x = nn.relu(nn.Dense(8)(x.reshape(len(x), -1)))\n"
         "        x = self.norm(use_running_average=not train)(x)\n"
         "        return nn.Dense(self.num_classes)(x)\n"
-        "def make(num_classes, norm):\n"
-        "    return Own(num_classes, norm)\n"
+        "def make(num_outputs, norm):\n"
+        "    return Own(num_outputs, norm)\n"
     )
     Path("own.toml").write_text('name = "own"\nmodel.factory = "own_model:make"\n')
     arguments = ("run", "own.toml", "--set", "train.num_epochs=1", "--no-cache")

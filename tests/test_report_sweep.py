@@ -57,13 +57,14 @@ def write_sweep(tmp_path):
                 }
             )
         part = {"data_sha256": {}, "device": "cpu"}
-        with store.opened(tmp_path / "made-up", config, part) as folder:
+        metrics_shown = {"shown": ["accuracy", "loss"], "higher_is_better": ["accuracy"]}
+        with store.opened(tmp_path / "made-up", config, part, metrics_shown, {}) as folder:
             out = folder.path
             append_rows(out / "trials.csv", ends)
             append_rows(out / "metrics.csv", rows)
             append_rows(out / "groups.csv", [{"group": 0, "arm": "", "compile_seconds": 0.5}])
             tables = store.read_trials(out), store.read_metrics(out), store.read_groups(out)
-            folder.finish({}, summarize(config, *tables))
+            folder.finish({}, summarize(config, metrics_shown, *tables))
         return out
 
     return write

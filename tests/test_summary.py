@@ -22,6 +22,7 @@ METRICS = {
     "epoch": np.array([1, 2] * 3),
     "val_accuracy": np.array([0.4, 0.5, 0.96, 0.97, 0.2, 0.1]),
 }
+SHOWN = {"shown": ["accuracy", "loss"], "higher_is_better": ["accuracy"]}
 GROUPS = {"arm": np.array(["batch", "batch"]), "compile_seconds": np.array([1.5, 2.0])}
 
 
@@ -32,7 +33,7 @@ def summarized(rows, arms=("batch",)):
         {"name": "x", "num_seeds": 3, "train": {"num_epochs": 2}, "arms": arms}
     )
     trials = {name: column[rows] for name, column in COLUMNS.items()}
-    return summarize(config, trials, METRICS, GROUPS)["arms"]
+    return summarize(config, SHOWN, trials, METRICS, GROUPS)["arms"]
 
 
 def test_a_diverged_seed_leaves_the_mean_open():

@@ -43,7 +43,7 @@ def jbn_trainer(config, dataset: Dataset) -> Callable[[int], float]:
 
     def train_once(seed: int) -> float:
         result = jax.block_until_ready(train_run(jax.random.key(seed), train, val, hypers))
-        return float(result[1].val.means["accuracy"][-1])
+        return float(result[1].val["accuracy"][-1])
 
     return train_once
 

@@ -24,8 +24,8 @@ NORM = jbn.linen.BatchNorm
 CASES = {
     "the article's network": (MLP((128, 64), 10, NORM), MLP((128, 64), 10, None), (1024, 64)),
     "ResNet-18": (
-        resnet18(num_classes=10, norm=NORM, stem="cifar"),
-        resnet18(num_classes=10, norm=None, stem="cifar"),
+        resnet18(num_outputs=10, norm=NORM, stem="cifar"),
+        resnet18(num_outputs=10, norm=None, stem="cifar"),
         (32, 32, 32, 3),
     ),
 }

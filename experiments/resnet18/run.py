@@ -73,7 +73,7 @@ def linen_model(arm, zero_last_scale):
     """The arm's network."""
     library, options, _ = FLOAT64_ARMS[arm]
     norm = functools.partial({"flax": nn.BatchNorm, "jbn": jbn.linen.BatchNorm}[library], **options)
-    return resnet18(num_classes=10, stem="cifar", norm=norm, zero_last_scale=zero_last_scale)
+    return resnet18(num_outputs=10, stem="cifar", norm=norm, zero_last_scale=zero_last_scale)
 
 
 @functools.cache

@@ -16,10 +16,12 @@ from jbn.config.schema import ArmConfig as ArmConfig
 from jbn.config.schema import AugmentConfig as AugmentConfig
 from jbn.config.schema import Config as Config
 from jbn.config.schema import DataConfig as DataConfig
+from jbn.config.schema import LossConfig as LossConfig
 from jbn.config.schema import MixtureConfig as MixtureConfig
 from jbn.config.schema import ModelConfig as ModelConfig
 from jbn.config.schema import NormConfig as NormConfig
 from jbn.config.schema import OptimizerConfig as OptimizerConfig
+from jbn.config.schema import ReportConfig as ReportConfig
 from jbn.config.schema import SweepConfig as SweepConfig
 from jbn.config.schema import TrainConfig as TrainConfig
 from jbn.config.sweep import sweep_points as sweep_points

@@ -18,6 +18,7 @@ _DECAYING = ("sgd", "momentum", "adamw")
 MATTERS_FOR: dict[str, tuple[str, tuple[str, ...]]] = {
     "data.dir": ("data.name", ("mnist", "fashion_mnist", "cifar10")),
     "data.path": ("data.name", ("npz", "csv")),
+    "data.num_targets": ("data.name", ("csv",)),
     "data.mixture": ("data.name", ("mixture",)),
     "data.input_scale": ("data.normalize", ("none",)),
     "data.normalize_per": ("data.normalize", ("standardize", "min_max")),

@@ -6,11 +6,11 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from jbn.config.schema import FACTORY, NAME, ArmConfig, Config, SweepConfig
+from jbn.config.schema import FUNCTION, NAME, ArmConfig, Config, ReportConfig, SweepConfig
 
 _PATTERNS_IN_WORDS = {
     NAME: "at most 100 letters, digits, spaces and . _ + -, a letter or digit first",
-    FACTORY: '"package.module:function"',
+    FUNCTION: '"package.module:function"',
 }
 
 # What other libraries and people call a key.
@@ -91,4 +91,4 @@ def _known(model: type[BaseModel]) -> list[str]:
     if model is not Config:
         return list(paths(model))
     sweep = [f"sweep.{name}" for name in SweepConfig.model_fields if name != "axes"]
-    return [*paths(ArmConfig), *Config.model_fields, *sweep]
+    return [*paths(ArmConfig), *Config.model_fields, *sweep, *paths(ReportConfig, "report.")]

@@ -1,5 +1,6 @@
 """The sections and keys of a config, their defaults, and the values that fit."""
 
+import operator
 from typing import Annotated, Any, Literal, Self
 
 try:
@@ -23,24 +24,63 @@ _Counts = Annotated[
     BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
 ]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,99}$"
-FACTORY = r"^\w+(\.\w+)*:\w+$"
+FUNCTION = r"^\w+(\.\w+)*:\w+$"  # "package.module:function"
 _Name = Annotated[str, Field(pattern=NAME)]
 # TOML has no null. An arm or a sweep writes "none".
 _OrNone = BeforeValidator(lambda value: None if value == "none" else value)
 _Text = Annotated[str | None, _OrNone]
-_Factory = Annotated[Annotated[str, Field(pattern=FACTORY)] | None, _OrNone]
+_Function = Annotated[Annotated[str, Field(pattern=FUNCTION)] | None, _OrNone]
+
+
+def _patterns(value: Any) -> Any:
+    if value == "none":
+        return ()
+    patterns = [value] if isinstance(value, str) else value
+    if not isinstance(patterns, list | tuple) or not all(
+        isinstance(pattern, str) and pattern for pattern in patterns
+    ):
+        raise ValueError(f'found {value!r}, wanted a pattern such as "Dense_0*", or a list of them')
+    return tuple(patterns)
+
+
+def _class_weights(value: Any) -> Any:
+    if value in (None, "none"):
+        return None
+    if value == "balanced":
+        return value
+    if not isinstance(value, list | tuple) or not all(
+        type(weight) in (int, float) and 0 <= weight <= 1e6 for weight in value
+    ):
+        raise ValueError(f'found {value!r}, wanted "balanced", or a number from 0 for each class')
+    return tuple(map(float, value))
+
+
+# Of paths such as "Dense_0/kernel", in which * is any text.
+_Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
+_ClassWeights = Annotated[
+    Literal["balanced"] | tuple[float, ...] | None, BeforeValidator(_class_weights)
+]
 _ClipNorm = Annotated[Annotated[float, Field(gt=0)] | None, _OrNone]
 _Decay = Annotated[Annotated[float, Field(ge=0, lt=1)] | None, _OrNone]
 _Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 # fmt: off
 DataName = Literal[
-    "digits", "breast_cancer", "wine", "mixture", "mnist", "fashion_mnist", "cifar10", "npz", "csv"
+    "digits", "breast_cancer", "wine", "diabetes", "mixture", "mnist", "fashion_mnist", "cifar10",
+    "npz", "csv",
 ]
 KernelInit = Literal[
     "lecun_normal", "lecun_uniform", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform"
 ]
 NormKind = Literal["batch", "ghost", "renorm", "layer", "rms", "group", "instance", "none"]
 BATCH_NORMS = ("batch", "ghost", "renorm")
+# The keys that name a function of the user's own, which jbn imports and calls.
+OWN_FUNCTIONS = (
+    "data.augment.function",
+    "model.factory",
+    "optimizer.factory",
+    "optimizer.schedule_factory",
+    "loss.factory",
+)
 # fmt: on
 
 
@@ -64,6 +104,7 @@ class AugmentConfig(Section):
     shift: int = Field(default=0, ge=0, le=64)  # the most pixels, up or down and left or right
     flip: bool = False  # left for right, with probability 1/2
     cutout: int = Field(default=0, ge=0, le=64)  # the side of a square that becomes 0
+    function: _Function = None  # of the user's own: (key, batch) -> batch, after all others
 
 
 class DataConfig(Section):
@@ -72,6 +113,8 @@ class DataConfig(Section):
     name: DataName = "digits"
     dir: _Text = None  # where jbn looks first for mnist, fashion_mnist and cifar10
     path: _Text = None  # the file that npz or csv reads
+    targets: Literal["labels", "numbers"] = "labels"  # of classes, or of a regression
+    num_targets: int = Field(default=1, ge=1, le=10_000)  # csv only: the last so many columns
     split_seed: _Seed = 0
     # Multiplies inputs if `normalize` is "none". Otherwise normalization removes a scale.
     input_scale: float = Field(default=1.0, gt=0, le=1e15)  # its square is within float32
@@ -83,7 +126,7 @@ class DataConfig(Section):
 
 
 class ModelConfig(Section):
-    """The architecture, or a `factory` ("package.module:function") that makes another model."""
+    """The architecture, or a `factory` of the user's own; and the weights to begin with."""
 
     kind: Literal["mlp", "cnn", "resnet18", "resnet50"] = "mlp"
     hidden_sizes: _Counts = (128, 64)  # mlp only
@@ -96,7 +139,9 @@ class ModelConfig(Section):
     kernel_init: KernelInit = "lecun_normal"  # mlp and cnn only
     init_gain: float = Field(default=1.0, ge=0, le=1e15)  # multiplies initial kernels
     dtype: Literal["float32", "bfloat16"] = "float32"  # stored parameters stay float32
-    factory: _Factory = None
+    factory: _Function = None
+    init_from: _Text = None  # a run's folder, an npz file or an Orbax folder with variables
+    init_fresh: _Patterns = ()  # what is drawn anew all the same
 
 
 class NormConfig(Section):
@@ -126,6 +171,16 @@ class OptimizerConfig(Section):
     warmup_steps: int = Field(default=0, ge=0, le=_MOST)
     clip_norm: _ClipNorm = None  # the largest norm of the whole gradient
     accumulate: _Count = 1  # the batches whose mean gradient makes one step
+    factory: _Function = None  # makes another optimizer
+    schedule_factory: _Function = None  # makes another schedule
+
+
+class LossConfig(Section):
+    """What training makes small: by `data.targets`, the cross-entropy or the squared error."""
+
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    class_weights: _ClassWeights = None
+    factory: _Function = None  # makes another loss, with its metrics
 
 
 class TrainConfig(Section):
@@ -134,7 +189,7 @@ class TrainConfig(Section):
     num_epochs: _Count = 10
     batch_size: _Count = 32
     order: Literal["shuffled", "fixed", "sorted", "class_blocked"] = "shuffled"
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    freeze: _Patterns = ()  # the parameters, and their batch statistics, that stay
     ema_decay: _Decay = None  # of an average of the parameters, which jbn evaluates
     recompute_stats: bool = False  # evaluate with the statistics of all training examples
 
@@ -146,6 +201,7 @@ class SharedConfig(Section):
     model: ModelConfig = ModelConfig()
     norm: NormConfig = NormConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
 
 
@@ -156,10 +212,19 @@ class ArmConfig(SharedConfig):
     def _keys_fit(self) -> Self:
         # A key that the chosen model or norm doesn't use is no error, because arms share sections.
         # It is an error if the run would differ from what the user asked for.
-        for mistake in (self._file(), self._dtype(), self._weight_decay(), self._norm()):
+        for mistake in (
+            *(self._file(), self._targets(), self._dtype(), self._own_optimizer()),
+            *(self._weight_decay(), self._init(), self._norm()),
+        ):
             if mistake is not None:
                 raise ValueError(mistake)
         return self
+
+    @property
+    def own_functions(self) -> dict[str, str]:
+        """The functions of the user's own, by their keys."""
+        found = {key: operator.attrgetter(key)(self) for key in OWN_FUNCTIONS}
+        return {key: path for key, path in found.items() if path is not None}
 
     def _file(self) -> str | None:
         reads = self.data.name in ("npz", "csv")
@@ -180,9 +245,46 @@ class ArmConfig(SharedConfig):
             )
         return None
 
+    def _targets(self) -> str | None:
+        data, loss = self.data, self.loss
+        of_numbers = data.name == "diabetes"
+        if of_numbers and data.targets == "labels":
+            return "data.targets: found 'labels', but diabetes has numbers; wanted 'numbers'"
+        if not of_numbers and data.targets == "numbers" and data.name not in ("npz", "csv"):
+            return (
+                f"data.targets: found 'numbers', but {data.name} has labels; wanted 'labels', or "
+                "data.name 'npz', 'csv' or 'diabetes'"
+            )
+        if data.targets == "labels":
+            return None
+        of_labels = {
+            "data.label_noise": data.label_noise > 0,
+            "loss.label_smoothing": loss.label_smoothing > 0,
+            "loss.class_weights": loss.class_weights is not None,
+            "train.order": self.train.order == "class_blocked",
+        }
+        for key, is_set in of_labels.items():
+            if is_set:
+                return f"{key}: wanted its default, for data.targets 'numbers' are no labels"
+        return None
+
+    def _own_optimizer(self) -> str | None:
+        optimizer = self.optimizer
+        if optimizer.schedule_factory is not None and optimizer.schedule != "constant":
+            return (
+                f"optimizer.schedule: found {optimizer.schedule!r} and a schedule_factory; wanted "
+                "one of them"
+            )
+        return None
+
+    def _init(self) -> str | None:
+        if self.model.init_from is None and self.model.init_fresh:
+            return "model.init_fresh: found patterns, wanted none without model.init_from"
+        return None
+
     def _weight_decay(self) -> str | None:
         decay = self.optimizer.weight_decay
-        if self.optimizer.kind == "adam" and decay > 0:
+        if self.optimizer.factory is None and self.optimizer.kind == "adam" and decay > 0:
             return (
                 f"optimizer.weight_decay: found {decay}, which adam hasn't; wanted 0, or "
                 "optimizer.kind 'adamw'"
@@ -230,6 +332,13 @@ class SweepConfig(Section):
     axes: dict[str, list[Any]] = {}
 
 
+class ReportConfig(Section):
+    """How the results of a run are judged."""
+
+    metric: Annotated[Annotated[str, Field(pattern=r"^\w+$")] | None, _OrNone] = None
+    target: Annotated[float | None, _OrNone] = None  # of the metric, on the validation split
+
+
 class Config(Section):
     """A run: every arm at every point of the sweep from every seed. `load_config` makes it."""
 
@@ -238,3 +347,4 @@ class Config(Section):
     num_seeds: int = Field(default=8, ge=1, le=4096)
     arms: dict[_Name, ArmConfig] = Field(min_length=1)
     sweep: SweepConfig = SweepConfig()
+    report: ReportConfig = ReportConfig()

@@ -14,6 +14,7 @@ from jbn.data.batches import noisy_labels as noisy_labels
 from jbn.data.batches import stacked as stacked
 from jbn.data.dataset import Dataset as Dataset
 from jbn.data.dataset import Examples as Examples
+from jbn.data.dataset import TargetStats as TargetStats
 from jbn.data.dataset import load as load
 from jbn.data.dataset import load_all as load_all
 from jbn.data.preprocess import fit_inputs as fit_inputs

@@ -36,6 +36,8 @@ class DataSpec(NamedTuple):
     num_classes: int | None  # None: the targets are no labels
     input_stats: InputStats | None = None  # to normalize raw inputs with; None: they are as wanted
     target: jax.ShapeDtypeStruct = jax.ShapeDtypeStruct((), jnp.int32)  # of one example
+    target_std: tuple[float, ...] | None = None  # of standardized targets, in their units
+    class_counts: tuple[int, ...] | None = None  # of each class in the training split
 
 
 def epoch_rows(

@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Shaped
 
 from jbn.config import AugmentConfig, DataConfig, UserError
 from jbn.data.batches import DataSpec
@@ -15,10 +16,17 @@ from jbn.functional._input_stats import InputStats
 
 
 class Examples(NamedTuple):
-    """Inputs and their integer labels: a batch, or a whole split."""
+    """Inputs and their targets, such as integer labels: a batch, or a whole split."""
 
     x: Shaped[Any, "examples *features"]
-    y: Int[Any, " examples"]
+    y: Shaped[Any, "examples *targets"]
+
+
+class TargetStats(NamedTuple):
+    """What brings standardized targets back: `y * std + mean`; each float64, () or (targets,)."""
+
+    mean: np.ndarray
+    std: np.ndarray
 
 
 class Dataset(NamedTuple):
@@ -28,22 +36,31 @@ class Dataset(NamedTuple):
     val: Examples
     test: Examples
     input_stats: InputStats  # of the training split
-    num_classes: int
-    sha256: str  # of all inputs and labels, before they are split
+    num_classes: int | None  # None: the targets are numbers
+    sha256: str  # of all inputs and targets, before they are split
     where: str  # the data come from, for people to read
     input_offset: np.ndarray | None = None  # already subtracted from the raw inputs; None: nothing
+    target_stats: TargetStats | None = None  # of the training split, if the targets are numbers
 
     @property
     def spec(self) -> DataSpec:
         """What a training knows of the data before it sees an example."""
         x, y = self.train
-        return DataSpec(len(y), x.shape[1:], self.num_classes, self.input_stats)
+        spec = DataSpec(len(y), x.shape[1:], self.num_classes, self.input_stats)
+        if self.target_stats is not None:
+            std = tuple(np.atleast_1d(self.target_stats.std).tolist())
+            return spec._replace(target=jax.ShapeDtypeStruct(y.shape[1:], y.dtype), target_std=std)
+        counts = np.bincount(y, minlength=self.num_classes or 0)
+        return spec._replace(class_counts=tuple(counts.tolist()))
 
 
 def load(config: DataConfig) -> Dataset:
     """The data set that the config names, split with the config's seed.
 
     Inputs stay raw: nothing here normalizes, scales or augments them. Labels stay as they are, too.
+    Targets that are numbers are standardized, each with mean and standard deviation of the training
+    split, in float64; then they are float32.
+
     Some sets have a test split of their own. Then that is the test split, and a tenth of the other
     examples is for validation. In other sets a tenth is for validation and a tenth for the test,
     unless the source says how many examples are for training. Each split keeps the order of the
@@ -57,19 +74,37 @@ def load(config: DataConfig) -> Dataset:
     if offset is not None and config.normalize == "none":
         x, where = _with_offset(x, offset, where)
         offset = None
-    num_classes = int(y.max(initial=0)) + 1
+    num_classes = int(y.max(initial=0)) + 1 if config.targets == "labels" else None
     num_to_split = len(y) - source.num_test
-    if num_to_split < 10 or num_classes < 2:
+    if num_to_split < 10 or num_classes == 1:
+        classes = "" if num_classes is None else f", and {num_classes} classes"
         raise UserError(
-            f"{where}: found {num_to_split} examples to split, and {num_classes} classes, "
-            "wanted at least 10 and 2"
+            f"{where}: found {num_to_split} examples to split{classes}, wanted at least 10"
+            + (" and 2" if classes else "")
         )
     digest = hashlib.sha256(x.tobytes())
     digest.update(y.tobytes())
     rows = split_rows(len(y), source.num_test, config.split_seed, num_train=source.num_train)
+    targets = None
+    if num_classes is None:
+        targets = _target_stats(y[rows[0]], where)
+        y = ((y - targets.mean) / targets.std).astype(np.float32)
     train, val, test = (Examples(x[r], y[r]) for r in rows)
     stats = fit_inputs(config, train.x)
-    return Dataset(train, val, test, stats, num_classes, digest.hexdigest(), where, offset)
+    sha256 = digest.hexdigest()
+    return Dataset(train, val, test, stats, num_classes, sha256, where, offset, targets)
+
+
+def _target_stats(y: np.ndarray, where: str) -> TargetStats:
+    """Mean and standard deviation of each target. Raises UserError if one never varies."""
+    mean, std = y.mean(0), y.std(0)
+    if not (np.ptp(y, axis=0) > 0).all():
+        which = np.atleast_1d(mean)[np.atleast_1d(np.ptp(y, axis=0) == 0)][0]
+        raise UserError(
+            f"{where}: found a target that is {which:g} in all training examples, wanted one that "
+            "varies"
+        )
+    return TargetStats(np.asarray(mean), np.asarray(std))
 
 
 def _with_offset(x: np.ndarray, offset: np.ndarray, where: str) -> tuple[np.ndarray, str]:

@@ -1,31 +1,28 @@
-"""Makes a Flax module of the model and norm sections of a config."""
+"""Makes the model that the model and norm sections of a config describe."""
 
+import dataclasses
 import functools
-import importlib
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
+from flax import nnx
 from jaxtyping import Array, Float
 
+import jbn.linen
+import jbn.nnx
 from jbn.config import ModelConfig, NormConfig, UserError
-from jbn.functional._renorm import RenormLimits, renorm_limits
-from jbn.linen import (
-    BatchNorm,
-    BatchRenorm,
-    GhostBatchNorm,
-    GroupNorm,
-    InstanceNorm,
-    LayerNorm,
-    RMSNorm,
-)
+from jbn.config.functions import call_with, import_function, name_of, takes
 from jbn.models.cnn import CNN
 from jbn.models.convolution import convolve
+from jbn.models.linen_model import LinenModel
 from jbn.models.mlp import MLP
+from jbn.models.nnx_model import NNXModel
+from jbn.models.norm import make_norm
 from jbn.models.resnet import resnet18, resnet50
 
+Model = LinenModel | NNXModel
 _ACTIVATIONS: dict[str, Callable[[Array], Array] | None] = {
     "relu": nn.relu,
     "tanh": nn.tanh,
@@ -37,49 +34,104 @@ _ACTIVATIONS: dict[str, Callable[[Array], Array] | None] = {
 def build_model(
     model: ModelConfig,
     norm: NormConfig,
-    num_classes: int,
+    num_outputs: int,
     *,
+    features: tuple[int, ...] = (),
+    factory: Callable[..., Any] | None = None,
     momentum: float | Float[Array, ""] | None = None,
     epsilon: float | Float[Array, ""] | None = None,
+    freeze: tuple[str, ...] = (),
     platform: str | None = None,
-) -> nn.Module:
-    """A module that is called as `module(x, train)` and returns logits.
+) -> Model:
+    """A model with the functions `init(rngs, x, train)` and `apply(variables, x, train, ...)`.
 
     A model of jbn also takes `mask`, which is True for the examples that count in its batch
     statistics.
 
-    A user's factory is called as `factory(num_classes=..., norm=...)` and returns a Flax Linen
-    module. `norm` is None or makes a norm layer when it is called as
-    `norm(use_running_average=...)`. The layer's momentum and epsilon may be traced. The module is
-    called as `module(x, train=...)`. Here x has the shape `(batch, *features)`, and the module
-    returns logits of shape `(batch, num_classes)`, without softmax. The module may have any
-    collections beside its parameters. In training it may draw random numbers from "dropout".
+    A user's factory is called with those of these arguments that it takes by name:
 
-    If the module takes `mask=...`, jbn fills a smaller last batch up to the full size. `mask` has
-    the shape `(batch,)` and is True for the examples that count. A module that takes no `mask` gets
+    - `num_outputs`: the number of outputs of an example, such as the number of classes.
+    - `features`: the shape of one input, without the batch.
+    - `norm`: makes a norm layer of the config's section; None if its kind is "none". In Linen it is
+      called as `norm(use_running_average=...)`, in NNX as `norm(num_features, rngs=rngs)`. The
+      layer's momentum and epsilon may be traced.
+    - `rngs`: `nnx.Rngs`. A factory that takes it makes an NNX model, any other a Linen module.
+
+    A Linen module is called as `module(x, train=...)`, an NNX model as `model(x)` after
+    `model.train()` or `model.eval()`, and with `train=...` if it takes that. Here x has the shape
+    `(batch, *features)`. The output has the shape `(batch, num_outputs)`; of classes it is the
+    logits, without softmax. The model may have any collections or types of variables beside its
+    parameters. In training it may draw random numbers from "dropout".
+
+    If the model takes `mask=...`, jbn fills a smaller last batch up to the full size. `mask` has
+    the shape `(batch,)` and is True for the examples that count. A model that takes no `mask` gets
     the last batch at its own size.
 
     Args:
         model: the architecture, or the factory.
         norm: the norm in each hidden layer.
-        num_classes: the number of logits of an example.
+        num_outputs: the number of outputs of an example.
+        features: the shape of one input, for a factory that takes it.
+        factory: in place of the one that `model` names.
         momentum, epsilon: numbers in place of those of `norm`, maybe traced; None keeps those.
+        freeze: patterns of paths. In training a batch normalization whose paths match one
+            normalizes with its running statistics.
         platform: where the model will run. On "cpu" jbn writes convolutions so that they are fast
             in a compiled loop.
 
     Raises:
-        UserError: the factory can't be imported, takes other arguments, or returns no such module.
+        UserError: the factory can't be imported, takes other arguments, or returns no such model.
     """
     dtype = jnp.bfloat16 if model.dtype == "bfloat16" else None
-    make_norm = _make_norm(
-        norm,
-        norm.momentum if momentum is None else momentum,
-        norm.epsilon if epsilon is None else epsilon,
-        dtype,
-    )
-    if model.factory is not None:
-        return _call_factory(model.factory, num_classes=num_classes, norm=make_norm)
-    options: dict[str, Any] = {"num_classes": num_classes, "norm": make_norm, "dtype": dtype}
+
+    def norm_of(layers: Any) -> Callable[..., Any] | None:
+        return make_norm(
+            norm,
+            layers,
+            norm.momentum if momentum is None else momentum,
+            norm.epsilon if epsilon is None else epsilon,
+            dtype,
+        )
+
+    if factory is None and model.factory is not None:
+        factory = import_function("model.factory", model.factory)
+    if factory is None:
+        return LinenModel(
+            _built_in(model, norm_of(jbn.linen), num_outputs, dtype, platform), freeze
+        )
+    sizes = {"num_outputs": num_outputs, "features": features}
+    if takes(factory, "rngs"):
+        make = functools.partial(_make_nnx, factory, {**sizes, "norm": norm_of(jbn.nnx)})
+        return NNXModel(make, freeze)
+    return LinenModel(_make_linen(factory, {**sizes, "norm": norm_of(jbn.linen)}), freeze)
+
+
+def norm_of_batch(norm: NormConfig, batch_size: int) -> NormConfig:
+    """The section for a batch of this size.
+
+    If `virtual_batch_size` doesn't divide it, the whole batch is one virtual batch.
+    """
+    if batch_size % norm.virtual_batch_size == 0:
+        return norm
+    return norm.model_copy(update={"virtual_batch_size": batch_size})
+
+
+def recording(model: Model) -> Model:
+    """The model, which also gives the moments of what its batch normalizations take.
+
+    `jbn.variables._recompute.layer_moments` reads them; of a Linen module it needs no help.
+    """
+    return dataclasses.replace(model, records=True) if isinstance(model, NNXModel) else model
+
+
+def _built_in(
+    model: ModelConfig,
+    norm: Callable[..., nn.Module] | None,
+    num_outputs: int,
+    dtype: Any,
+    platform: str | None,
+) -> nn.Module:
+    options: dict[str, Any] = {"num_outputs": num_outputs, "norm": norm, "dtype": dtype}
     if model.kind != "mlp" and platform == "cpu":
         options["conv_general_dilated"] = convolve
     if model.kind in ("mlp", "cnn"):
@@ -106,88 +158,22 @@ def build_model(
             return resnet50(**options)
 
 
-def norm_of_batch(norm: NormConfig, batch_size: int) -> NormConfig:
-    """The section for a batch of this size.
-
-    If `virtual_batch_size` doesn't divide it, the whole batch is one virtual batch.
-    """
-    if batch_size % norm.virtual_batch_size == 0:
-        return norm
-    return norm.model_copy(update={"virtual_batch_size": batch_size})
-
-
-def _make_norm(
-    norm: NormConfig,
-    momentum: float | Float[Array, ""],
-    epsilon: float | Float[Array, ""],
-    dtype: Any,
-) -> Callable[..., nn.Module] | None:
-    """Returns a function that makes a norm layer; None without norm.
-
-    It takes `use_running_average`, which only batch norms use, and further arguments of the layer,
-    such as `scale_init`.
-    """
-    scale: dict[str, Any] = {"epsilon": epsilon, "use_scale": norm.use_scale, "dtype": dtype}
-    scale_and_bias: dict[str, Any] = {**scale, "use_bias": norm.use_bias}
-    running: dict[str, Any] = {**scale_and_bias, "momentum": momentum}
-
-    def of_each_example(layer: type[nn.Module], **options: Any) -> Callable[..., nn.Module]:
-        return lambda use_running_average, **more: layer(**options, **more)
-
-    match norm.kind:
-        case "none":
-            return None
-        case "batch":
-            return functools.partial(BatchNorm, **running)
-        case "ghost":
-            virtual = norm.virtual_batch_size
-            return functools.partial(GhostBatchNorm, virtual_batch_size=virtual, **running)
-        case "renorm":
-            return functools.partial(BatchRenorm, limits=_limits(norm.num_plain_steps), **running)
-        case "layer":
-            return of_each_example(LayerNorm, **scale_and_bias)
-        case "rms":
-            return of_each_example(RMSNorm, **scale)
-        case "group":
-            return of_each_example(GroupNorm, num_groups=norm.num_groups, **scale_and_bias)
-        case "instance":
-            return of_each_example(InstanceNorm, **scale_and_bias)
-
-
-def _limits(num_plain_steps: int) -> Callable[..., RenormLimits]:
-    """The paper's schedule (5,000, 25,000 and 40,000 steps), scaled to this `num_plain_steps`."""
-    return functools.partial(
-        renorm_limits,
-        num_plain_steps=num_plain_steps,
-        num_d_steps=5 * num_plain_steps,
-        num_r_steps=8 * num_plain_steps,
-    )
-
-
-def _call_factory(path: str, **arguments: Any) -> nn.Module:
-    """The model that the function at "package.module:function" returns."""
-    module, _, name = path.partition(":")
-    try:
-        factory = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, SyntaxError) as error:
+def _make_linen(factory: Callable[..., Any], arguments: dict[str, Any]) -> nn.Module:
+    module = call_with(factory, "model.factory", arguments)
+    if not isinstance(module, nn.Module) or not takes(module.__call__, "train"):
         raise UserError(
-            f"model.factory: found {path!r}, which can't be imported: {error}"
-        ) from None
-    if not _takes(factory, **arguments):
-        raise UserError(f"model.factory: {path} can't be called with (num_classes=..., norm=...)")
-    model = factory(**arguments)
-    if not isinstance(model, nn.Module) or not _takes(model.__call__, None, train=True):
+            f"model.factory: {name_of(factory)} returned a {type(module).__name__}, wanted a "
+            "flax.linen.Module that is called as module(x, train=...); a factory of an nnx.Module "
+            "takes rngs"
+        )
+    return module
+
+
+def _make_nnx(factory: Callable[..., Any], arguments: dict[str, Any], rngs: nnx.Rngs) -> nnx.Module:
+    model = call_with(factory, "model.factory", {**arguments, "rngs": rngs})
+    if not isinstance(model, nnx.Module) or not callable(model):
         raise UserError(
-            f"model.factory: {path} returned a {type(model).__name__}, wanted a flax.linen.Module "
-            "that is called as module(x, train=...)"
+            f"model.factory: {name_of(factory)} returned a {type(model).__name__}, wanted an "
+            "nnx.Module that is called as model(x), as the factory takes rngs"
         )
     return model
-
-
-def _takes(function: Any, *args: Any, **kwargs: Any) -> bool:
-    """Whether the function can be called with these arguments."""
-    try:
-        inspect.signature(function).bind(*args, **kwargs)
-    except (TypeError, ValueError):
-        return False
-    return True

@@ -19,7 +19,7 @@ class CNN(nn.Module):
     Without norm it has a bias; its name is the same.
 
     Args:
-        num_classes: units of the last layer, which has neither activation nor norm.
+        num_outputs: units of the last layer, which has neither activation nor norm.
         norm: makes a norm layer when called as `norm(use_running_average=...)`. None is no norm.
         channels: the channels of the convolutions in each stage.
         kernel_init: initializes the kernels.
@@ -29,7 +29,7 @@ class CNN(nn.Module):
     Example:
         >>> import jax, jax.numpy as jnp, jbn.linen
         >>> from jbn.models.cnn import CNN
-        >>> model = CNN(num_classes=10, norm=jbn.linen.BatchNorm)
+        >>> model = CNN(num_outputs=10, norm=jbn.linen.BatchNorm)
         >>> images = jnp.zeros((2, 28, 28, 1))
         >>> def logits():
         ...     return model.init_with_output(jax.random.key(0), images, train=True)[0]
@@ -37,7 +37,7 @@ class CNN(nn.Module):
         (2, 10)
     """
 
-    num_classes: int
+    num_outputs: int
     norm: Callable[..., nn.Module] | None = None
     channels: Sequence[int] = (16, 32)
     kernel_init: Callable[..., Array] = nn.initializers.lecun_normal()
@@ -72,4 +72,4 @@ class CNN(nn.Module):
                 x = nn.relu(x if norm is None else norm(x))
             x = nn.max_pool(x, (2, 2), (2, 2))
         x = x.reshape(x.shape[0], -1)  # of a symbolic size in an export
-        return nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=self.kernel_init)(x)
+        return nn.Dense(self.num_outputs, dtype=self.dtype, kernel_init=self.kernel_init)(x)

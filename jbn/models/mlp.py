@@ -14,7 +14,7 @@ class MLP(nn.Module):
 
     Args:
         hidden_sizes: units of each hidden layer.
-        num_classes: units of the last layer, which has neither activation nor norm.
+        num_outputs: units of the last layer, which has neither activation nor norm.
         norm: makes a norm layer when called as `norm(use_running_average=...)`. None is no norm.
         activation: the activation of each hidden layer. None is no activation.
         norm_position: "after_activation", as in the article, or "before_activation", as in Ioffe
@@ -24,7 +24,7 @@ class MLP(nn.Module):
     """
 
     hidden_sizes: Sequence[int]
-    num_classes: int
+    num_outputs: int
     norm: Callable[..., nn.Module] | None = None
     activation: Callable[[Array], Array] | None = nn.relu
     norm_position: Literal["after_activation", "before_activation"] = "after_activation"
@@ -47,4 +47,4 @@ class MLP(nn.Module):
             for layer in layers:
                 if layer is not None:
                     x = layer(x)
-        return nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=self.kernel_init)(x)
+        return nn.Dense(self.num_outputs, dtype=self.dtype, kernel_init=self.kernel_init)(x)

@@ -137,7 +137,7 @@ class ResNet(nn.Module):
     Args:
         stage_sizes: the number of blocks in each stage.
         block: `BasicBlock` or `BottleneckBlock`.
-        num_classes: units of the last layer, which has neither activation nor norm.
+        num_outputs: units of the last layer, which has neither activation nor norm.
         stem: "imagenet" is a 7×7 convolution of stride 2, then the largest of 3×3 pixels, also of
             stride 2. "cifar" is one 3×3 convolution, for small images.
         norm: makes a norm layer when called as `norm(use_running_average=...)`. None is no norm.
@@ -154,7 +154,7 @@ class ResNet(nn.Module):
     Example:
         >>> import jax, jax.numpy as jnp, jbn.linen
         >>> from jbn.models.resnet import resnet50
-        >>> model = resnet50(num_classes=1000, stem="imagenet", norm=jbn.linen.BatchNorm)
+        >>> model = resnet50(num_outputs=1000, stem="imagenet", norm=jbn.linen.BatchNorm)
         >>> images = jnp.zeros((2, 224, 224, 3))
         >>> def init():
         ...     return model.init(jax.random.key(0), images, train=True)
@@ -168,7 +168,7 @@ class ResNet(nn.Module):
 
     stage_sizes: Sequence[int]
     block: type[BasicBlock] | type[BottleneckBlock]
-    num_classes: int
+    num_outputs: int
     stem: Literal["cifar", "imagenet"]
     norm: MakeNorm | None = None
     num_filters: int = 64
@@ -202,7 +202,7 @@ class ResNet(nn.Module):
                     zero_last_scale=self.zero_last_scale,
                     **_shared(self),
                 )(x, train, mask)
-        return nn.Dense(self.num_classes, dtype=self.dtype)(x.mean((1, 2)))
+        return nn.Dense(self.num_outputs, dtype=self.dtype)(x.mean((1, 2)))
 
 
 # Call these with the other arguments of `ResNet`, by keyword.

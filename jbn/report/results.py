@@ -48,7 +48,8 @@ def load_results(run_dir: Path) -> Results:
         if is_finished:
             summary = store.read_summary(run_dir)
         else:
-            summary = summarize(config, trials, metrics, store.read_groups(run_dir))
+            shown = store.read_shown_metrics(run_dir)
+            summary = summarize(config, shown, trials, metrics, store.read_groups(run_dir))
         is_done, has_diverged = np.zeros((2, *trial_shape(config)), bool)
         if trials:
             is_done.flat[trials["trial"]] = True

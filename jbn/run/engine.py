@@ -18,7 +18,7 @@ from jbn.run.events import (
     TrialsEnded,
     TurnBegan,
 )
-from jbn.store import INPUTS
+from jbn.store import INPUTS, read_weights
 from jbn.train import (
     CompiledProgram,
     Task,
@@ -56,10 +56,11 @@ class Compiler:
             return 0.0
         clock = time.perf_counter()
         self.compiled = None  # first, for its data are on the device
-        dataset = self._datasets[program.config.data]
+        dataset = self.dataset_of(program)
         compile_lanes = compile_program if _fits(dataset, self._devices[0]) else compile_host_fed
+        weights = self._weights_of(program)
         self.compiled = compile_lanes(
-            self.task_of(program), program, dataset, num_lanes, self._devices
+            self.task_of(program), program, dataset, num_lanes, self._devices, weights
         )
         self._key = key
         return time.perf_counter() - clock
@@ -68,10 +69,19 @@ class Compiler:
         """The program's task."""
         return self._tasks[_key_of(program)]
 
+    def dataset_of(self, program: Program) -> Dataset:
+        """The program's data."""
+        return self._datasets[program.config.data]
+
+    def _weights_of(self, program: Program) -> Any:
+        """What the program's trainings begin with; None if they draw it."""
+        path = program.config.model.init_from
+        return None if path is None else read_weights(path)
+
     def _make_task(self, program: Program) -> Task:
-        spec = self._datasets[program.config.data].spec
+        spec = self.dataset_of(program).spec
         task = make_task(program.config, spec, platform=self._devices[0].platform)
-        check_task(task)
+        check_task(task, self._weights_of(program))
         if INPUTS in task.first.collections:
             raise UserError(
                 f"model: found a collection named {INPUTS!r}, as jbn calls what it keeps beside "
@@ -170,7 +180,7 @@ def _train_turn(
         "num_parameters": np.full(len(turn), _size(variables["params"]) // num_lanes),
         "diverged_step": diverged,
         **{name: values for name, values in metrics.items() if name.startswith("val_")},
-        **_of(turn, {f"test_{name}": mean for name, mean in jax.device_get(test).means.items()}),
+        **_of(turn, {f"test_{name}": metric for name, metric in jax.device_get(test).items()}),
     }
     yield TrialsEnded(group, turn, results, variables, time.perf_counter() - clock)
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jbn.diagnose import norm_metrics, norm_report, norm_table, norm_warnings
-from jbn.models import norm_of_batch
+from jbn.models import norm_of_batch, recording
 from jbn.summary import finite
 from jbn.train import Hypers, Task, TrainKeys
 
@@ -32,7 +32,7 @@ def describe_norms(
     }
 
     def apply(variables: Any, x: Any, train: bool) -> Any:
-        model = task.build(norm_of_batch(config.norm, len(x)), hypers)
+        model = recording(task.build(norm_of_batch(config.norm, len(x)), hypers))
         return model.apply(variables, task.prepare(x, hypers), train=train, **options)
 
     describe = functools.partial(norm_report, apply, batch_size=config.train.batch_size)

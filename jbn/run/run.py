@@ -9,15 +9,16 @@ import jax
 import numpy as np
 
 from jbn import store
-from jbn.config import Config, DataConfig, Program, describe_plan, plan, plan_groups
+from jbn.config import Config, DataConfig, Program, UserError, describe_plan, plan, plan_groups
+from jbn.config.functions import source_of
 from jbn.data import Dataset, load_all
 from jbn.environment import describe_environment
 from jbn.run.engine import Compiler, Datasets, train_group
 from jbn.run.events import Said, Sink
 from jbn.run.norms import describe_norms
 from jbn.run.sinks import folder_sink
-from jbn.summary import summarize
-from jbn.train import Hypers
+from jbn.summary import finite, summarize
+from jbn.train import Hypers, baseline_metrics, metric_names
 
 
 def run(
@@ -48,9 +49,11 @@ def run(
     devices = sorted(jax.devices(device.platform), key=lambda other: other != device)
     compiler = Compiler(programs, datasets, devices)
     part = _describe_part(device, command, datasets)
-    with store.opened(out, config, part) as folder, jax.default_device(device):
+    metrics = _shown_metrics(config, programs, compiler)
+    opened = store.opened(out, config, part, metrics, _sources(programs))
+    with opened as folder, jax.default_device(device):
         _say(sinks, folder.found)
-        sinks = [folder_sink(folder, datasets), *sinks]
+        sinks = [folder_sink(folder, compiler), *sinks]
         max_lanes = folder.config.sweep.max_lanes
         for group in plan_groups(programs, max_lanes):
             if folder.has(group):
@@ -60,7 +63,7 @@ def run(
                 for sink in sinks:
                     sink(event)
         folder.sort()
-        summary = _summarize(folder)
+        summary = _summarize(folder, _baseline(programs, compiler, datasets))
         norms = {} if config.sweep.axes else _describe_all_norms(programs, compiler, datasets, out)
         folder.finish(norms, summary)
     return summary
@@ -91,18 +94,64 @@ def _describe_part(device: jax.Device, command: str, datasets: Datasets) -> dict
     }
 
 
-def _summarize(folder: store.Folder) -> dict[str, Any]:
+def _summarize(folder: store.Folder, baseline: dict[str, Any] | None) -> dict[str, Any]:
     tables = (
         read(folder.path) for read in (store.read_trials, store.read_metrics, store.read_groups)
     )
-    return summarize(folder.config, *tables)
+    metrics = store.read_shown_metrics(folder.path)
+    return {**summarize(folder.config, metrics, *tables), "baseline": baseline}
+
+
+def _shown_metrics(
+    config: Config, programs: Sequence[Program], compiler: Compiler
+) -> dict[str, list[str]]:
+    """The metrics to show, the one to judge by first, and those of which more is better.
+
+    Raises:
+        UserError: an arm hasn't the metric to judge by.
+    """
+    first = compiler.task_of(programs[0]).loss
+    metric = config.report.metric or first.shown[0]
+    for program in programs:
+        names = metric_names(compiler.task_of(program))
+        if metric not in names:
+            raise UserError(
+                f"report.metric: found {metric!r}, which arm {program.arm!r} doesn't report; "
+                f"wanted one of {', '.join(names)}"
+            )
+    names = metric_names(compiler.task_of(programs[0]))
+    others = [name for name in first.shown if name != metric]
+    rising = [name for name in names if name in first.higher_is_better]
+    return {"shown": [metric, *others], "higher_is_better": rising}
+
+
+def _sources(programs: Sequence[Program]) -> dict[str, str]:
+    """The source of each module with a function of the user's own, as far as there is any."""
+    paths = {path for program in programs for path in program.config.own_functions.values()}
+    return dict(found for path in paths if (found := source_of(path)) is not None)
+
+
+def _baseline(
+    programs: Sequence[Program], compiler: Compiler, datasets: Datasets
+) -> dict[str, Any] | None:
+    """What a model without inputs would come to on the test split; None if arms differ in it."""
+    found = []
+    for program in programs:
+        task, dataset = compiler.task_of(program), datasets[program.config.data]
+        metrics = baseline_metrics(task, dataset.train.y, dataset.test.y)
+        if task.loss.baseline is not None:
+            test = {f"test_{name}": finite(metric) for name, metric in (metrics or {}).items()}
+            found.append({"name": task.loss.baseline[0], **test})
+    return found[0] if found and all(other == found[0] for other in found) else None
 
 
 def _describe(data: DataConfig, dataset: Dataset) -> str:
     """Where the data come from; and how many classes have no example, if any."""
+    place = f"data: {data.name}, {dataset.where}"
+    if dataset.num_classes is None:
+        return place
     labels = np.concatenate([split.y for split in (dataset.train, dataset.val, dataset.test)])
     num_missing = dataset.num_classes - len(np.unique(labels))
-    place = f"data: {data.name}, {dataset.where}"
     if not num_missing:
         return place
     return (

@@ -1,5 +1,6 @@
 """What listens to a run: the folder, and the terminal. Each is a function of an event."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,8 +11,8 @@ import numpy as np
 import rich.progress
 from rich.console import Console
 
-from jbn.data import Dataset
-from jbn.run.engine import Datasets
+from jbn.config import Program
+from jbn.run.engine import Compiler
 from jbn.run.events import (
     EpochEnded,
     Event,
@@ -29,10 +30,11 @@ _MOST_BARS = 12
 _SHOWN = {
     "train_loss": ("loss", 1, ".3g", ""),
     "val_accuracy": ("validation accuracy", 100, ".1f", "%"),
+    "val_rmse": ("validation RMSE", 1, ".3g", ""),
 }
 
 
-def folder_sink(folder: Folder, datasets: Datasets) -> Sink:
+def folder_sink(folder: Folder, compiler: Compiler) -> Sink:
     """Everything on disk as it comes; variables where nothing is swept."""
 
     def record(event: Event) -> None:
@@ -45,7 +47,7 @@ def folder_sink(folder: Folder, datasets: Datasets) -> Sink:
                 folder.add_metrics(trials, epoch, metrics)
             case TrialsEnded(group, trials, results, variables, seconds):
                 if not folder.config.sweep.axes:
-                    inputs = _inputs(datasets[group.program.config.data])
+                    inputs = _inputs(compiler, group.program)
                     of_lanes = jax.device_get(variables)
                     for lane, trial in enumerate(trials):
                         mine = jax.tree.map(lambda leaf, lane=lane: leaf[lane], of_lanes)
@@ -113,7 +115,7 @@ def _bars(bars: rich.progress.Progress) -> Sink:
 
 
 def describe(metrics: Mapping[str, np.ndarray]) -> str:
-    """The loss and the validation accuracy of trials, as far as there are any, in words.
+    """The loss, and the validation accuracy or RMSE, of trials, as far as there are any, in words.
 
     Of several trials the smallest and the largest number: a mean would say little, for their
     learning rates may differ. What diverged is counted, and left out.
@@ -160,13 +162,16 @@ def _say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _inputs(dataset: Dataset) -> dict[str, Any]:
-    """What it takes to prepare inputs for the trained model."""
+def _inputs(compiler: Compiler, program: Program) -> dict[str, Any]:
+    """What it takes to make the model, to prepare inputs for it, and to bring targets back."""
+    dataset, loss = compiler.dataset_of(program), compiler.task_of(program).loss
     inputs = {
+        "num_outputs": np.asarray(math.prod(loss.output_shape)),
         **dataset.input_stats._asdict(),
         "remainders": dataset.input_stats.remainders._asdict(),
-        "num_classes": np.asarray(dataset.num_classes),
     }
+    if dataset.target_stats is not None:
+        inputs["targets"] = dataset.target_stats._asdict()
     if dataset.input_offset is not None:
         inputs["offset"] = dataset.input_offset
     return inputs

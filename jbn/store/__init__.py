@@ -13,8 +13,11 @@ from jbn.store.read import read_groups as read_groups
 from jbn.store.read import read_metrics as read_metrics
 from jbn.store.read import read_norms as read_norms
 from jbn.store.read import read_parts as read_parts
+from jbn.store.read import read_shown_metrics as read_shown_metrics
+from jbn.store.read import read_source as read_source
 from jbn.store.read import read_summary as read_summary
 from jbn.store.read import read_trials as read_trials
 from jbn.store.read import read_variables as read_variables
 from jbn.store.read import write_report as write_report
 from jbn.store.table import Columns as Columns
+from jbn.store.weights import read_weights as read_weights

@@ -20,6 +20,7 @@ from jbn.store.layout import (
     RUN,
     SUMMARY,
     TRIALS,
+    source_path,
     variables_path,
 )
 from jbn.store.lock import check_lock, lock, unlock
@@ -135,7 +136,13 @@ class Folder:
 
 
 @contextlib.contextmanager
-def opened(out: Path, config: Config, part: Mapping[str, Any]) -> Iterator[Folder]:
+def opened(
+    out: Path,
+    config: Config,
+    part: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    sources: Mapping[str, str],
+) -> Iterator[Folder]:
     """The folder `out` with a lock on it, for a run of this config to begin or to go on.
 
     A run of the same config that was stopped goes on; one that had finished is moved beside it.
@@ -144,10 +151,13 @@ def opened(out: Path, config: Config, part: Mapping[str, Any]) -> Iterator[Folde
         out: the run's folder.
         config: `sweep.max_lanes` may differ from that of the run that goes on.
         part: of the run, this one: its environment, and the checksums of its data as `data_sha256`.
+        metrics: the metrics that a reader shows, and those of which more is better.
+        sources: of the modules with functions of the user's own.
 
     Raises:
-        UserError: `out` is a file, another config's run, a run that is going on, of other data, or
-            of another layout, or a folder with other things in it; or it can't be written to.
+        UserError: `out` is a file, another config's run, a run that is going on, of other data, of
+            other functions, or of another layout, or a folder with other things in it; or it can't
+            be written to.
     """
     if out.name in ("", ".."):
         raise UserError(f"--out {out}: wanted a folder with a name of its own, e.g. runs/a")
@@ -166,10 +176,14 @@ def opened(out: Path, config: Config, part: Mapping[str, Any]) -> Iterator[Folde
         with _written(out):
             if found == "stopped":
                 _check_data(out, part)
+                _check_sources(out, sources)
                 config, parts = read_config(out), [*read_parts(out), part]
             else:
                 parts = [part]
-            write_json(out / RUN, {"format": FORMAT, "parts": parts})
+            for module, text in sources.items():
+                source_path(out, module).parent.mkdir(exist_ok=True)
+                source_path(out, module).write_text(text, encoding="utf-8")
+            write_json(out / RUN, {"format": FORMAT, "metrics": metrics, "parts": parts})
             if found != "stopped":
                 write_json(out / CONFIG, config.model_dump(mode="json"))
             folder = Folder(out, config, parts, words.get(found or ""))
@@ -239,6 +253,17 @@ def _check_data(out: Path, part: Mapping[str, Any]) -> None:
         raise UserError(
             f"{out}: holds a part of a run with other data; choose another folder with --out"
         )
+
+
+def _check_sources(out: Path, sources: Mapping[str, str]) -> None:
+    """Raises UserError where what is done of a stopped run was done with other functions."""
+    for module, text in sources.items():
+        path = source_path(out, module)
+        if done_trials(out) and path.exists() and path.read_text(encoding="utf-8") != text:
+            raise UserError(
+                f"{out}: holds a part of a run with another {module}, which is kept in {path}; "
+                "choose another folder with --out"
+            )
 
 
 def _identity(trial: Trial) -> dict[str, Any]:

@@ -13,7 +13,13 @@ NORMS = "norms.json"
 SUMMARY = "summary.json"  # the last that is written: with it the run is finished
 REPORT = "report.html"
 VARIABLES = "variables"
+SOURCE = "source"  # of the user's own functions, to be read
 LOCK = "running"  # as long as a process trains for the run
+
+
+def source_path(run_dir: Path, module: str) -> Path:
+    """Where the source of a module with a function of the user's own is."""
+    return run_dir / SOURCE / f"{module}.py"
 
 
 def variables_path(run_dir: Path, arm: str, seed: int) -> Path:

@@ -19,6 +19,7 @@ from jbn.store.layout import (
     RUN,
     SUMMARY,
     TRIALS,
+    source_path,
     variables_path,
 )
 from jbn.store.table import Columns, read_columns
@@ -74,6 +75,27 @@ def read_parts(run_dir: Path) -> list[dict[str, Any]]:
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         raise UserError(f"{run_dir / RUN}: damaged: no parts; run it again")
     return parts
+
+
+def read_shown_metrics(run_dir: Path) -> dict[str, list[str]]:
+    """The metrics to show, the one to judge by first, and those of which more is better.
+
+    They are "shown" and "higher_is_better".
+
+    Raises:
+        UserError: the folder isn't a run's.
+    """
+    check_format(run_dir)
+    metrics = read_json(run_dir / RUN).get("metrics")
+    if not isinstance(metrics, dict) or not {"shown", "higher_is_better"} <= set(metrics):
+        raise UserError(f"{run_dir / RUN}: damaged: no metrics; run it again")
+    return metrics
+
+
+def read_source(run_dir: Path, module: str) -> Path | None:
+    """The file with the source of a module of the user's own; None if none was kept."""
+    path = source_path(run_dir, module)
+    return path if path.exists() else None
 
 
 def read_groups(run_dir: Path) -> Columns:

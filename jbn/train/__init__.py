@@ -25,6 +25,7 @@ from jbn.train.loop import run_steps as run_steps
 from jbn.train.loop import run_training as run_training
 from jbn.train.loss import Loss as Loss
 from jbn.train.loss import make_cross_entropy as make_cross_entropy
+from jbn.train.loss import make_squared_error as make_squared_error
 from jbn.train.metrics import Metrics as Metrics
 from jbn.train.placement import Placement as Placement
 from jbn.train.placement import place as place
@@ -33,6 +34,8 @@ from jbn.train.state import TrainKeys as TrainKeys
 from jbn.train.state import TrainState as TrainState
 from jbn.train.task import StepMetrics as StepMetrics
 from jbn.train.task import Task as Task
+from jbn.train.task import baseline_metrics as baseline_metrics
 from jbn.train.task import check_task as check_task
 from jbn.train.task import count_parameters as count_parameters
 from jbn.train.task import make_task as make_task
+from jbn.train.task import metric_names as metric_names

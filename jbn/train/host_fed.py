@@ -56,6 +56,7 @@ def compile_host_fed(
     dataset: Dataset,
     num_lanes: int,
     devices: Sequence[jax.Device],
+    weights: Any = None,
 ) -> CompiledProgram:
     """As `compile_program`, for data that don't fit the device's memory.
 
@@ -76,7 +77,9 @@ def compile_host_fed(
 
         return run_steps(task, state, fed, *lane, get)
 
-    lanes_init = of_lanes(lambda lane: task.init(*lane), (axes,))
+    lanes_init = of_lanes(lambda lane, weights: task.init(*lane, weights), (axes, None))
+    lanes_test = of_lanes(lambda test: task.loss.metrics(test.means), (0,))
+    weights = jax.device_put(weights, placement.everywhere)
     lanes_rows = of_lanes(
         lambda epoch, lane, y: rows_of_epoch(task, y, lane.keys, epoch), (None, axes, None)
     )
@@ -84,7 +87,7 @@ def compile_host_fed(
         is_full: of_lanes(functools.partial(steps, is_full=is_full), (0, axes, 0), donate_argnums=0)
         for is_full in (True, False)
     }
-    lanes_metrics = of_lanes(epoch_metrics, (0, 0, 0))
+    lanes_metrics = of_lanes(functools.partial(epoch_metrics, task), (0, 0, 0))
     lanes_evaluate = of_lanes(
         lambda variables, lane, batch: task.evaluate(variables, batch, lane.hypers),
         (0, axes, None),
@@ -124,13 +127,13 @@ def compile_host_fed(
         ]
         return jax.tree.map(lambda *parts: jnp.stack(parts).sum(0), *of_each)
 
-    def finish(state: TrainState, lanes: Lanes) -> tuple[dict[str, Any], Metrics]:
+    def finish(state: TrainState, lanes: Lanes) -> tuple[dict[str, Any], dict[str, Any]]:
         lanes = put_lanes(placement, lanes)
         variables = final(state, lanes)
-        return variables, evaluate(variables, lanes, dataset.test)
+        return variables, lanes_test(evaluate(variables, lanes, dataset.test))
 
     return CompiledProgram(
-        init=lambda lanes: lanes_init(put_lanes(placement, lanes)),
+        init=lambda lanes: lanes_init(put_lanes(placement, lanes), weights),
         run_epoch=run_epoch,
         finish=finish,
     )

@@ -18,7 +18,6 @@ from jbn.train.loop import (
     final_variables,
     run_epoch,
 )
-from jbn.train.metrics import Metrics
 from jbn.train.placement import Placement, place
 from jbn.train.state import Hypers, TrainKeys, TrainState
 from jbn.train.task import Task
@@ -36,8 +35,8 @@ class CompiledProgram(NamedTuple):
 
     init: Callable[[Lanes], TrainState]
     run_epoch: Callable[[TrainState, Lanes], tuple[TrainState, EpochMetrics]]
-    # The final variables, and what they do on the test split.
-    finish: Callable[[TrainState, Lanes], tuple[dict[str, Any], Metrics]]
+    # The final variables, and their metrics on the test split.
+    finish: Callable[[TrainState, Lanes], tuple[dict[str, Any], dict[str, Any]]]
 
 
 def make_lanes(program: Program, trials: Sequence[Trial]) -> Lanes:
@@ -61,19 +60,22 @@ def compile_program(
     dataset: Dataset,
     num_lanes: int,
     devices: Sequence[jax.Device],
+    weights: Any = None,
 ) -> CompiledProgram:
     """The program for so many of its trials at once, and for this data; its task is that of both.
 
     The lanes are shared out among the devices as evenly as can be: the most devices of which each
-    has as many. The data are put on each of them.
+    has as many. The data are put on each of them. Each lane begins with the weights, if there are
+    any.
     """
     by_lane, _, everywhere = placement = place_lanes(task, num_lanes, devices)
     train, val, test = jax.device_put(
         (dataset.train, *map(batches_to_evaluate, (dataset.val, dataset.test))), everywhere
     )
+    weights = jax.device_put(weights, everywhere)
 
-    def init(lane: Lanes) -> TrainState:
-        return task.init(*lane)
+    def init(lane: Lanes, weights: Any) -> TrainState:
+        return task.init(*lane, weights)
 
     def epoch(
         state: TrainState, lane: Lanes, train: Examples, val: Batch
@@ -82,14 +84,15 @@ def compile_program(
 
     def finish(
         state: TrainState, lane: Lanes, train: Examples, test: Batch
-    ) -> tuple[dict[str, Any], Metrics]:
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         variables = final_variables(task, state, train.x, *lane)
-        return variables, evaluate_batches(task, variables, test, lane.hypers)
+        measured = evaluate_batches(task, variables, test, lane.hypers)
+        return variables, task.loss.metrics(measured.means)
 
     over_lanes, axes = map_over_lanes(task, num_lanes), axes_of_lanes(program)
     placed = functools.partial(put_lanes, placement)
     lanes = placed(make_lanes(program, program.trials[:1] * num_lanes))  # their shapes matter
-    lanes_init = jax.jit(over_lanes(init, (axes,)), out_shardings=by_lane)
+    lanes_init = jax.jit(over_lanes(init, (axes, None)), out_shardings=by_lane)
     lanes_epoch = jax.jit(
         over_lanes(epoch, (0, axes, None, None)), out_shardings=by_lane, donate_argnums=0
     )
@@ -99,11 +102,11 @@ def compile_program(
         lambda leaf: jax.ShapeDtypeStruct((num_lanes, *leaf.shape), leaf.dtype, sharding=by_lane),
         task.first,
     )
-    compiled_init = lanes_init.lower(lanes).compile()
+    compiled_init = lanes_init.lower(lanes, weights).compile()
     compiled_epoch = lanes_epoch.lower(state, lanes, train, val).compile()
     compiled_finish = lanes_finish.lower(state, lanes, train, test).compile()
     return CompiledProgram(
-        init=lambda lanes: compiled_init(placed(lanes)),
+        init=lambda lanes: compiled_init(placed(lanes), weights),
         run_epoch=lambda state, lanes: compiled_epoch(state, placed(lanes), train, val),
         finish=lambda state, lanes: compiled_finish(state, placed(lanes), train, test),
     )

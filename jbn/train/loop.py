@@ -22,9 +22,9 @@ _EVALUATED_AT_ONCE = 1000  # examples; all 10000 of a test split want gigabytes 
 class EpochMetrics(NamedTuple):
     """Of one epoch: its training batches as they came, and the validation split after it."""
 
-    train: Metrics
+    train: dict[str, Float[Array, "..."]]
     gradient_norm: Float[Array, "..."]  # mean over the steps of the gradient's Euclidean norm
-    val: Metrics
+    val: dict[str, Float[Array, "..."]]
     # The first whose loss or gradient isn't finite; the last, if the evaluation isn't; else -1.
     diverged_step: Int[Array, "..."]
 
@@ -32,8 +32,8 @@ class EpochMetrics(NamedTuple):
     def by_name(self) -> dict[str, Array]:
         """All numbers, by the names that they have in tables."""
         return {
-            **{f"train_{name}": mean for name, mean in self.train.means.items()},
-            **{f"val_{name}": mean for name, mean in self.val.means.items()},
+            **{f"train_{name}": metric for name, metric in self.train.items()},
+            **{f"val_{name}": metric for name, metric in self.val.items()},
             "gradient_norm": self.gradient_norm,
             "diverged_step": self.diverged_step,
         }
@@ -45,8 +45,8 @@ def run_training(
     """All epochs of one seed, as a pure function: `jax.jit` compiles it, `jax.vmap` sweeps.
 
     The examples are raw inputs, which the task normalizes if its `DataSpec` has statistics of them
-    (`jbn.data.fit_inputs`). Metrics have a leading axis of epochs: `metrics.train.means` and
-    `metrics.val.means` with "loss" and "accuracy", `metrics.gradient_norm` and
+    (`jbn.data.fit_inputs`). Metrics have a leading axis of epochs: `metrics.train` and
+    `metrics.val` with what the loss reports, `metrics.gradient_norm` and
     `metrics.diverged_step`. The model is evaluated with `final_variables(task, state, ...)`.
 
     Raises:
@@ -64,14 +64,14 @@ def run_training(
         >>> train = functools.partial(run_training, task)
         >>> hypers = Hypers.of(config)
         >>> state, metrics = jax.jit(train)(jax.random.key(1), examples, examples, hypers)
-        >>> accuracy = metrics.train.means["accuracy"]
+        >>> accuracy = metrics.train["accuracy"]
         >>> print(accuracy.shape, bool(accuracy[-1] > 0.9))
         (20,) True
         >>> rates = hypers._replace(learning_rate=jnp.array([1e-3, 1e-2]))
         >>> axes = Hypers(*[None] * len(Hypers._fields))._replace(learning_rate=0)
         >>> sweep = jax.jit(jax.vmap(train, (None, None, None, axes)))
         >>> states, metrics = sweep(jax.random.key(1), examples, examples, rates)
-        >>> print(metrics.val.means["accuracy"].shape)
+        >>> print(metrics.val["accuracy"].shape)
         (2, 20)
     """
     keys = TrainKeys.of(key)
@@ -101,19 +101,22 @@ def run_epoch(
     state, steps = _run_steps_of_epoch(task, state, train, keys, hypers)
     variables = final_variables(task, state, train.x, keys, hypers)
     val = evaluate_batches(task, variables, val_batches, hypers)
-    return state, epoch_metrics(first_step, steps, val)
+    return state, epoch_metrics(task, first_step, steps, val)
 
 
-def epoch_metrics(first_step: Int[Array, ""], steps: StepMetrics, val: Metrics) -> EpochMetrics:
+def epoch_metrics(
+    task: Task, first_step: Int[Array, ""], steps: StepMetrics, val: Metrics
+) -> EpochMetrics:
     """The metrics of an epoch, from those of its steps and of the validation split."""
     is_finite = jnp.isfinite(steps.batch.sums["loss"]) & jnp.isfinite(steps.gradient_norm)
     # What the last step did shows in the evaluation alone.
     last_step = first_step + len(is_finite) - 1
     after = jnp.where(jnp.isfinite(val.sums["loss"]), -1, last_step)
+    train: Metrics = jax.tree.map(lambda per_step: per_step.sum(0), steps.batch)
     return EpochMetrics(
-        train=jax.tree.map(lambda per_step: per_step.sum(0), steps.batch),
+        train=task.loss.metrics(train.means),
         gradient_norm=steps.gradient_norm.mean(),
-        val=val,
+        val=task.loss.metrics(val.means),
         diverged_step=jnp.where(is_finite.all(), after, first_step + is_finite.argmin()),
     )
 
@@ -162,7 +165,7 @@ def batches_to_evaluate(examples: Examples) -> Batch:
 def evaluate_batches(
     task: Task, variables: dict[str, Any], batches: Batch, hypers: Hypers
 ) -> Metrics:
-    """The metrics of all batches together."""
+    """What is measured of all batches together; `task.loss.metrics` makes metrics of its means."""
     if len(batches.y) == 1:  # without a loop the inputs of all lanes are normalized once
         return task.evaluate(variables, jax.tree.map(lambda v: v[0], batches), hypers)
     of_each = jax.lax.map(lambda batch: task.evaluate(variables, batch, hypers), batches)

@@ -2,29 +2,32 @@
 
 import contextlib
 import dataclasses
-import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
 from flax.errors import FlaxError
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.extend import core
 from jaxtyping import Array, Float
 
-from jbn.config import ArmConfig, AugmentConfig, NormConfig, UserError
+from jbn.config import ArmConfig, NormConfig, UserError
 from jbn.config.schema import BATCH_NORMS
 from jbn.data import Batch, DataSpec, augment, normalize_inputs
+from jbn.data.augment import keeps_images
 from jbn.functional._stats import ema_momentum
-from jbn.models import build_model, norm_of_batch
-from jbn.train.loss import Loss, make_cross_entropy
+from jbn.models import Model, build_model, norm_of_batch, recording
+from jbn.train.loss import Loss
 from jbn.train.metrics import Metrics, measure
 from jbn.train.optimizer import make_optimizer
+from jbn.train.parts import Parts, make_parts
 from jbn.train.state import Hypers, TrainKeys, TrainState
+from jbn.train.weights import begin_with
+from jbn.variables._masks import is_matched
 from jbn.variables._recompute import LayerMoments, layer_moments, stats_of_moments
 
 
@@ -42,7 +45,7 @@ class Task:
     config: ArmConfig
     spec: DataSpec
     platform: str
-    loss: Loss
+    parts: Parts
     first: TrainState  # the shapes and dtypes of a state
     num_batches: int  # in an epoch
     takes_mask: bool  # whether the model takes one: only then can a batch be filled up
@@ -64,9 +67,20 @@ class Task:
         is_wanted = train.recompute_stats or train.ema_decay is not None
         return is_wanted and "batch_stats" in self.first.collections
 
-    def init(self, keys: TrainKeys, hypers: Hypers) -> TrainState:
-        """The state before the first step."""
-        return _init(self.config, self.spec, self.build(self.config.norm, hypers), keys, hypers)
+    @property
+    def loss(self) -> Loss:
+        """What is trained for, and reported."""
+        assert self.parts.loss is not None  # `make_parts` has made it
+        return self.parts.loss
+
+    def init(self, keys: TrainKeys, hypers: Hypers, weights: Any = None) -> TrainState:
+        """The state before the first step.
+
+        `weights` are variables to begin with in the place of drawn ones, by collection, as
+        `begin_with` takes them.
+        """
+        model = self.build(self.config.norm, hypers)
+        return _init(self.config, self.spec, self.parts, model, keys, hypers, weights)
 
     def step(
         self, state: TrainState, batch: Batch, keys: TrainKeys, hypers: Hypers
@@ -74,7 +88,7 @@ class Task:
         """The state after one more batch. The parameters may come as one vector, and stay it."""
         gradient, collections, metrics = self.gradient(state, batch, keys, hypers)
         num_steps = self.config.train.num_epochs * self.num_batches
-        optimizer = make_optimizer(self.config.optimizer, hypers, self.first.params, num_steps)
+        optimizer = make_optimizer(self.config, self.parts, hypers, self.first.params, num_steps)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         average = _next_average(self.config, state, params)
@@ -90,28 +104,33 @@ class Task:
         # Augmented pixels that never vary in training would be far out once normalized.
         x = self.prepare(batch.x, hypers)
         batch = batch._replace(x=augment(self.config.data.augment, augment_key, x))
+        if self.parts.augment is not None:
+            batch = self.parts.augment(jax.random.fold_in(augment_key, 1), batch)
 
         def mean_loss(params: Any) -> tuple[Float[Array, ""], tuple[dict[str, Any], Metrics]]:
-            variables = {"params": self.as_tree(params), **state.collections}
+            params = jax.tree.map(
+                _kept, self.as_tree(params), _frozen(self.config, self.first.params)
+            )
+            variables = {"params": params, **state.collections}
             output, updates = self._forward(variables, batch, state.step, dropout_key, hypers)
             trained = measure({"loss": self.loss.trained(output, batch.y)}, batch.weight)
-            reported = measure(self.loss.reported(output, batch.y), batch.weight)
-            return trained.means["loss"], ({**state.collections, **updates}, reported)
+            measured = measure(self.loss.measured(output, batch.y), batch.weight)
+            return trained.means["loss"], (self._updated(state.collections, updates), measured)
 
         gradient, (collections, metrics) = jax.grad(mean_loss, has_aux=True)(state.params)
         return gradient, collections, metrics
 
     def evaluate(self, variables: dict[str, Any], batch: Batch, hypers: Hypers) -> Metrics:
-        """The metrics of a batch, with the running statistics. They add up over batches."""
+        """What is measured of a batch, with the running statistics. It adds up over batches."""
         model = self.build(self.config.norm, hypers)
         output: Any = model.apply(variables, self.prepare(batch.x, hypers), train=False)
-        return measure(self.loss.reported(self._checked(output, batch), batch.y), batch.weight)
+        return measure(self.loss.measured(self._checked(output, batch), batch.y), batch.weight)
 
     def moments(self, state: TrainState, x: Any, keys: TrainKeys, hypers: Hypers) -> LayerMoments:
         """What each batch normalization takes, of one batch of inputs, for `final_variables`."""
         # Each batch is one group, and never renormalized: the old statistics have no part.
         whole = {"virtual_batch_size": len(x), "num_plain_steps": 2**28 - 1}
-        model = self.build(self.config.norm.model_copy(update=whole), hypers)
+        model = recording(self.build(self.config.norm.model_copy(update=whole), hypers))
         rngs = {"dropout": jax.random.fold_in(keys.dropout, state.step)}
 
         def apply(variables: Any, x: Any) -> Any:
@@ -141,9 +160,26 @@ class Task:
             self.config.data, self.spec.input_stats, x, input_scale=hypers.input_scale
         )
 
-    def build(self, norm: NormConfig, hypers: Hypers) -> nn.Module:
+    def build(self, norm: NormConfig, hypers: Hypers) -> Model:
         """The model, with norms of a section of its own, whose numbers are those of `hypers`."""
-        return _build(self.config, norm, self.loss, self.platform, hypers)
+        return _build(self.config, norm, self.spec, self.parts, self.platform, hypers)
+
+    def _updated(self, old: dict[str, Any], updates: dict[str, Any]) -> dict[str, Any]:
+        """The collections after a step; what is frozen stays."""
+        new = {**old, **updates}
+        if not self.config.train.freeze:
+            return new
+        return {
+            name: unflatten_dict(
+                {
+                    path: flatten_dict(old[name])[path]
+                    if is_matched(path, self.config.train.freeze)
+                    else value
+                    for path, value in flatten_dict(new[name]).items()
+                }
+            )
+            for name in new
+        }
 
     def _forward(
         self, variables: dict[str, Any], batch: Batch, step: Array, key: Array, hypers: Hypers
@@ -186,14 +222,30 @@ class Task:
 
 
 def make_task(
-    config: ArmConfig, spec: DataSpec, *, loss: Loss | None = None, platform: str | None = None
+    config: ArmConfig,
+    spec: DataSpec,
+    *,
+    model: Callable[..., Any] | None = None,
+    loss: Loss | None = None,
+    optimizer: Callable[..., Any] | None = None,
+    schedule: Callable[..., Any] | None = None,
+    augment: Callable[..., Any] | None = None,
+    platform: str | None = None,
 ) -> Task:
-    """The task of a config, for data of these sizes.
+    """The task of a config, for data of these sizes, with parts of your own in the place of jbn's.
 
     Args:
         config: of one arm.
         spec: what is known of the data: sizes and statistics, no examples.
-        loss: with its metrics. None is the cross-entropy of `spec.num_classes` classes.
+        model: makes a Linen module or an NNX model; see `jbn.models.build_model`.
+        loss: with its metrics. None is the cross-entropy if `spec` has `num_classes`, else the
+            squared error.
+        optimizer: makes an `optax.GradientTransformation` of those of `learning_rate`,
+            `weight_decay`, `momentum` and `num_steps` that it takes by name. The first two may be
+            traced. It gets gradients and parameters as trees.
+        schedule: makes an `optax.Schedule` of `num_steps`, which multiplies the learning rate.
+        augment: `augment(key, batch)` returns the batch of a training step, with other inputs or
+            targets. The inputs are normalized.
         platform: where it will be computed, e.g. "cpu", where convolutions are written otherwise.
             None is JAX's default.
 
@@ -201,25 +253,25 @@ def make_task(
         UserError: config, model and data don't fit together.
     """
     platform = jax.default_backend() if platform is None else platform
-    if loss is None:
-        loss = _default_loss(config, spec)
+    parts = make_parts(config, spec, Parts(model, loss, optimizer, schedule, augment))
     hypers, keys = Hypers.of(config), TrainKeys.of(jax.random.key(0))
-    model = _build(config, config.norm, loss, platform, hypers)
+    built = _build(config, config.norm, spec, parts, platform, hypers)
     with _named_errors():
         traced, first = jax.make_jaxpr(
-            lambda keys, hypers: _init(config, spec, model, keys, hypers), return_shape=True
+            lambda keys, hypers: _init(config, spec, parts, built, keys, hypers), return_shape=True
         )(keys, hypers)
+    _check_freeze(config, first)
     num_batches = math.ceil(spec.num_examples / config.train.batch_size)
     _check_sizes(config, spec.num_examples)
     _check_augment(config, spec.features)
     _check_updates(config, config.train.num_epochs * num_batches)
-    takes_mask = "mask" in inspect.signature(model.__call__).parameters
+    takes_mask = built.takes("mask")
     convolves = "conv_general_dilated" in _primitives(traced.jaxpr)
-    return Task(config, spec, platform, loss, first, num_batches, takes_mask, convolves)
+    return Task(config, spec, platform, parts, first, num_batches, takes_mask, convolves)
 
 
-def check_task(task: Task) -> None:
-    """Traces what a training does, and computes nothing.
+def check_task(task: Task, weights: Any = None) -> None:
+    """Traces what a training does, from drawn parameters or from weights; it computes nothing.
 
     Raises:
         UserError: model, loss and data don't fit together.
@@ -230,6 +282,8 @@ def check_task(task: Task) -> None:
     batch = Batch(x, jnp.zeros((len(x), *task.spec.target.shape), task.spec.target.dtype))
     keys, hypers = TrainKeys.of(jax.random.key(0)), Hypers.of(config)
     with _named_errors():
+        if weights is not None:
+            jax.eval_shape(task.init, keys, hypers, weights)
         after, _ = jax.eval_shape(task.step, state, batch, keys, hypers)
         jax.eval_shape(task.evaluate, state.variables, batch, hypers)
         moments = jax.eval_shape(task.moments, state, x, keys, hypers) if task.recomputes else {0}
@@ -258,39 +312,88 @@ def _named_errors() -> Iterator[None]:
         raise UserError(f"model: {error}".splitlines()[0]) from None
 
 
+def metric_names(task: Task) -> list[str]:
+    """What the task's loss reports."""
+    spec, loss = task.spec, task.loss
+    output = jax.ShapeDtypeStruct((2, *loss.output_shape), jnp.float32)
+    y = jax.ShapeDtypeStruct((2, *spec.target.shape), spec.target.dtype)
+
+    def metrics(output: Array, y: Array) -> dict[str, Array]:
+        return loss.metrics(measure(loss.measured(output, y), None).means)
+
+    return list(jax.eval_shape(metrics, output, y))
+
+
+def baseline_metrics(task: Task, train_y: Any, y: Any) -> dict[str, float] | None:
+    """The metrics for the targets y of a model that sees the targets of training, but no inputs.
+
+    None: the loss knows no such model.
+    """
+    if task.loss.baseline is None:
+        return None
+    _, best_output = task.loss.baseline
+    output = jnp.broadcast_to(best_output(train_y), (len(y), *task.loss.output_shape))
+    measured = measure(task.loss.measured(output, jnp.asarray(y)), None)
+    return {name: float(metric) for name, metric in task.loss.metrics(measured.means).items()}
+
+
 def count_parameters(task: Task) -> int:
     """The number of trained numbers."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(task.first.params))
 
 
-def _default_loss(config: ArmConfig, spec: DataSpec) -> Loss:
-    if spec.num_classes is None:
-        raise ValueError("loss: found None, wanted a Loss, as the targets have no num_classes")
-    return make_cross_entropy(spec.num_classes, label_smoothing=config.train.label_smoothing)
+def _frozen(config: ArmConfig, params: Any) -> Any:
+    """Whether each parameter is frozen."""
+    flat = flatten_dict(params)
+    return unflatten_dict({path: is_matched(path, config.train.freeze) for path in flat})
+
+
+def _kept(param: Array, is_frozen: bool) -> Array:
+    """The parameter, of which the gradient is 0 if it is frozen; XLA computes none then."""
+    return jax.lax.stop_gradient(param) if is_frozen else param
 
 
 def _init(
-    config: ArmConfig, spec: DataSpec, model: nn.Module, keys: TrainKeys, hypers: Hypers
+    config: ArmConfig,
+    spec: DataSpec,
+    parts: Parts,
+    model: Model,
+    keys: TrainKeys,
+    hypers: Hypers,
+    weights: Any = None,
 ) -> TrainState:
     # Raw inputs become float32 wherever they are prepared.
     x = jnp.zeros((2, *spec.features))
     variables = dict(model.init({"params": keys.init, "dropout": keys.dropout}, x, train=True))
-    params = _scaled_kernels(variables.pop("params", {}), hypers.init_gain)
     variables.pop("intermediates", None)  # no state: they are of the last call
-    opt_state = make_optimizer(config.optimizer, hypers, params, num_steps=1).init(params)
+    params = _scaled_kernels(variables.get("params", {}), hypers.init_gain)
+    variables = {**variables, "params": params}
+    if weights is not None:
+        variables = begin_with(config.model, variables, weights)
+    params = variables.pop("params")
+    opt_state = make_optimizer(config, parts, hypers, params, num_steps=1).init(params)
     average = None if config.train.ema_decay is None else params
     return TrainState(jnp.zeros((), jnp.int32), params, variables, opt_state, average)
 
 
 def _build(
-    config: ArmConfig, norm: NormConfig, loss: Loss, platform: str, hypers: Hypers
-) -> nn.Module:
+    config: ArmConfig,
+    norm: NormConfig,
+    spec: DataSpec,
+    parts: Parts,
+    platform: str,
+    hypers: Hypers,
+) -> Model:
+    assert parts.loss is not None
     return build_model(
         config.model,
         norm,
-        math.prod(loss.output_shape),
+        math.prod(parts.loss.output_shape),
+        features=spec.features,
+        factory=parts.model,
         momentum=hypers.norm_momentum,
         epsilon=hypers.norm_epsilon,
+        freeze=config.train.freeze,
         platform=platform,
     )
 
@@ -343,9 +446,26 @@ def _check_sizes(config: ArmConfig, num_examples: int) -> None:
         )
 
 
+def _check_freeze(config: ArmConfig, first: TrainState) -> None:
+    """Raises UserError where a pattern freezes nothing, or all."""
+    params = flatten_dict(first.params)
+    paths = [*params, *(path for of in first.collections.values() for path in flatten_dict(of))]
+    for pattern in config.train.freeze:
+        if not any(is_matched(path, [pattern]) for path in paths):
+            known = ", ".join(dict.fromkeys(path[0] for path in params))
+            raise UserError(
+                f"train.freeze: found {pattern!r}, which matches nothing in the model; its paths "
+                f"begin with {known}"
+            )
+    if config.train.freeze and all(is_matched(path, config.train.freeze) for path in params):
+        raise UserError(
+            f"train.freeze: found {list(config.train.freeze)}, which leaves no parameter to train"
+        )
+
+
 def _check_augment(config: ArmConfig, features: tuple[int, ...]) -> None:
     """Raises UserError where what isn't images shall be augmented."""
-    if config.data.augment != AugmentConfig() and len(features) != 3:
+    if not keeps_images(config.data.augment) and len(features) != 3:
         raise UserError(
             f"data.augment: found inputs of shape {features}, wanted images, of shape (height, "
             "width, channels)"

@@ -1,6 +1,7 @@
 """Masks of parameters: those that weight decay is for, and those of batch normalization."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import jax
@@ -44,6 +45,41 @@ def decay_mask(params: Any) -> Any:
         return not names or names[-1] not in _NOT_DECAYED
 
     return jax.tree_util.tree_map_with_path(is_decayed, params)
+
+
+def path_mask(variables: Any, patterns: Sequence[str]) -> Any:
+    """True for each array whose path matches a pattern, such as "Dense_0/kernel" or "conv*".
+
+    In a pattern * is any text, which may have a slash; ? is any letter; [ab] is a or b.
+
+    Args:
+        variables: a tree of arrays in dicts, such as the `params` of a Linen model.
+        patterns: one matching pattern is enough.
+
+    Returns:
+        A tree of bools of the structure of variables.
+
+    Raises:
+        ValueError: a pattern matches no path.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jbn.variables import path_mask
+        >>> params = {"conv": {"kernel": jnp.ones(1)}, "head": {"kernel": jnp.ones(1)}}
+        >>> print(path_mask(params, ["conv*"]))
+        {'conv': {'kernel': True}, 'head': {'kernel': False}}
+    """
+    flat = flatten_dict(variables)
+    for pattern in patterns:
+        if not any(is_matched(path, [pattern]) for path in flat):
+            known = ", ".join(dict.fromkeys(str(path[0]) for path in flat))
+            raise ValueError(f"found {pattern!r}, which matches no path; they begin with {known}")
+    return unflatten_dict({path: is_matched(path, patterns) for path in flat})
+
+
+def is_matched(path: Sequence[Any], patterns: Sequence[str]) -> bool:
+    """Whether a path, such as ("Dense_0", "kernel"), matches a pattern."""
+    return any(fnmatchcase("/".join(map(str, path)), pattern) for pattern in patterns)
 
 
 def batch_norm_mask(variables: Mapping[str, Any]) -> dict[str, Any]:

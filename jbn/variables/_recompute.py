@@ -24,7 +24,9 @@ from jbn.functional._shifted import ShiftedMoments
 # Of a layer by its path.
 LayerMoments = Mapping[tuple[Any, ...], ShiftedMoments]
 
-_NAME = "moments"  # the variable, beside mean and var, for the moments of a layer's inputs
+# Variables beside mean and var: the moments of a layer's inputs, and its epsilon for each channel.
+_NAME = "moments"
+_EPSILON = "layer_epsilon"
 
 
 def recompute_batch_stats(
@@ -94,8 +96,26 @@ def layer_moments(
     """
     with nn.intercept_methods(_record):
         _, updates = apply(variables, batch)
+    return _recorded(updates, _NAME)
+
+
+def output_and_epsilons(
+    apply: Callable[[Any, Any], tuple[Any, Mapping[str, Any]]],
+    variables: Mapping[str, Any],
+    batch: Any,
+) -> tuple[Any, Mapping[tuple[Any, ...], Array]]:
+    """The output, and the epsilon of each batch normalization, for each of its channels.
+
+    `apply` is as in `recompute_batch_stats`.
+    """
+    with nn.intercept_methods(_record):
+        y, updates = apply(variables, batch)
+    return y, _recorded(updates, _EPSILON)
+
+
+def _recorded(updates: Mapping[str, Any], name: str) -> dict[tuple[Any, ...], Any]:
     flat = flatten_dict(updates.get("batch_stats", {}))
-    return {path[:-1]: value for path, value in flat.items() if path[-1] == _NAME}
+    return {path[:-1]: value for path, value in flat.items() if path[-1] == name}
 
 
 def merge_layer_moments(parts: LayerMoments) -> LayerMoments:
@@ -147,19 +167,11 @@ def recompute_nnx_batch_stats(model: nnx.Module, x: Any, *, batch_size: int) -> 
     """
     graphdef, state = nnx.split(model)
 
-    def moments_of(batch: Any) -> dict[tuple[Any, ...], ShiftedMoments]:
+    def moments_of(batch: Any) -> LayerMoments:
         copy: Any = nnx.merge(graphdef, state, copy=True)
-        nodes: list[tuple[tuple[Any, ...], Any]] = list(nnx.iter_graph(copy))
-        layers: dict[tuple[Any, ...], Any] = {
-            path: node for path, node in nodes if isinstance(node, nnx.BatchNorm)
-        }
-        seen: list[bool] = []
-        for layer in layers.values():
-            zero = jnp.zeros_like(layer.var[...])
-            layer.moments = nnx.BatchStat(ShiftedMoments(zero, zero, zero, zero))
-            layer.__class__ = _recording(type(layer), seen)
+        recorded = record_nnx_moments(copy)
         copy(batch)
-        return {p: layer.moments.get_value() for p, layer in layers.items()} if seen else {}
+        return recorded()
 
     stats = nnx.to_flat_state(nnx.state(model, nnx.BatchStat))
     totals = moments_over_batches(moments_of, x, batch_size)
@@ -169,6 +181,29 @@ def recompute_nnx_batch_stats(model: nnx.Module, x: Any, *, batch_size: int) -> 
     )
 
 
+def record_nnx_moments(model: nnx.Module) -> Callable[[], LayerMoments]:
+    """Makes each batch normalization of the model keep the moments of what it takes.
+
+    Returns:
+        A function that returns them, of the layers that normalized with their batch's statistics.
+    """
+    nodes: list[tuple[tuple[Any, ...], Any]] = list(nnx.iter_graph(model))
+    layers: dict[tuple[Any, ...], Any] = {
+        path: node for path, node in nodes if isinstance(node, nnx.BatchNorm)
+    }
+    seen: list[Any] = []
+    for layer in layers.values():
+        zero = jnp.zeros_like(layer.var[...])
+        layer.layer_epsilon = nnx.BatchStat(zero + layer.epsilon)
+        layer.moments = nnx.BatchStat(ShiftedMoments(zero, zero, zero, zero))
+        layer.__class__ = _recording(type(layer), seen)
+
+    def recorded() -> LayerMoments:
+        return {p: node.moments.get_value() for p, node in layers.items()} if seen else {}
+
+    return recorded
+
+
 def _record(next_call, args, kwargs, context):
     """Calls a Linen batch normalization and stores its input's moments beside `mean` and `var`."""
     layer = context.module
@@ -176,6 +211,8 @@ def _record(next_call, args, kwargs, context):
         return next_call(*args, **kwargs)
     call = inspect.signature(nn.BatchNorm.__call__).bind(layer, *args, **kwargs).arguments
     y = next_call(*args, **kwargs)
+    var = layer.get_variable("batch_stats", "var")
+    layer.put_variable("batch_stats", _EPSILON, jnp.zeros_like(var) + layer.epsilon)
     if is_evaluation(layer, call.get("use_running_average")):
         return y
     now = batch_moments(layer, call["x"], mask=call.get("mask"))
@@ -185,7 +222,7 @@ def _record(next_call, args, kwargs, context):
     return y
 
 
-def _recording(layer_class: type, seen: list[bool]) -> type:
+def _recording(layer_class: type, seen: list[Any]) -> type:
     """A subclass of an NNX batch normalization that merges its inputs' moments in `moments`."""
 
     class Recording(layer_class):  # type: ignore[misc]  # Flax's or jbn's, known at run time

@@ -40,7 +40,10 @@ def mistakes(**table):
         ({"seed": [1]}, "sweep.seed: every point has the seeds that seed and num_seeds say; set"),
         ({"num_seeds": [1]}, "sweep.num_seeds: every point has the seeds that seed and num_seeds"),
         ({"name": ["a"]}, "sweep.name: unknown key, did you mean data.name?"),
-        ({"foo": [1]}, "sweep.foo: unknown key, known here: data, model, norm, optimizer, train,"),
+        (
+            {"foo": [1]},
+            "sweep.foo: unknown key, known here: data, model, norm, optimizer, loss, train,",
+        ),
         ({"foo": {"bar": [1]}}, "sweep.foo.bar: unknown key, known here: data, model, norm, opti"),
         ({"norm": {"epz": [1]}}, "sweep.norm.epz: unknown key, did you mean norm.epsilon?"),
         ({"norm": {"momentum": {"x": [1]}}}, "sweep.norm.momentum.x: unknown key, known here: "),
@@ -227,6 +230,7 @@ def test_options_of_the_command_line_are_named(tmp_path):
 OTHER: dict[str, typing.Any] = {
     "data.dir": ["a", "b"],
     "data.path": ["a", "b"],
+    "data.num_targets": [1, 2],
     "data.input_scale": [1.0, 2.0],
     "data.normalize_per": ["feature", "channel"],
     "data.mixture.offset": [0.0, 1.0],
@@ -274,7 +278,7 @@ def test_a_swept_key_that_changes_nothing_is_an_error(key):
     else:
         assert found[0].startswith(f"sweep.{key}: changes nothing, as no arm has {where} '")
     table = {"name": "x", section: {name: values[0]}}
-    if values[0] == "npz":
+    if values[0] in ("npz", "csv"):
         table["data"]["path"] = "a"
     config_from_dict({**table, "sweep": sweep})
 

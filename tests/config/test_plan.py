@@ -26,11 +26,14 @@ KEYS = [
 ]
 # Two values of every key, and the sections of a config where these make a difference.
 MNIST, CSV, MIXTURE = ({"data": {"name": name}} for name in ("mnist", "csv", "mixture"))
+TABLE = {"data": {"name": "csv", "path": "a"}}
 CNN, RESNET = ({"model": {"kind": kind}} for kind in ("cnn", "resnet18"))
 VALUES = {
     "data.name": (["digits", "wine"], {}),
     "data.dir": (["none", "a"], MNIST),
     "data.path": (["a", "b"], CSV),
+    "data.targets": (["labels", "numbers"], TABLE),
+    "data.num_targets": ([1, 2], TABLE),
     "data.split_seed": ([0, 1], {}),
     "data.input_scale": ([1.0, 2.0], {"data": {"normalize": "none"}}),
     "data.normalize": (["standardize", "none"], {}),
@@ -48,6 +51,7 @@ VALUES = {
     "data.augment.shift": ([0, 1], {}),
     "data.augment.flip": ([False, True], {}),
     "data.augment.cutout": ([0, 1], {}),
+    "data.augment.function": (["none", "a:b"], {}),
     "model.kind": (["mlp", "cnn"], {}),
     "model.hidden_sizes": ([[128, 64], []], {}),
     "model.activation": (["relu", "none"], {}),
@@ -60,6 +64,8 @@ VALUES = {
     "model.init_gain": ([1.0, 0.0], {}),
     "model.dtype": (["float32", "bfloat16"], {}),
     "model.factory": (["none", "a:b"], {}),
+    "model.init_from": (["none", "a"], {}),
+    "model.init_fresh": ([[], ["a"]], {"model": {"init_from": "a"}}),
     "norm.kind": (["batch", "none"], {}),
     "norm.momentum": ([0.99, 0.0], {}),
     "norm.momentum_warmup": ([False, True], {}),
@@ -77,10 +83,15 @@ VALUES = {
     "optimizer.warmup_steps": ([0, 1], {}),
     "optimizer.clip_norm": (["none", 1.0], {}),
     "optimizer.accumulate": ([1, 2], {}),
+    "optimizer.factory": (["none", "a:b"], {}),
+    "optimizer.schedule_factory": (["none", "a:b"], {}),
+    "loss.label_smoothing": ([0.0, 0.1], {}),
+    "loss.class_weights": (["none", "balanced"], {}),
+    "loss.factory": (["none", "a:b"], {}),
     "train.num_epochs": ([10, 1], {}),
     "train.batch_size": ([32, 2], {}),
     "train.order": (["shuffled", "fixed"], {}),
-    "train.label_smoothing": ([0.0, 0.1], {}),
+    "train.freeze": ([[], ["a"]], {}),
     "train.ema_decay": (["none", 0.0], {}),
     "train.recompute_stats": ([False, True], {}),
 }

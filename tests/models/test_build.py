@@ -109,10 +109,10 @@ def test_renorm_is_flaxs_batch_norm_in_training_at_first_and_in_evaluation_later
 
 
 def test_renorms_limits_are_the_papers_in_other_steps():
-    limits = built("renorm", num_plain_steps=50).norm.keywords["limits"]
+    limits = built("renorm", num_plain_steps=50).module.norm.keywords["limits"]
     for step in (50, 51, 100, 250, 300, 400):
         close(limits(step), jbn.renorm_limits(100 * step))
-    assert built("renorm", num_plain_steps=0).norm.keywords["limits"](1) == (3, 5)
+    assert built("renorm", num_plain_steps=0).module.norm.keywords["limits"](1) == (3, 5)
 
 
 class Pixels(nn.Module):
@@ -128,7 +128,7 @@ class Pixels(nn.Module):
         return x.mean(1)
 
 
-def make_pixels(num_classes, norm):
+def make_pixels(num_outputs, norm):
     return Pixels(norm)
 
 

@@ -35,7 +35,7 @@ NORMS = {
 
 
 tiny = functools.partial(
-    ResNet, stage_sizes=(1, 1), block=BasicBlock, num_classes=3, stem="cifar", num_filters=8
+    ResNet, stage_sizes=(1, 1), block=BasicBlock, num_outputs=3, stem="cifar", num_filters=8
 )
 
 
@@ -62,12 +62,12 @@ def loss(model, params, rest, images, labels):
     logits, updates = model.apply(
         {"params": params, **rest}, images, train=True, mutable="batch_stats"
     )
-    assert logits.shape == (len(images), model.num_classes)
+    assert logits.shape == (len(images), model.num_outputs)
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), updates
 
 
 @pytest.mark.parametrize(
-    ("make", "stem", "num_classes", "wanted"),
+    ("make", "stem", "num_outputs", "wanted"),
     [
         (resnet18, "imagenet", 1000, 11_689_512),
         (resnet50, "imagenet", 1000, 25_557_032),
@@ -75,8 +75,8 @@ def loss(model, params, rest, images, labels):
         (resnet50, "cifar", 10, 23_520_842),
     ],
 )
-def test_the_number_of_parameters_is_the_published_one(make, stem, num_classes, wanted):
-    model = make(num_classes=num_classes, stem=stem, norm=jbn.linen.BatchNorm)
+def test_the_number_of_parameters_is_the_published_one(make, stem, num_outputs, wanted):
+    model = make(num_outputs=num_outputs, stem=stem, norm=jbn.linen.BatchNorm)
     params = shapes(model, jnp.zeros((2, 32, 32, 3)))["params"]
     assert sum(param.size for param in jax.tree.leaves(params)) == wanted
 
@@ -99,7 +99,7 @@ def test_each_norm_has_gradients(block, kind):
 
 @pytest.mark.parametrize("make", [resnet18, resnet50])
 def test_without_norm_the_same_layers_have_a_bias(make):
-    model = make(num_classes=3, stem="cifar", norm=jbn.linen.BatchNorm, zero_last_scale=True)
+    model = make(num_outputs=3, stem="cifar", norm=jbn.linen.BatchNorm, zero_last_scale=True)
     normed, plain = (
         {
             jax.tree_util.keystr(path): leaf
@@ -231,7 +231,7 @@ def test_the_nnx_example_is_the_same_network():
     graph, state = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
     theirs = nnx.merge(graph, filled(state))
     theirs.eval()
-    ours = resnet18(num_classes=3, stem="cifar", norm=jbn.linen.BatchNorm, num_filters=2)
+    ours = resnet18(num_outputs=3, stem="cifar", norm=jbn.linen.BatchNorm, num_filters=2)
     start = linen_variables(theirs)
     wanted = shapes(ours)["params"]
     assert jax.tree.map(jnp.shape, start["params"]) == jax.tree.map(jnp.shape, wanted)

@@ -459,7 +459,7 @@ def test_what_the_statistics_say_is_of_the_arms_own_numbers(tmp_path):
 class OwnStatistics(nn.Module):
     """`batch_stats` that no batch normalization keeps; or another collection."""
 
-    num_classes: int
+    num_outputs: int
     norm: object
     collection: str = "batch_stats"
 
@@ -467,11 +467,11 @@ class OwnStatistics(nn.Module):
     def __call__(self, x, train):
         x = x.reshape(len(x), -1)
         mean = self.variable(self.collection, "mean", lambda: jnp.zeros(x.shape[-1]))
-        return nn.Dense(self.num_classes)(x - mean.value)
+        return nn.Dense(self.num_outputs)(x - mean.value)
 
 
-def make_inputs(num_classes, norm):
-    return OwnStatistics(num_classes, norm, "inputs")
+def make_inputs(num_outputs, norm):
+    return OwnStatistics(num_outputs, norm, "inputs")
 
 
 def test_a_model_whose_statistics_are_its_own_has_nothing_said_of_them(tmp_path):

@@ -17,11 +17,12 @@ from jbn.trained import load_run
 
 ROOT = Path(__file__).parents[2]
 PART = {"data_sha256": {"digits": "0"}, "device": "cpu"}
+METRICS = {"shown": ["accuracy", "loss"], "higher_is_better": ["accuracy"]}
 
 
 def begin(out, config, part=PART):
     """Opens the folder and is stopped at once; what was found there."""
-    with opened(out, config, part) as folder:
+    with opened(out, config, part, METRICS, {}) as folder:
         assert (out / layout.LOCK).exists()
     assert not (out / layout.LOCK).exists()
     return folder.found
@@ -106,7 +107,7 @@ def test_a_folder_with_other_files_stays_and_is_an_error(tmp_path, config):
 
 
 def test_a_folder_is_one_runs_at_a_time(tmp_path, config):
-    with opened(tmp_path, config, PART):
+    with opened(tmp_path, config, PART, METRICS, {}):
         for _ in range(2):
             with pytest.raises(UserError, match="a run is going on there"):
                 begin(tmp_path, config)
@@ -138,7 +139,8 @@ def test_half_a_last_line_and_metrics_of_trials_that_are_not_done_are_dropped(ea
     trials.write_text("".join(whole[:3]) + whole[3][:-4])
     epochs = metrics.read_text().splitlines(keepends=True)
     metrics.write_text("".join(epochs)[:-9])
-    with opened(earlier_run, config, PART | read_parts(earlier_run)[0]) as folder:
+    part = PART | read_parts(earlier_run)[0]
+    with opened(earlier_run, config, part, METRICS, {}) as folder:
         assert folder.done == {0, 1}
     assert trials.read_text() == "".join(whole[:3])
     assert metrics.read_text() == "".join(epochs[:5])

@@ -60,7 +60,8 @@ def test_the_host_comes_to_what_the_device_comes_to(case, monkeypatch):
         found.append(jax.device_get((state, epochs, compiled.finish(state, lanes))))
     on_device, on_host = found
     chex.assert_trees_all_close(on_host, on_device, rtol=1e-3, atol=1e-5)
-    assert on_host[1][0].train.weight.tolist() == [50] * 4
+    right = 50 * on_host[1][0].train["accuracy"]  # of 50 examples, each once
+    np.testing.assert_allclose(right, np.round(right), atol=1e-4)
 
 
 def test_what_is_made_ahead_comes_in_order_and_not_all_at_once():

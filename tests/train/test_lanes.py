@@ -80,7 +80,7 @@ def test_a_lane_is_the_run_alone(swept, number):
     mine = jax.tree.map(lambda leaf: leaf[number], variables)
     chex.assert_trees_all_close(mine, jax.device_get(state.variables), rtol=1e-3, atol=1e-5)
     alone = task.evaluate(state.variables, Batch(*data.test), hypers)
-    np.testing.assert_allclose(test.means["loss"][number], alone.means["loss"], rtol=1e-3)
+    np.testing.assert_allclose(test["loss"][number], alone.means["loss"], rtol=1e-3)
 
 
 def test_a_lane_that_diverges_says_when_and_harms_no_other(swept):
@@ -93,7 +93,7 @@ def test_a_lane_that_diverges_says_when_and_harms_no_other(swept):
     assert (second[diverges] == 5).all()  # it is still so at the first step of the next epoch
     assert (first[~diverges] == -1).all()
     assert (second[~diverges] == -1).all()
-    assert np.isfinite(test.means["loss"][~diverges]).all()
+    assert np.isfinite(test["loss"][~diverges]).all()
     assert np.isfinite(epochs[1].gradient_norm[~diverges]).all()
 
 
@@ -105,7 +105,7 @@ def test_a_run_that_diverges_in_its_last_step_has_diverged():
     data = dataset(arm)
     train = jax.jit(functools.partial(run_training, make_task(arm, data.spec)))
     _, metrics = train(jax.random.key(0), data.train, data.val, Hypers.of(arm))
-    assert np.isfinite(metrics.train.means["loss"]).all()
+    assert np.isfinite(metrics.train["loss"]).all()
     assert metrics.diverged_step.tolist() == [0]
 
 
@@ -175,6 +175,6 @@ def test_convolutional_lanes_train():
     compiled = compile_program(task, program, data, 2, jax.devices())
     lanes = make_lanes(program, [program.trials[0]] * 2)
     _, metrics = compiled.run_epoch(compiled.init(lanes), lanes)
-    losses = metrics.train.means["loss"]
+    losses = metrics.train["loss"]
     assert losses[0] == losses[1]
     assert np.isfinite(losses).all()

@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jbn.config import ArmConfig, OptimizerConfig
 from jbn.train import Hypers
 from jbn.train.optimizer import make_optimizer
+from jbn.train.parts import Parts
 
 RATE, DECAY = 0.1, 0.5
 PARAMS = {"kernel": np.float32([1.0, -2.0, 3.0]), "scale": np.float32([0.5])}
@@ -22,9 +23,8 @@ DECAYED = {"kernel": 1.0, "scale": 0.0}
 
 def steps(num_steps=4, as_vector=False, **options):
     """The parameters after four steps, by name."""
-    config = OptimizerConfig(learning_rate=RATE, **options)
-    hypers = Hypers.of(ArmConfig(optimizer=config))
-    optimizer = make_optimizer(config, hypers, PARAMS, num_steps)
+    config = ArmConfig(optimizer=OptimizerConfig(learning_rate=RATE, **options))
+    optimizer = make_optimizer(config, Parts(), Hypers.of(config), PARAMS, num_steps)
     _, to_tree = ravel_pytree(PARAMS)
     params, gradients = PARAMS, GRADIENTS
     state = optimizer.init(PARAMS)
@@ -145,7 +145,7 @@ def test_a_schedule_counts_updates_where_batches_are_accumulated():
 
 
 def test_its_state_is_vectors():
-    config = OptimizerConfig(kind="adamw")
-    optimizer = make_optimizer(config, Hypers.of(ArmConfig()), PARAMS, 1)
+    config = ArmConfig(optimizer=OptimizerConfig(kind="adamw"))
+    optimizer = make_optimizer(config, Parts(), Hypers.of(config), PARAMS, 1)
     shapes = {jnp.shape(leaf) for leaf in jax.tree.leaves(optimizer.init(PARAMS))}
     assert shapes == {(), (4,)}

@@ -11,6 +11,7 @@ import pytest
 from jbn.config import (
     ArmConfig,
     DataConfig,
+    LossConfig,
     ModelConfig,
     NormConfig,
     OptimizerConfig,
@@ -43,14 +44,15 @@ SHORT = TrainConfig(num_epochs=2, batch_size=8)
 SGD = OptimizerConfig(kind="sgd", learning_rate=0.1)
 
 
-def learning(label_noise=0.0, **train):
+def learning(label_noise=0.0, label_smoothing=0.0):
     """A config whose net learns the examples."""
     return ArmConfig(
         data=DataConfig(label_noise=label_noise),
         model=MODEL,
         norm=NormConfig(momentum=0.9),
         optimizer=OptimizerConfig(learning_rate=0.03),
-        train=TrainConfig(num_epochs=20, batch_size=8, **train),
+        loss=LossConfig(label_smoothing=label_smoothing),
+        train=TrainConfig(num_epochs=20, batch_size=8),
     )
 
 
@@ -74,10 +76,10 @@ def test_smoothed_labels_are_mixed_with_all_classes():
 
 def test_smoothing_is_of_what_is_trained_not_of_what_is_measured():
     """A net that is sure has a measured loss near 0; and with smoothing it becomes less sure."""
-    assert trained(learning())[1].train.means["loss"][-1] < 0.1
+    assert trained(learning())[1].train["loss"][-1] < 0.1
     # Of the smoothed labels 1/2 + 1/6 is the true class's: its measured loss is log(3/2).
     smooth = learning(label_smoothing=0.5)
-    np.testing.assert_allclose(trained(smooth)[1].train.means["loss"][-1], np.log(1.5), atol=0.1)
+    np.testing.assert_allclose(trained(smooth)[1].train["loss"][-1], np.log(1.5), atol=0.1)
 
 
 def test_the_average_follows_the_weights_and_is_what_is_evaluated():
@@ -91,7 +93,7 @@ def test_the_average_follows_the_weights_and_is_what_is_evaluated():
     chex.assert_trees_all_close(state.params, other.params, rtol=1e-5, atol=1e-6)
     assert state.average is None
     chex.assert_trees_all_equal_shapes(other.average, other.params)
-    assert not np.allclose(metrics.val.means["loss"], other_metrics.val.means["loss"])
+    assert not np.allclose(metrics.val["loss"], other_metrics.val["loss"])
 
 
 def test_the_average_is_the_mean_of_the_steps():
@@ -200,7 +202,7 @@ def test_augmented_images_differ_from_epoch_to_epoch_and_follow_the_key():
     new, first = epoch(state, examples, val, KEYS, hypers)
     _, again = epoch(state, examples, val, KEYS, hypers)
     _, second = epoch(new, examples, val, KEYS, hypers)
-    first, again, second = (metrics.train.means["loss"] for metrics in (first, again, second))
+    first, again, second = (metrics.train["loss"] for metrics in (first, again, second))
     assert first == again
     assert abs(first - second) > 1e-4  # at a rate that moves nothing
 
@@ -214,9 +216,7 @@ def test_noisy_labels_are_trained_on_and_not_validated_on():
         of_keys = jax.vmap(train, in_axes=(0, None, None, None))
         keys = jax.vmap(jax.random.key)(jnp.arange(16))
         _, metrics = jax.jit(of_keys)(keys, EXAMPLES, EXAMPLES, Hypers.of(config))
-        return (
-            float(split.means["accuracy"][:, -1].mean()) for split in (metrics.train, metrics.val)
-        )
+        return (float(split["accuracy"][:, -1].mean()) for split in (metrics.train, metrics.val))
 
     clean_train, _ = accuracies(0.0)
     noisy_train, noisy_val = accuracies(0.5)
@@ -231,8 +231,8 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32():
     state, metrics = trained(half)
     assert {leaf.dtype for leaf in jax.tree.leaves(state.variables)} == {jnp.dtype("float32")}
     _, wanted = trained(whole)
-    np.testing.assert_allclose(metrics.train.means["loss"], wanted.train.means["loss"], rtol=0.05)
-    assert not np.array_equal(metrics.train.means["loss"], wanted.train.means["loss"])
+    np.testing.assert_allclose(metrics.train["loss"], wanted.train["loss"], rtol=0.05)
+    assert not np.array_equal(metrics.train["loss"], wanted.train["loss"])
 
 
 def test_sorted_examples_come_class_by_class():

@@ -53,5 +53,5 @@ def rows(size: Size) -> Iterator[Row]:
             "runs_per_second": quartiles(num_lanes / np.asarray(seconds[1:])),
             "num_rounds": NUM_ROUNDS[size],
             "compile_seconds": compile_seconds,
-            "test_accuracy": float(np.mean(test.means["accuracy"])),
+            "test_accuracy": float(np.mean(test["accuracy"])),
         }

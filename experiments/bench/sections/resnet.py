@@ -50,7 +50,7 @@ def rows(size: Size) -> Iterator[Row]:
 
 def _network(size: Size, norm: str) -> nn.Module:
     options: dict[str, Any] = {
-        "num_classes": NUM_CLASSES[size],
+        "num_outputs": NUM_CLASSES[size],
         "norm": NORMS[norm],
         "dtype": jnp.bfloat16,
     }

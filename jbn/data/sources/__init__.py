@@ -14,17 +14,24 @@ from jbn.data.sources.mixture import load_mixture
 from jbn.data.sources.mnist import load_mnist
 from jbn.data.sources.npz import load_npz
 from jbn.data.sources.source import Source
-from jbn.data.sources.tables import load_breast_cancer, load_wine
+from jbn.data.sources.tables import load_breast_cancer, load_diabetes, load_wine
 
 # From `data.name` to the function that reads the set.
 LOADERS: dict[str, Callable[[DataConfig], Source]] = {
     "digits": lambda config: load_digits(),
     "breast_cancer": lambda config: load_breast_cancer(),
     "wine": lambda config: load_wine(),
+    "diabetes": lambda config: load_diabetes(),
     "mixture": lambda config: load_mixture(**config.mixture.model_dump()),
     "mnist": lambda config: load_mnist("mnist", config.dir),
     "fashion_mnist": lambda config: load_mnist("fashion_mnist", config.dir),
     "cifar10": lambda config: load_cifar10(config.dir),
-    "npz": lambda config: load_npz(os.path.expanduser(config.path or "")),
-    "csv": lambda config: load_csv(os.path.expanduser(config.path or "")),
+    "npz": lambda config: load_npz(_path(config), of_labels=config.targets == "labels"),
+    "csv": lambda config: load_csv(
+        _path(config), num_targets=None if config.targets == "labels" else config.num_targets
+    ),
 }
+
+
+def _path(config: DataConfig) -> str:
+    return os.path.expanduser(config.path or "")

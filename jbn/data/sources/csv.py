@@ -8,13 +8,15 @@ import numpy as np
 
 from jbn.config import UserError
 from jbn.data.sources.source import Source
-from jbn.data.sources.user_arrays import as_float32, as_labels, offset_of
+from jbn.data.sources.user_arrays import as_float32, as_labels, as_targets, offset_of
 
 _INTEGER = re.compile(r"\s*[+-]?\d+\s*")
 
 
-def load_csv(path: str | Path) -> Source:
+def load_csv(path: str | Path, *, num_targets: int | None = None) -> Source:
     """A table of numbers, separated by commas. Each line is an example; its last number, the label.
+
+    With `num_targets`, the last so many numbers of a line are the targets of a regression.
 
     The first line is a header if it ends in a name or has no number. It is a header, too, if it is
     0,1,2,… and another line has a feature that isn't written as an integer: pandas writes such
@@ -47,8 +49,15 @@ def load_csv(path: str | Path) -> Source:
     def at(row: int) -> str:
         return f"line {numbers[row]}"
 
-    x, offset = table[:, :-1], offset_of(table[:, :-1])
-    x, y = as_float32(path, x, offset, at), as_labels(path, table[:, -1], at)
+    x, y = np.split(table, [-(num_targets or 1)], axis=1)
+    if not x.shape[1]:
+        raise UserError(
+            f"{path}: found {table.shape[1]} columns, wanted more than data.num_targets, "
+            f"{num_targets}: the features come before the targets"
+        )
+    offset = offset_of(x)
+    x = as_float32(path, x, offset, at)
+    y = as_labels(path, y[:, 0], at) if num_targets is None else as_targets(path, y, at)
     return Source(x, y, 0, str(path), offset)
 
 

@@ -1,4 +1,4 @@
-"""Small tables of measurements. UCI's, from scikit-learn's wheel."""
+"""Small tables of measurements, from scikit-learn's wheel."""
 
 import numpy as np
 
@@ -17,6 +17,18 @@ def load_wine() -> Source:
     from sklearn import datasets
 
     return _as_source(*datasets.load_wine(return_X_y=True))
+
+
+def load_diabetes() -> Source:
+    """442 patients, 10 numbers each. The target is the progress of the disease after a year.
+
+    References:
+        Efron, Hastie, Johnstone and Tibshirani, 2004, Least angle regression, Annals of Statistics.
+    """
+    from sklearn import datasets
+
+    x, y = datasets.load_diabetes(return_X_y=True, scaled=False)
+    return Source(x.astype(np.float32), y, num_test=0, where="scikit-learn")
 
 
 def _as_source(x: np.ndarray, y: np.ndarray) -> Source:

@@ -64,6 +64,23 @@ def offset_of(x: np.ndarray) -> np.ndarray | None:
     return np.where(is_far, low + extent / 2, 0.0) if is_far.any() else None
 
 
+def as_targets(path: str | Path, y: np.ndarray, at: Callable[[int], str]) -> np.ndarray:
+    """y as float64; one column of several is a vector.
+
+    Raises:
+        UserError: a number is NaN or infinite.
+    """
+    y = y.astype(np.float64)
+    finite = finite_rows(y)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise UserError(
+            f"{path}: found the target {y[row]} in {at(row)}, wanted a finite number; leave the "
+            "example out"
+        )
+    return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+
+
 def as_labels(path: str | Path, y: np.ndarray, at: Callable[[int], str]) -> np.ndarray:
     """y as int32.
 
@@ -79,7 +96,10 @@ def as_labels(path: str | Path, y: np.ndarray, at: Callable[[int], str]) -> np.n
     whole = y == np.round(y)
     if not whole.all():
         row = int(np.argmin(whole))
-        raise UserError(f"{path}: found the label {y[row]} in {at(row)}, wanted an integer")
+        raise UserError(
+            f"{path}: found the label {y[row]} in {at(row)}, wanted an integer; for a regression "
+            'set data.targets = "numbers"'
+        )
     if y.min() != 0 or y.max() >= len(y):
         raise UserError(
             f"{path}: found labels from {y.min():g} to {y.max():g} of {len(y)} examples, wanted "

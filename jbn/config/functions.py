@@ -1,0 +1,64 @@
+"""Functions of the user's own, which a config names."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jbn.config.errors import UserError
+
+
+def import_function(key: str, path: str) -> Callable[..., Any]:
+    """The function at "package.module:function", which the config has at the key.
+
+    Raises:
+        UserError: it can't be imported, or is no function.
+    """
+    module, _, name = path.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, SyntaxError) as error:
+        raise UserError(f"{key}: found {path!r}, which can't be imported: {error}") from None
+    if not callable(function):
+        raise UserError(f"{key}: found {path!r}, which is {function!r}, wanted a function")
+    return function
+
+
+def call_with(function: Callable[..., Any], key: str, arguments: Mapping[str, Any]) -> Any:
+    """Calls the function with those of the arguments that it takes by name.
+
+    Raises:
+        UserError: it wants others, too.
+    """
+    taken = {name: value for name, value in arguments.items() if takes(function, name)}
+    try:
+        inspect.signature(function).bind(**taken)
+    except TypeError as error:
+        raise UserError(
+            f"{key}: {name_of(function)} can't be called: {error}; wanted a function of some of "
+            f"{', '.join(arguments)}, by these names"
+        ) from None
+    return function(**taken)
+
+
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether the function has an argument of this name."""
+    try:
+        found = inspect.signature(function).parameters.get(name)
+    except (TypeError, ValueError):  # such as a builtin, which says nothing of its arguments
+        return False
+    return found is not None and found.kind in (found.KEYWORD_ONLY, found.POSITIONAL_OR_KEYWORD)
+
+
+def source_of(path: str) -> tuple[str, str] | None:
+    """The module of "package.module:function" and its source; None if there is no such text."""
+    module = path.partition(":")[0]
+    try:
+        return module, inspect.getsource(importlib.import_module(module))
+    except (ImportError, OSError, TypeError):
+        return None
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """What the function is called, for people to read."""
+    return getattr(function, "__qualname__", None) or repr(function)

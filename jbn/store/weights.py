@@ -1,0 +1,67 @@
+"""The weights that a training begins with, from wherever they were saved."""
+
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jbn.config import UserError
+from jbn.store.arrays import INPUTS, load_arrays
+from jbn.store.layout import RUN
+from jbn.store.read import read_config, read_variables
+
+
+def read_weights(path: str | Path) -> dict[str, Any]:
+    """Variables by collection: of a run, an npz file or an Orbax folder.
+
+    Of a run they are those of its first arm and seed; the npz files in its folder are those of the
+    others. An npz file has arrays with names such as "params/Dense_0/kernel".
+
+    Raises:
+        UserError: nothing of these is there.
+    """
+    path = Path(path).expanduser()
+    if path.is_file():
+        weights = _read_npz(path)
+    elif (path / RUN).exists():
+        config = read_config(path)
+        weights = read_variables(path, next(iter(config.arms)), config.seed)
+    elif path.is_dir():
+        weights = _read_orbax(path)
+    else:
+        raise UserError(
+            f"model.init_from: found nothing at {path}, wanted a run's folder, an npz file or an "
+            "Orbax folder"
+        )
+    weights.pop(INPUTS, None)
+    if not isinstance(weights.get("params"), dict):
+        raise UserError(
+            f"model.init_from: found {', '.join(map(str, weights)) or 'nothing'} in {path}, wanted "
+            "params, and other collections such as batch_stats beside it"
+        )
+    return weights
+
+
+def _read_npz(path: Path) -> dict[str, Any]:
+    try:
+        return load_arrays(path)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"model.init_from: {path} can't be read as an npz file: {error}") from None
+
+
+def _read_orbax(path: Path) -> dict[str, Any]:
+    from orbax.checkpoint import v1 as orbax  # costs a second, and few need it
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the arrays come as they were saved
+            tree: Any = orbax.load(path.absolute())
+    except Exception as error:  # Orbax raises any error on what is no checkpoint
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"model.init_from: {path} is no run and no Orbax checkpoint: {reason}"
+        ) from None
+    return jax.tree.map(np.asarray, dict(tree))

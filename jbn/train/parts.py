@@ -1,0 +1,100 @@
+"""The parts of a training that a user may write: model, loss, optimizer, schedule, augmentation."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import optax
+
+from jbn.config import ArmConfig, UserError
+from jbn.config.functions import call_with, import_function, name_of
+from jbn.data import DataSpec
+from jbn.train.loss import Loss, balanced_weights, make_cross_entropy, make_squared_error
+
+
+class Parts(NamedTuple):
+    """Functions in the place of jbn's own; None is jbn's, as the config says."""
+
+    model: Callable[..., Any] | None = None  # as `jbn.models.build_model` calls it
+    loss: Loss | None = None
+    # (learning_rate, weight_decay, momentum, num_steps), some of them -> GradientTransformation
+    optimizer: Callable[..., Any] | None = None
+    schedule: Callable[..., Any] | None = None  # (num_steps) -> optax.Schedule, of 1 at first
+    augment: Callable[..., Any] | None = None  # (key, batch) -> batch
+
+
+def make_parts(config: ArmConfig, spec: DataSpec, given: Parts) -> Parts:
+    """The parts that are given, or else imported as the config names them; the loss is always one.
+
+    Raises:
+        UserError: a function can't be imported, or makes something else.
+    """
+
+    def part(found: Any, key: str) -> Any:
+        path = config.own_functions.get(key)
+        return import_function(key, path) if found is None and path else found
+
+    return Parts(
+        model=part(given.model, "model.factory"),
+        loss=_make_loss(config, spec) if given.loss is None else given.loss,
+        optimizer=part(given.optimizer, "optimizer.factory"),
+        schedule=part(given.schedule, "optimizer.schedule_factory"),
+        augment=part(given.augment, "data.augment.function"),
+    )
+
+
+def make_own_optimizer(
+    factory: Callable[..., Any], arguments: dict[str, Any]
+) -> optax.GradientTransformation:
+    """What the user's factory makes.
+
+    Raises:
+        UserError: it takes other arguments, or makes something else.
+    """
+    made = call_with(factory, "optimizer.factory", arguments)
+    if not isinstance(made, optax.GradientTransformation):
+        raise UserError(
+            f"optimizer.factory: {name_of(factory)} returned a {type(made).__name__}, wanted an "
+            "optax.GradientTransformation"
+        )
+    return made
+
+
+def _make_loss(config: ArmConfig, spec: DataSpec) -> Loss:
+    key, path = "loss.factory", config.loss.factory
+    if path is not None:
+        factory = import_function(key, path)
+        loss = call_with(factory, key, {"spec": spec})
+        if not isinstance(loss, Loss):
+            raise UserError(
+                f"{key}: {name_of(factory)} returned a {type(loss).__name__}, wanted a "
+                "jbn.train.Loss"
+            )
+        return loss
+    if spec.num_classes is None:
+        return make_squared_error(1.0 if spec.target_std is None else spec.target_std)
+    return make_cross_entropy(
+        spec.num_classes,
+        label_smoothing=config.loss.label_smoothing,
+        class_weights=_class_weights(config, spec.num_classes, spec.class_counts),
+    )
+
+
+def _class_weights(
+    config: ArmConfig, num_classes: int, counts: tuple[int, ...] | None
+) -> list[float] | None:
+    found = config.loss.class_weights
+    if found is None:
+        return None
+    if found == "balanced":
+        if counts is None:
+            raise UserError(
+                "loss.class_weights: found 'balanced', wanted a DataSpec with class_counts, or a "
+                "number for each class"
+            )
+        return balanced_weights(counts)
+    if len(found) != num_classes:
+        raise UserError(
+            f"loss.class_weights: found {len(found)} numbers, wanted {num_classes}, one for each "
+            "class"
+        )
+    return list(found)
