@@ -2,7 +2,7 @@
 
 import sys
 
-_EXTRA = {"pydantic", "typer", "rich", "sklearn", "scipy", "matplotlib", "jinja2"}
+_EXTRA = {"pydantic", "typer", "rich", "sklearn", "matplotlib", "jinja2"}
 
 
 def main() -> None:

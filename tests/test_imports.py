@@ -34,7 +34,7 @@ ROOMS = {
     "train": (LEARNING, {"jax", "jaxtyping", "numpy", "flax", "optax"}),
     "environment": ({"config"}, {"jax"}),
     "store": ({"config"}, {"jax", "numpy", "flax", "pydantic"}),
-    "summary": ({"config", "store"}, {"numpy", "scipy"}),
+    "summary": ({"config", "store"}, {"numpy"}),
     "trained": (
         {"functional", "config", "models", "data", "store"},
         {"jax", "jaxtyping", "numpy", "flax"},

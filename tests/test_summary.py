@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from jbn.config import config_from_dict
 from jbn.summary import summarize
@@ -66,3 +67,16 @@ def test_of_a_run_that_goes_on_it_has_what_is_done():
     assert arms["batch"]["num_trials"] == 2
     assert arms["batch"]["test_loss"]["per_seed"] == [1.0, 2.0]
     assert summarized([]) == {}
+
+
+@pytest.mark.parametrize("num_seeds", [2, 3, 8, 40])
+def test_the_interval_is_scipys_percentile_bootstrap(num_seeds):
+    values = np.random.default_rng(num_seeds).integers(300, 360, num_seeds) / 360
+    config = config_from_dict({"name": "x", "num_seeds": num_seeds, "arms": {"batch": {}}})
+    repeated = {name: column[:1].repeat(num_seeds) for name, column in COLUMNS.items()}
+    trials = repeated | {"trial": np.arange(num_seeds), "test_accuracy": values}
+    found = summarize(config, trials, METRICS, GROUPS)["arms"]["batch"]["test_accuracy"]
+    wanted = stats.bootstrap(
+        (values,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    np.testing.assert_allclose(found["interval"], wanted, rtol=1e-12)
