@@ -17,7 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from jbn.report.lines import spread_apart
-from jbn.report.style import INK, color_of, make_bare, rc, shortened, text_of
+from jbn.report.style import INK, color_of, make_bare, rc
+from jbn.report.text import shortened, text_of
 
 WIDTH = 10.0  # inches, of every figure
 INK_ON_WHITE = "#1f2328"

@@ -64,7 +64,7 @@ def run(
     ] = True,
 ) -> None:
     """Train every seed of every arm; leave numbers, parameters and a report in the run's folder."""
-    from jbn.report import summary_table, write_report
+    from jbn.report import summary_table
     from jbn.run import progress_sink
     from jbn.run import run as run_config
 
@@ -82,6 +82,8 @@ def run(
     with progress_sink(console) as progress:
         summary = run_config(resolved, out, device=chosen, sinks=[progress], command=command)
     _print_table(console, *summary_table(summary))
+    from jbn.report.page import write_report  # matplotlib: after all that people wait for
+
     console.print(f"report: {write_report(out)}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -122,7 +124,7 @@ def report(
     run_dir: Annotated[Path, typer.Argument(help="A run's folder.", show_default=False)],
 ) -> None:
     """Write the page of a run, finished or not, from what is in its folder."""
-    from jbn.report import write_report
+    from jbn.report.page import write_report
 
     print(f"report: {write_report(run_dir)}")
 

@@ -77,7 +77,7 @@ def jbn_command(monkeypatch, capsys):
 def small_run(tmp_path_factory):
     """The folder of a finished run: two arms, two seeds, two epochs, a few hidden units."""
     from jbn.config import config_from_dict
-    from jbn.report import write_report
+    from jbn.report.page import write_report
     from jbn.run import run
 
     config = config_from_dict(
@@ -104,7 +104,7 @@ def small_sweep(tmp_path_factory):
     At the highest rate every seed diverges.
     """
     from jbn.config import config_from_dict
-    from jbn.report import write_report
+    from jbn.report.page import write_report
     from jbn.run import run
 
     config = config_from_dict(

@@ -132,6 +132,11 @@ def test_importing_jbn_loads_jax_and_jaxtyping_only():
     assert loaded_by("import jbn") - loaded_by("import jax, jaxtyping") == {"jbn"}
 
 
+def test_the_table_of_a_run_loads_nothing_that_draws():
+    loaded = loaded_by("from jbn.report import summary_table")
+    assert not {"matplotlib", "jinja2", "scipy"} & loaded
+
+
 def test_dir_lists_the_public_names_and_each_is_there():
     names = dir(jbn)
     assert {"batch_norm", "is_valid_batch", "data", "models", "config", "load_run"} <= set(names)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from jbn.config import UserError
-from jbn.report import load_curves, summary_table, write_report
+from jbn.report import load_curves, summary_table
+from jbn.report.page import write_report
 
 
 @pytest.fixture

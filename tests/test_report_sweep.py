@@ -10,10 +10,11 @@ import pytest
 
 from jbn import store
 from jbn.config import SweepConfig, config_from_dict, plan
-from jbn.report import load_curves, summary_table, write_report
-from jbn.report.results import Cells, accuracies, load_results
-from jbn.report.style import mean_and_std, shortened, text_of, texts_of
+from jbn.report import load_curves, summary_table
+from jbn.report.page import write_report
+from jbn.report.results import Cells, accuracies, load_results, mean_and_std
 from jbn.report.sweep import at_best, axes_of, main_axis
+from jbn.report.text import shortened, text_of, texts_of
 from jbn.store.table import append_rows
 from jbn.summary import summarize
 

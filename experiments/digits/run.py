@@ -14,7 +14,9 @@ import jax
 import numpy as np
 
 from jbn.data import load, normalize_inputs
-from jbn.report import draw_learning_curves, load_curves, to_svg
+from jbn.report import load_curves
+from jbn.report.figures import draw_learning_curves
+from jbn.report.style import to_svg
 from jbn.store import read_config, read_parts, read_summary
 from jbn.trained import load_run
 

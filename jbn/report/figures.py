@@ -8,18 +8,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jbn.report.results import Curves
+from jbn.report.results import Curves, mean_and_std
 from jbn.report.style import (
     INK,
     WIDTH,
     color_of,
     dashes_of,
     make_bare,
-    mean_and_std,
     rc,
-    shortened,
-    text_of,
 )
+from jbn.report.text import shortened, text_of
 
 _PANELS = (
     ("val_accuracy", "validation accuracy", "linear"),

@@ -11,8 +11,9 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from jbn.report.results import Cells
-from jbn.report.style import INK, PAPER, WIDTH, rc, shortened, texts_of
+from jbn.report.style import INK, PAPER, WIDTH, rc
 from jbn.report.sweep import Axis
+from jbn.report.text import shortened, texts_of
 
 _MAP = matplotlib.colormaps["viridis"]
 _MARGIN = 1.3  # inches beside the maps, for the names of rows

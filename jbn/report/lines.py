@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jbn.report.results import Cells
-from jbn.report.style import INK, WIDTH, color_of, dashes_of, make_bare, rc, shortened
+from jbn.report.style import INK, WIDTH, color_of, dashes_of, make_bare, rc
 from jbn.report.sweep import Axis
+from jbn.report.text import shortened
 
 
 def draw_lines(

@@ -11,8 +11,9 @@ from jbn.report.figures import draw_learning_curves
 from jbn.report.heat_map import draw_heat_map
 from jbn.report.lines import draw_lines, draw_points
 from jbn.report.results import Cells, Results, accuracies, best_curves
-from jbn.report.style import texts_of, to_svg
+from jbn.report.style import to_svg
 from jbn.report.sweep import Axis, at_best, axes_of, main_axis
+from jbn.report.text import texts_of
 
 _CROSS = " ×: a seed or more of it diverged, and counts with the accuracy that it had at the end."
 _MAX_TEXTS = 10  # of values with a line of text for each axis

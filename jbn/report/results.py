@@ -8,7 +8,6 @@ import numpy as np
 
 from jbn import store
 from jbn.config import Config, UserError, sweep_points, trial_shape
-from jbn.report.style import mean_and_std
 from jbn.summary import summarize
 
 # Of an arm by its name, and of what was measured by its name: arrays (seeds, epochs).
@@ -98,6 +97,17 @@ def accuracies(results: Results) -> Cells:
     at_end = np.take_along_axis(results.curves["val_accuracy"], last, -1)[..., 0]
     mean, std = mean_and_std(np.moveaxis(at_end, -1, 0))
     return Cells(mean, std, results.has_diverged.sum(-1))
+
+
+def mean_and_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Over the first axis, of the finite values: NaN where there is none, or only one for `std`."""
+    is_finite = np.isfinite(values)
+    count = is_finite.sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(is_finite, values, 0).sum(0) / count
+        squares = np.where(is_finite, values - mean, 0) ** 2
+        std = np.sqrt(squares.sum(0) / np.where(count > 1, count - 1, np.nan))
+    return mean, std
 
 
 def _curves(config: Config, metrics: store.Columns) -> dict[str, np.ndarray]:

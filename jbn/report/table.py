@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jbn.report.style import shortened, text_of
 from jbn.report.sweep import in_words
+from jbn.report.text import shortened, text_of
 
 Table = tuple[list[str], list[list[str]]]
 
