@@ -1,4 +1,4 @@
-"""Imports point down, and `import jbn` loads JAX only."""
+"""Imports point down, and a name of `jbn` is imported when it is asked for."""
 
 import ast
 import subprocess
@@ -30,7 +30,7 @@ ROOMS = {
     "diagnose": ({"variables"}, {"jax", "jaxtyping", "flax"}),
     "config": (set(), {"pydantic", "numpy"}),
     "models": ({*NORMS, "config"}, {"jax", "jaxtyping", "flax"}),
-    "data": ({"config", "functional"}, {"jax", "jaxtyping", "numpy", "sklearn", "pooch"}),
+    "data": ({"config", "functional"}, {"jax", "jaxtyping", "numpy", "pooch"}),
     "train": (LEARNING, {"jax", "jaxtyping", "numpy", "flax", "optax"}),
     "environment": ({"config"}, {"jax"}),
     "store": ({"config"}, {"jax", "numpy", "flax", "pydantic"}),
@@ -128,8 +128,13 @@ def loaded_by(statement):
     return set(output.split()) - sys.stdlib_module_names
 
 
-def test_importing_jbn_loads_jax_and_jaxtyping_only():
-    assert loaded_by("import jbn") - loaded_by("import jax, jaxtyping") == {"jbn"}
+def test_importing_jbn_loads_nothing_and_its_functions_load_jax_and_jaxtyping_only():
+    assert loaded_by("import jbn") - loaded_by("pass") == {"jbn"}
+    assert loaded_by("import jbn; jbn.batch_norm") - loaded_by("import jax, jaxtyping") == {"jbn"}
+
+
+def test_the_command_says_something_before_it_loads_jax():
+    assert "jax" not in loaded_by("import jbn.cli, jbn.config")
 
 
 def test_the_table_of_a_run_loads_nothing_that_draws():
