@@ -17,6 +17,7 @@ from jbn.data.dataset import Examples as Examples
 from jbn.data.dataset import TargetStats as TargetStats
 from jbn.data.dataset import load as load
 from jbn.data.dataset import load_all as load_all
+from jbn.data.dataset import load_spec as load_spec
 from jbn.data.preprocess import fit_inputs as fit_inputs
 from jbn.data.preprocess import normalize_inputs as normalize_inputs
 from jbn.data.published.download import download as download

@@ -1,7 +1,8 @@
 """A data set in memory, split into training, validation and test examples."""
 
+import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -69,6 +70,19 @@ def load(config: DataConfig) -> Dataset:
     Raises:
         UserError: the data are missing or damaged, or there are too few examples or classes.
     """
+    return _load(config, functools.partial(fit_inputs, config))
+
+
+def load_spec(config: DataConfig) -> DataSpec:
+    """What a training knows of the data, but for the statistics, which take the time.
+
+    Raises:
+        UserError: as `load` does.
+    """
+    return _load(config, lambda x: None).spec
+
+
+def _load(config: DataConfig, fit: Callable[[np.ndarray], Any]) -> Dataset:
     source = LOADERS[config.name](config)
     x, y, where, offset = source.x, source.y, source.where, source.offset
     if offset is not None and config.normalize == "none":
@@ -90,9 +104,8 @@ def load(config: DataConfig) -> Dataset:
         targets = _target_stats(y[rows[0]], where)
         y = ((y - targets.mean) / targets.std).astype(np.float32)
     train, val, test = (Examples(x[r], y[r]) for r in rows)
-    stats = fit_inputs(config, train.x)
     sha256 = digest.hexdigest()
-    return Dataset(train, val, test, stats, num_classes, sha256, where, offset, targets)
+    return Dataset(train, val, test, fit(train.x), num_classes, sha256, where, offset, targets)
 
 
 def _target_stats(y: np.ndarray, where: str) -> TargetStats:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from jbn.data.sources.scikit_learn import read_table
 from jbn.data.sources.source import Source
 
 # 45 batches of 32: a comparison of batch sizes has no rest.
@@ -10,12 +11,10 @@ _NUM_TRAIN = 1440
 
 def load_digits() -> Source:
     """1797 images of 8 × 8 × 1 pixels as float32, in 10 classes; 1440 are for training."""
-    from sklearn import datasets
-
-    x, y = datasets.load_digits(return_X_y=True)
+    x, y = read_table("digits.csv.gz")
     return Source(
         x.reshape(-1, 8, 8, 1).astype(np.float32),
-        y.astype(np.int32),
+        y,
         num_test=0,
         where="scikit-learn",
         num_train=_NUM_TRAIN,
