@@ -6,17 +6,16 @@ import os
 import platform
 import subprocess
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 
 from jbn.config import UserError
 
-DeviceName = Literal["cpu", "gpu", "tpu"]
 _PACKAGES = ("jbn", "jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 
 
-def select_device(name: DeviceName | None) -> jax.Device:
+def select_device(name: str | None) -> jax.Device:
     """The device that JAX computes on from here: the first of that name, or of JAX's own choice.
 
     Raises:

@@ -20,8 +20,9 @@ def test_run_prints_device_progress_table_and_report(jbn_command, tmp_path):
     code, out, err = jbn_command("run", ARTICLE, "--out", tmp_path / "a", *SMALL)
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0].startswith("device: cpu")
-    assert lines[1] == "4 trials = 4 programs × 1 lane"
+    assert lines[0] == f"digits-article: JAX starts; results go to {tmp_path / 'a'}"
+    assert lines[1].startswith("device: cpu")
+    assert lines[2] == "4 trials = 4 programs × 1 lane"
     assert any(line.startswith("batch_norm: compiled in ") for line in lines)
     assert any(line.startswith("no_norm_hard: epoch 1/1, loss ") for line in lines)
     assert any("test accuracy" in line and "epochs to 95%" in line for line in lines)
@@ -72,8 +73,8 @@ def test_a_sweep_prints_its_plan_and_one_row_per_arm(jbn_command, tmp_path):
     code, out, err = jbn_command("run", ARTICLE, "--out", tmp_path / "a", *SMALL, *sweep)
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[1] == "2 trials = 1 program × 2 lanes"
-    assert lines[2] == "data: digits, scikit-learn"
+    assert lines[2] == "2 trials = 1 program × 2 lanes"
+    assert lines[3] == "data: digits, scikit-learn"
     assert sum(line.startswith(" batch ") for line in lines) == 1
     code, out, _ = jbn_command("show", ARTICLE, *sweep, "--set", "num_seeds=3")
     assert out.endswith("6 trials = 1 program × 6 lanes\nbatch: 17,610 parameters\n")

@@ -8,7 +8,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from jbn.config import ArmConfig, DataConfig, Group, Program, Trial, UserError, split_evenly
+from jbn.config import (
+    ArmConfig,
+    DataConfig,
+    Group,
+    Program,
+    Trial,
+    UserError,
+    split_evenly,
+)
 from jbn.data import Dataset
 from jbn.run.events import (
     EpochEnded,
@@ -81,7 +89,9 @@ class Compiler:
     def _make_task(self, program: Program) -> Task:
         spec = self.dataset_of(program).spec
         task = make_task(program.config, spec, platform=self._devices[0].platform)
-        check_task(task, self._weights_of(program))
+        if program.config.own_functions or program.config.model.init_from is not None:
+            # jbn's own models train with all data that they take, and from what they draw.
+            check_task(task, self._weights_of(program))
         if INPUTS in task.first.collections:
             raise UserError(
                 f"model: found a collection named {INPUTS!r}, as jbn calls what it keeps beside "

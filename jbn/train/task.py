@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -46,10 +47,34 @@ class Task:
     spec: DataSpec
     platform: str
     parts: Parts
-    first: TrainState  # the shapes and dtypes of a state
     num_batches: int  # in an epoch
-    takes_mask: bool  # whether the model takes one: only then can a batch be filled up
-    convolves: bool  # whether the model has a convolution
+
+    @functools.cached_property
+    def first(self) -> TrainState:
+        """The shapes and dtypes of a state.
+
+        Raises:
+            UserError: the model doesn't take the data.
+        """
+        with _named_errors():
+            first = jax.eval_shape(self.init, *_arguments(self.config))
+        _check_freeze(self.config, first)
+        return first
+
+    @functools.cached_property
+    def takes_mask(self) -> bool:
+        """Whether the model takes a mask: only then can a batch be filled up."""
+        model = self.build(self.config.norm, Hypers.of(self.config))
+        return model.takes("mask")
+
+    @functools.cached_property
+    def convolves(self) -> bool:
+        """Whether the model has a convolution."""
+        if self.parts.model is None:
+            return self.config.model.kind != "mlp"
+        with _named_errors():
+            traced = jax.make_jaxpr(self.init)(*_arguments(self.config))
+        return "conv_general_dilated" in _primitives(traced.jaxpr)
 
     @property
     def is_slow_together(self) -> bool:
@@ -234,6 +259,8 @@ def make_task(
 ) -> Task:
     """The task of a config, for data of these sizes, with parts of your own in the place of jbn's.
 
+    The model is made when it is needed.
+
     Args:
         config: of one arm.
         spec: what is known of the data: sizes and statistics, no examples.
@@ -250,24 +277,15 @@ def make_task(
             None is JAX's default.
 
     Raises:
-        UserError: config, model and data don't fit together.
+        UserError: config and data don't fit together.
     """
     platform = jax.default_backend() if platform is None else platform
     parts = make_parts(config, spec, Parts(model, loss, optimizer, schedule, augment))
-    hypers, keys = Hypers.of(config), TrainKeys.of(jax.random.key(0))
-    built = _build(config, config.norm, spec, parts, platform, hypers)
-    with _named_errors():
-        traced, first = jax.make_jaxpr(
-            lambda keys, hypers: _init(config, spec, parts, built, keys, hypers), return_shape=True
-        )(keys, hypers)
-    _check_freeze(config, first)
     num_batches = math.ceil(spec.num_examples / config.train.batch_size)
     _check_sizes(config, spec.num_examples)
     _check_augment(config, spec.features)
     _check_updates(config, config.train.num_epochs * num_batches)
-    takes_mask = built.takes("mask")
-    convolves = "conv_general_dilated" in _primitives(traced.jaxpr)
-    return Task(config, spec, platform, parts, first, num_batches, takes_mask, convolves)
+    return Task(config, spec, platform, parts, num_batches)
 
 
 def check_task(task: Task, weights: Any = None) -> None:
@@ -280,7 +298,7 @@ def check_task(task: Task, weights: Any = None) -> None:
     config, features = task.config, task.spec.features
     x = jnp.zeros((config.train.batch_size, *features))
     batch = Batch(x, jnp.zeros((len(x), *task.spec.target.shape), task.spec.target.dtype))
-    keys, hypers = TrainKeys.of(jax.random.key(0)), Hypers.of(config)
+    keys, hypers = _arguments(config)
     with _named_errors():
         if weights is not None:
             jax.eval_shape(task.init, keys, hypers, weights)
@@ -299,6 +317,12 @@ def check_task(task: Task, weights: Any = None) -> None:
             "train.recompute_stats: found no batch normalization in the model whose statistics "
             "could be recomputed; train.ema_decay wants the same"
         )
+
+
+def _arguments(config: ArmConfig) -> tuple[TrainKeys, Hypers]:
+    """Shapes and dtypes of what a training is given, to trace with."""
+    keys = jax.eval_shape(lambda: TrainKeys.of(jax.random.key(0)))
+    return keys, jax.eval_shape(lambda: Hypers.of(config))
 
 
 @contextlib.contextmanager
