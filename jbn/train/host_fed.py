@@ -77,7 +77,7 @@ def compile_host_fed(
 
         return run_steps(task, state, fed, *lane, get)
 
-    lanes_init = of_lanes(lambda lane, weights: task.init(*lane, weights), (axes, None))
+    lanes_init = of_lanes(lambda lane, weights: task.init(lane.keys, lane.hypers, weights), (axes, None))
     lanes_test = of_lanes(lambda test: task.loss.metrics(test.means), (0,))
     weights = jax.device_put(weights, placement.everywhere)
     lanes_rows = of_lanes(

@@ -211,7 +211,7 @@ def _record(next_call, args, kwargs, context):
         return next_call(*args, **kwargs)
     call = inspect.signature(nn.BatchNorm.__call__).bind(layer, *args, **kwargs).arguments
     y = next_call(*args, **kwargs)
-    var = layer.get_variable("batch_stats", "var")
+    var: Array = layer.get_variable("batch_stats", "var")
     layer.put_variable("batch_stats", _EPSILON, jnp.zeros_like(var) + layer.epsilon)
     if is_evaluation(layer, call.get("use_running_average")):
         return y
