@@ -11,13 +11,18 @@ from matplotlib.figure import Figure
 from jbn.report.results import Curves, mean_and_std
 from jbn.report.style import (
     INK,
+    RIGHT,
     WIDTH,
+    add_panel,
     color_of,
     dashes_of,
     make_bare,
+    make_figure,
+    name_plainly,
     rc,
+    room_for,
 )
-from jbn.report.text import shortened, text_of
+from jbn.report.text import shortened
 
 _PANELS = (
     ("val_accuracy", "validation accuracy", "linear"),
@@ -40,32 +45,29 @@ def draw_learning_curves(curves: Curves, ink: str = INK) -> Figure:
     measured = next(iter(curves.values()))
     shown = [panel for panel in _PANELS if panel[0] in measured]
     with matplotlib.rc_context(rc(ink)):
-        figure = Figure(figsize=(WIDTH, 3.4 + 0.2 * num_rows), layout="constrained")
-        panels = figure.subplots(1, len(shown), squeeze=False)[0]
+        figure = make_figure(3.4 + 0.2 * num_rows)
+        panels = _side_by_side(
+            figure, len(shown), left=0.6, gap=0.7, bottom=0.45, top=0.5 + 0.2 * num_rows
+        )
         for axes, (key, label, scale) in zip(panels, shown, strict=True):
             for number, (arm, found) in enumerate(curves.items()):
                 _draw_curve(axes, number, arm, found[key], scale)
             drawn = np.concatenate([line.get_ydata() for line in axes.lines])
             if np.any(np.isfinite(drawn) & (drawn > 0)):
-                _set_scale(axes, scale)
+                axes.set_yscale(scale)
+                if scale == "log":
+                    name_plainly(axes.yaxis)
             else:
                 axes.text(0.5, 0.5, "every seed diverged", ha="center", transform=axes.transAxes)
                 axes.set_axis_off()
             axes.set_xlabel("epoch")
             axes.set_title(label)
-            axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+            axes.locator_params(axis="x", integer=True, min_n_ticks=1)
             make_bare(axes)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(
-            handles,
-            labels,
-            loc="outside upper left",
-            ncols=4,
-            frameon=False,
-            handlelength=3,
-            borderpad=1,
+            handles, labels, loc="upper left", ncols=4, frameon=False, handlelength=3, borderpad=1
         )
-        figure.patch.set_visible(False)
     return figure
 
 
@@ -75,32 +77,38 @@ def draw_norms(norms: Mapping[str, Any], arms: Sequence[str], ink: str = INK) ->
     In the colours that the arms have in the learning curves.
     """
     lanes = [(arm, path) for arm, found in norms.items() for path in found["layers"]]
+    names = [shortened(f"{shortened(arm)}: {path}", 48) for arm, path in lanes]
     with matplotlib.rc_context(rc(ink)):
-        figure = Figure(figsize=(WIDTH, 0.9 + 0.32 * len(lanes)), layout="constrained")
-        panels = figure.subplots(1, 2, sharey=True)
+        figure = make_figure(0.9 + 0.32 * len(lanes))
+        left = room_for(names) + 0.2
+        panels = _side_by_side(figure, 2, left=left, gap=0.25, bottom=0.25, top=0.3)
         for axes, (key, label, fit, scale) in zip(panels, _GAPS, strict=True):
             axes.set_xscale(scale, **({"linthresh": 0.1} if scale == "symlog" else {}))
+            name_plainly(axes.xaxis)
             for row, (arm, path) in enumerate(lanes):
                 values = np.array(norms[arm]["layers"][path][key], float)  # None is NaN
                 color = color_of(arms.index(arm))
                 axes.plot(values, np.full(values.size, row), "|", color=color, markersize=11)
             axes.axvline(fit, color=ink, linewidth=0.8, alpha=0.6)
             axes.set_title(label)
-            axes.set_yticks(range(len(lanes)), [f"{shortened(arm)}: {path}" for arm, path in lanes])
+            axes.set_yticks(range(len(lanes)), names)
+            axes.tick_params(labelleft=axes is panels[0])
             axes.set_ylim(len(lanes) - 0.5, -0.5)
             make_bare(axes)
             axes.grid(visible=False, axis="y")
-        figure.patch.set_visible(False)
     return figure
 
 
-def _set_scale(axes: Axes, scale: str) -> None:
-    """Sets the scale of y; within a decade a logarithmic one has plain numbers."""
-    axes.set_yscale(scale)
-    low, high = axes.get_ylim()
-    if scale == "log" and high < 10 * low:
-        for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-            which(lambda value, _: text_of(float(value)))
+def _side_by_side(
+    figure: Figure, num_panels: int, left: float, gap: float, bottom: float, top: float
+) -> list[Axes]:
+    """Axes of the figure's whole width and height, but for these inches."""
+    step = (WIDTH - left - RIGHT + gap) / num_panels
+    height = figure.get_figheight() - bottom - top
+    return [
+        add_panel(figure, left + number * step, bottom, step - gap, height)
+        for number in range(num_panels)
+    ]
 
 
 def _draw_curve(axes: Axes, number: int, arm: str, values: np.ndarray, scale: str) -> None:

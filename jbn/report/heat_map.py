@@ -11,23 +11,26 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from jbn.report.results import Cells
-from jbn.report.style import INK, PAPER, WIDTH, rc
+from jbn.report.style import INK, PAPER, RIGHT, WIDTH, add_panel, make_figure, rc, room_for
 from jbn.report.sweep import Axis
 from jbn.report.text import shortened, texts_of
 
 _MAP = matplotlib.colormaps["viridis"]
-_MARGIN = 1.3  # inches beside the maps, for the names of rows
-_CHARACTER = 0.085  # inches that one takes at most
+# Inches: between maps; of a map's name; of what stands below all maps; of the scale above them.
+_GAP, _TITLE, _BOTTOM, _SCALE = 0.12, 0.27, 0.45, 0.6
 
 
 class _Layout(NamedTuple):
-    """How the maps stand, the size of a cell in inches, and the percentages that colours end at."""
+    """How the maps stand, sizes in inches, and the percentages that colours end at."""
 
-    num_rows: int
-    num_columns: int
+    num_columns: int  # of maps
+    left: float  # beside the maps
+    top: float  # above them
+    height: float  # of the figure
+    map_width: float
+    map_height: float
     cell_width: float
     cell_height: float
-    height: float
     low: float
     high: float
 
@@ -50,11 +53,11 @@ def draw_heat_map(cells: Cells, arms: Sequence[str], x: Axis, y: Axis | None) ->
         maps = [Cells(*(values.T for values in arm)) for arm in zip(*cells, strict=True)]
         rows = texts_of(y.values)
         best = [[divmod(int(found.mean.argmax()), len(x.values))] for found in maps]
-    layout = _layout(len(maps), len(rows), len(x.values), cells.mean)
+    layout = _layout(len(maps), rows, len(x.values), cells.mean, has_axis=y is not None)
     with matplotlib.rc_context(rc(INK)):
-        figure = Figure(figsize=(WIDTH, layout.height), layout="constrained")
-        panels = figure.subplots(layout.num_rows, layout.num_columns, squeeze=False).ravel()
-        for number, (axes, found, frames) in enumerate(zip(panels, maps, best, strict=False)):
+        figure = make_figure(layout.height)
+        for number, (found, frames) in enumerate(zip(maps, best, strict=True)):
+            axes = _add_map(figure, number, layout)
             image = _draw_colors(axes, found, layout, rises=y is not None)
             _draw_cells(axes, found, layout)
             _draw_frames(axes, found, frames, layout)
@@ -63,13 +66,21 @@ def draw_heat_map(cells: Cells, arms: Sequence[str], x: Axis, y: Axis | None) ->
             axes.tick_params(labelbottom=is_lowest, labelleft=number % layout.num_columns == 0)
             if len(maps) > 1:
                 axes.set_title(shortened(arms[number]), loc="left")
-        for axes in panels[len(maps) :]:
-            axes.set_visible(False)
-        figure.supxlabel(x.name, fontsize=10)
-        figure.supylabel(y.name if y else "", fontsize=10)
-        _draw_scale(figure, image, panels, (0.25 if len(maps) > 1 else 0.1) / layout.height)
-        figure.patch.set_visible(False)
+        middle = (layout.left + WIDTH - RIGHT) / 2 / WIDTH
+        figure.text(middle, 0.06 / layout.height, x.name, ha="center")
+        if y is not None:
+            figure.text(0.05 / WIDTH, 0.5, y.name, rotation="vertical", va="center")
+        _draw_scale(figure, image, layout)
     return figure
+
+
+def _add_map(figure: Figure, number: int, layout: _Layout) -> Axes:
+    """The axes of a map, from the left to the right and down."""
+    down, across = divmod(number, layout.num_columns)
+    left = layout.left + across * (layout.map_width + _GAP)
+    top = layout.top + down * (layout.map_height + _TITLE)
+    bottom = layout.height - top - layout.map_height
+    return add_panel(figure, left, bottom, layout.map_width, layout.map_height)
 
 
 def _draw_colors(axes: Axes, cells: Cells, layout: _Layout, rises: bool) -> AxesImage:
@@ -85,18 +96,10 @@ def _draw_colors(axes: Axes, cells: Cells, layout: _Layout, rises: bool) -> Axes
     )
 
 
-def _draw_scale(figure: Figure, image: AxesImage, panels: np.ndarray, gap: float) -> None:
-    """What the colours mean, above the maps; the gap is a part of their height."""
-    bar = figure.colorbar(
-        image,
-        ax=panels,
-        location="top",
-        aspect=40,
-        fraction=0.1,
-        shrink=0.35,
-        anchor=(0, 0),
-        pad=gap,
-    )
+def _draw_scale(figure: Figure, image: AxesImage, layout: _Layout) -> None:
+    """What the colours mean, above the maps."""
+    axes = add_panel(figure, layout.left, layout.height - _SCALE, 3.5, 0.08)
+    bar = figure.colorbar(image, cax=axes, orientation="horizontal", ticklocation="top")
     bar.set_label("validation accuracy at the end, %")
     bar.ax.locator_params(nbins=5)
     bar.outline.set_visible(False)
@@ -104,17 +107,33 @@ def _draw_scale(figure: Figure, image: AxesImage, panels: np.ndarray, gap: float
         bar.solids.set_rasterized(True)  # in vectors it is 256 shapes
 
 
-def _layout(num_maps: int, num_rows: int, num_columns: int, mean: np.ndarray) -> _Layout:
+def _layout(
+    num_maps: int, rows: Sequence[str], num_columns: int, mean: np.ndarray, has_axis: bool
+) -> _Layout:
     """As many maps beside each other as let the cells be about squares, or broader."""
     abreast = min(num_maps, 2 if num_columns > 8 else 3)
     down = -(-num_maps // abreast)
-    width = (WIDTH - _MARGIN - 0.15 * abreast) / abreast / num_columns
-    cell_height = float(np.clip(4 / num_rows, 0.02, 0.32))
-    height = down * (num_rows * cell_height + 0.35) + 1.1
+    left = room_for(rows) + (0.35 if has_axis else 0.15)
+    map_width = (WIDTH - left - RIGHT + _GAP) / abreast - _GAP
+    cell_height = float(np.clip(4 / len(rows), 0.02, 0.42))
+    map_height = len(rows) * cell_height
+    top = _SCALE + (_TITLE + 0.08 if num_maps > 1 else 0.1)
+    height = top + down * (map_height + _TITLE) - _TITLE + _BOTTOM
     low, high = 100 * float(mean.min()), 100 * float(mean.max())
     if high - low < 0.1:  # colours of one value need a range, too
         low, high = low - 0.1, high + 0.1
-    return _Layout(down, abreast, width, cell_height, height, low, high)
+    return _Layout(
+        num_columns=abreast,
+        left=left,
+        top=top,
+        height=height,
+        map_width=map_width,
+        map_height=map_height,
+        cell_width=map_width / num_columns,
+        cell_height=cell_height,
+        low=low,
+        high=high,
+    )
 
 
 def _inks(cells: Cells, layout: _Layout) -> np.ndarray:
@@ -173,8 +192,7 @@ def _draw_frames(
 
 def _draw_ticks(axes: Axes, columns: Sequence[str], rows: Sequence[str], layout: _Layout) -> None:
     """As many names of columns and rows as there is room for, and gaps between the cells."""
-    longest = max(map(len, columns))
-    every = int(np.ceil((longest + 1) * _CHARACTER / layout.cell_width))
+    every = int(np.ceil((room_for(columns) + 0.08) / layout.cell_width))
     axes.set_xticks(range(0, len(columns), every), columns[::every])
     every = int(np.ceil(0.17 / layout.cell_height))
     axes.set_yticks(range(0, len(rows), every), rows[::every])

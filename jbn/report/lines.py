@@ -8,9 +8,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jbn.report.results import Cells
-from jbn.report.style import INK, WIDTH, color_of, dashes_of, make_bare, rc
+from jbn.report.style import (
+    INK,
+    RIGHT,
+    WIDTH,
+    add_panel,
+    color_of,
+    dashes_of,
+    make_bare,
+    make_figure,
+    name_plainly,
+    rc,
+    room_for,
+)
 from jbn.report.sweep import Axis
 from jbn.report.text import shortened
+
+_LEFT = 0.65  # inches, for the ticks of y and what it is
+_BOTTOM = 0.5  # inches, for the ticks of x and what it is
+_LINE = 0.165  # inches from a line of text to the next
+_LEADER = 0.3  # inches from the axes to the names beside them
 
 
 def draw_lines(
@@ -31,8 +48,11 @@ def draw_lines(
     """
     values = np.asarray(axis.values)
     with matplotlib.rc_context(rc(INK)):
-        figure, axes = _make_figure(cells)
-        axes.set_xscale("log" if axis.is_log else "linear")
+        names = [shortened(arm) for arm in arms]
+        figure, axes = _make_figure(arms, texts or (), 0.1, _LEADER + room_for(names))
+        if axis.is_log:
+            axes.set_xscale("log")
+            name_plainly(axes.xaxis)
         axes.set_xlabel(name)
         if texts is not None:
             axes.set_xticks(values, texts)
@@ -52,7 +72,7 @@ def draw_lines(
             low, high = np.clip([mean - std, mean + std], 0, 1)
             axes.fill_between(values, low, high, color=color, alpha=0.13, linewidth=0)
             _draw_crosses(axes, values, mean, num_diverged, arm)
-        _name_ends(axes, arms, cells.mean[:, -1], values[-1])
+        _name_ends(axes, names, cells.mean[:, -1], values[-1])
     return figure
 
 
@@ -62,7 +82,8 @@ def draw_points(cells: Cells, arms: Sequence[str], texts: Sequence[str], name: s
     Arguments as `draw_lines` has them; `texts` are the values.
     """
     with matplotlib.rc_context(rc(INK)):
-        figure, axes = _make_figure(cells)
+        num_rows = -(-len(arms) // 4)  # of the legend
+        figure, axes = _make_figure(arms, texts, 0.35 + 0.2 * num_rows, RIGHT)
         for arm, (mean, std, num_diverged) in enumerate(zip(*cells, strict=True)):
             shift = 0.6 * ((arm + 0.5) / len(arms) - 0.5)
             x = np.arange(len(texts)) + shift
@@ -75,16 +96,20 @@ def draw_points(cells: Cells, arms: Sequence[str], texts: Sequence[str], name: s
         axes.set_xlim(-0.5, len(texts) - 0.5)
         axes.set_xlabel(name)
         axes.grid(visible=False, axis="x")
-        figure.legend(loc="outside upper left", ncols=4, frameon=False, borderpad=1)
+        figure.legend(loc="upper left", ncols=4, frameon=False, borderpad=1)
     return figure
 
 
-def _make_figure(cells: Cells) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, _height(len(cells.mean))), layout="constrained")
-    axes = figure.subplots()
+def _make_figure(
+    arms: Sequence[str], texts: Sequence[str], top: float, right: float
+) -> tuple[Figure, Axes]:
+    """A figure with axes; so many inches above them and on their right, and the texts below."""
+    height = _height(len(arms))
+    bottom = _BOTTOM + _LINE * max((text.count("\n") for text in texts), default=0)
+    figure = make_figure(height)
+    axes = add_panel(figure, _LEFT, bottom, WIDTH - _LEFT - right, height - bottom - top)
     axes.set_ylabel("validation accuracy at the end")
     make_bare(axes)
-    figure.patch.set_visible(False)
     return figure, axes
 
 
@@ -107,14 +132,14 @@ def _draw_crosses(
     )
 
 
-def _name_ends(axes: Axes, arms: Sequence[str], ends: np.ndarray, x: float) -> None:
+def _name_ends(axes: Axes, names: Sequence[str], ends: np.ndarray, x: float) -> None:
     """The arms' names right of their lines' ends, apart from each other."""
     low, high = axes.get_ylim()
-    gap = 0.2 / (_height(len(arms)) - 0.8)  # inches, of those without the names below
+    gap = 0.2 / (_height(len(names)) - 0.8)  # inches, of those without the names below
     places = spread_apart(ends, gap * (high - low), low, high)
     for arm, (end, place) in enumerate(zip(ends, places, strict=True)):
         axes.annotate(
-            shortened(arms[arm]),
+            names[arm],
             (x, end),
             xytext=(1.02, (place - low) / (high - low)),
             textcoords="axes fraction",
