@@ -29,11 +29,11 @@ ROOMS = {
     "export": (set(), {"jax", "jaxtyping"}),
     "diagnose": ({"variables"}, {"jax", "jaxtyping", "flax"}),
     "config": (set(), {"pydantic", "numpy"}),
-    "models": ({*NORMS, "config"}, {"jax", "jaxtyping", "flax"}),
+    "models": ({*NORMS, "variables", "config"}, {"jax", "jaxtyping", "flax"}),
     "data": ({"config", "functional"}, {"jax", "jaxtyping", "numpy", "pooch"}),
     "train": (LEARNING, {"jax", "jaxtyping", "numpy", "flax", "optax"}),
     "environment": ({"config"}, {"jax"}),
-    "store": ({"config"}, {"jax", "numpy", "flax", "pydantic"}),
+    "store": ({"config"}, {"jax", "numpy", "flax", "pydantic", "orbax"}),
     "summary": ({"config", "store"}, {"numpy"}),
     "trained": (
         {"functional", "config", "models", "data", "store"},

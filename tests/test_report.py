@@ -274,17 +274,19 @@ def test_each_part_has_its_environment(run_dir):
     assert "Environment of part 1" in html
 
 
+SUMMARY = {"num_seeds": 8, "shown": ["accuracy", "loss"], "target": 0.95}
+
+
 def test_the_table_reads_mean_and_deviation():
     arm = {
         "test_accuracy": {"mean": 0.98, "std": 0.01},
         "test_loss": {"mean": 0.1, "std": None},
-        "target_accuracy": 0.95,
         "epochs_to_target": {"median": np.float64(2.5), "num_reached": 8, "per_seed": [2] * 8},
         "compile_seconds": 1.25,
         "train_seconds": 0.5,
     }
     large = {"a": arm | {"test_loss": {"mean": 1.5e24, "std": 2.5e24}}}
-    assert summary_table({"num_seeds": 8, "arms": large})[1][0][2] == "1.5e+24 ± 2.5e+24"
-    headings, rows = summary_table({"num_seeds": 8, "arms": {"a": arm}})
+    assert summary_table(SUMMARY | {"arms": large})[1][0][2] == "1.5e24 ± 2.5e24"
+    headings, rows = summary_table(SUMMARY | {"arms": {"a": arm}})
     assert headings[3] == "epochs to 95%"
     assert rows == [["a", "0.980 ± 0.010", "0.100", "2.5", "1.2 s", "0.50 s"]]

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from jbn.report.figures import draw_learning_curves, draw_norms
 from jbn.report.heat_map import draw_heat_map
 from jbn.report.lines import draw_lines, draw_points
+from jbn.report.metric import ACCURACY
 from jbn.report.results import Cells
 from jbn.report.style import to_svg
 from jbn.report.sweep import Axis
@@ -35,18 +36,22 @@ def cells(*shape):
 
 
 FIGURES = {
-    "curves": lambda: draw_learning_curves(curves(["batch", "none"], 10)),
-    "curves, seven arms": lambda: draw_learning_curves(curves(LONG, 30, low=1e-7)),
-    "curves, one epoch": lambda: draw_learning_curves(curves(["batch"], 1)),
-    "curves, flat": lambda: draw_learning_curves(curves(["batch"], 9, low=0.0121, high=0.0125)),
+    "curves": lambda: draw_learning_curves(curves(["batch", "none"], 10), ACCURACY),
+    "curves, seven arms": lambda: draw_learning_curves(curves(LONG, 30, low=1e-7), ACCURACY),
+    "curves, one epoch": lambda: draw_learning_curves(curves(["batch"], 1), ACCURACY),
+    "curves, flat": lambda: draw_learning_curves(
+        curves(["batch"], 9, low=0.0121, high=0.0125), ACCURACY
+    ),
     "norms": lambda: draw_norms(norms(["batch"], ["BatchNorm_0"]), ["batch"]),
     "norms, long": lambda: draw_norms(norms(LONG, ["encoder/layers_3/block/norm" * 3]), LONG),
-    "map": lambda: draw_heat_map(cells(2, 8), ["batch", "none"], RATES, None),
-    "map, seven arms": lambda: draw_heat_map(cells(7, 8), LONG, RATES, None),
-    "maps": lambda: draw_heat_map(cells(7, 8, 3), LONG, RATES, PATHS),
-    "lines": lambda: draw_lines(cells(7, 8), LONG, RATES, "learning rate"),
-    "lines, texts": lambda: draw_lines(cells(2, 8), ["a", "b"], RATES, "x", ["1\n2\n3"] * 8),
-    "points": lambda: draw_points(cells(7, 3), LONG, PATHS.values, "data path"),
+    "map": lambda: draw_heat_map(cells(2, 8), ["batch", "none"], RATES, None, ACCURACY),
+    "map, seven arms": lambda: draw_heat_map(cells(7, 8), LONG, RATES, None, ACCURACY),
+    "maps": lambda: draw_heat_map(cells(7, 8, 3), LONG, RATES, PATHS, ACCURACY),
+    "lines": lambda: draw_lines(cells(7, 8), LONG, RATES, "learning rate", ACCURACY),
+    "lines, texts": lambda: draw_lines(
+        cells(2, 8), ["a", "b"], RATES, "x", ACCURACY, ["1\n2\n3"] * 8
+    ),
+    "points": lambda: draw_points(cells(7, 3), LONG, PATHS.values, "data path", ACCURACY),
 }
 
 
@@ -74,7 +79,7 @@ def test_no_tick_is_a_formula(draw):
 
 def test_ticks_over_many_decades_are_powers_of_ten_and_within_one_are_round_numbers():
     for low, high, wanted in ((1e-6, 100.0, {1e-4, 1e-2, 1}), (0.0121, 0.0125, {0.0122, 0.0124})):
-        loss = draw_learning_curves(curves(["batch"], 9, low, high)).axes[1]
+        loss = draw_learning_curves(curves(["batch"], 9, low, high), ACCURACY).axes[1]
         loss.figure.draw_without_rendering()
         ticks = [*loss.yaxis.get_major_ticks(), *loss.yaxis.get_minor_ticks()]
         texts = [tick.label1.get_text().replace("\N{MINUS SIGN}", "-") for tick in ticks]

@@ -11,8 +11,9 @@ import pytest
 from jbn import store
 from jbn.config import SweepConfig, config_from_dict, plan
 from jbn.report import load_curves, summary_table
+from jbn.report.metric import ACCURACY
 from jbn.report.page import write_report
-from jbn.report.results import Cells, accuracies, load_results, mean_and_std
+from jbn.report.results import Cells, load_results, mean_and_std, metric_at_end
 from jbn.report.sweep import at_best, axes_of, main_axis
 from jbn.report.text import shortened, text_of, texts_of
 from jbn.store.table import append_rows
@@ -46,7 +47,7 @@ def write_sweep(tmp_path):
             for epoch in range(1, trial.config.train.num_epochs + 1):
                 names = ("train_loss", "val_accuracy", "gradient_norm")
                 metrics = {name: rng.uniform(0.1, 1) for name in names}
-                rows.append({**about, "epoch": epoch, **metrics})
+                rows.append({**about, "epoch": epoch, **metrics, "diverged_step": -1})
             ends.append(
                 {
                     **about,
@@ -94,7 +95,7 @@ def test_it_shows_best_points_and_three_pictures(small_sweep):
     ):
         assert f"<h2>{title}</h2>" in html
     assert "2 arms, 6 points, 2 seeds each: 24 trials" in html
-    assert "highest mean validation accuracy" in html
+    assert "best mean validation accuracy" in html
     assert len(pictures(html)) == 3
     assert "Batch statistics" not in html
 
@@ -132,15 +133,15 @@ def test_of_the_axes_not_shown_each_cell_has_the_best(write_sweep):
     results = load_results(write_sweep(axes))
     momentum, kind, rate = axes_of(results.config.sweep)
     assert main_axis([momentum, kind, rate]) is rate
-    cells = accuracies(results)
+    cells = metric_at_end(results)
     grid = cells.mean.reshape(2, 3, 2, 4)
-    found = at_best(cells, [momentum, kind, rate], [rate, momentum])
+    found = at_best(cells, [momentum, kind, rate], [rate, momentum], ACCURACY)
     assert found.mean.shape == (2, 4, 3)
     np.testing.assert_array_equal(found.mean, grid.max(2).transpose(0, 2, 1))
     # The deviation is that of the same point.
     flat = [cells.mean.ravel().tolist().index(mean) for mean in found.mean.ravel()]
     np.testing.assert_array_equal(found.std.ravel(), cells.std.ravel()[flat])
-    over = at_best(cells, [momentum, kind, rate], [rate])
+    over = at_best(cells, [momentum, kind, rate], [rate], ACCURACY)
     np.testing.assert_array_equal(over.mean, grid.max((1, 2)))
     html = page(write_sweep(axes))
     assert "Accuracy by learning rate and norm momentum" in html
@@ -152,8 +153,9 @@ def test_numbers_are_drawn_in_ascending_order(write_sweep):
     results = load_results(write_sweep({"optimizer.learning_rate": [0.1, 10.0, 1.0]}))
     (axis,) = axes_of(results.config.sweep)
     assert axis.values == [0.1, 1.0, 10.0]
-    cells = accuracies(results)
-    np.testing.assert_array_equal(at_best(cells, [axis], [axis]).mean, cells.mean[:, [0, 2, 1]])
+    cells = metric_at_end(results)
+    found = at_best(cells, [axis], [axis], ACCURACY)
+    np.testing.assert_array_equal(found.mean, cells.mean[:, [0, 2, 1]])
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,7 @@ def test_the_accuracy_at_the_end_is_that_of_a_trials_own_last_epoch(write_sweep)
     folder = write_sweep({"train.num_epochs": [1, 4]}, num_seeds=3)
     curves = load_results(folder).curves["val_accuracy"]
     expected = np.stack([curves[:, 0, :, 0], curves[:, 1, :, 3]], axis=1)
-    cells = accuracies(load_results(folder))
+    cells = metric_at_end(load_results(folder))
     np.testing.assert_allclose(cells.mean, expected.mean(-1))
     np.testing.assert_allclose(cells.std, expected.std(-1, ddof=1))
     summary = json.loads((folder / "summary.json").read_text())
@@ -245,12 +247,12 @@ def test_the_table_of_a_sweep_fits_a_terminal():
         "num_trials": 128,
         "test_accuracy": accuracy,
         "test_loss": {"mean": 0.1},
-        "target_accuracy": 0.95,
         "epochs_to_target": {"median": None, "num_reached": 1},
         "compile_seconds": 101.25,
         "train_seconds": 0.5,
     }
-    headings, rows = summary_table({"num_seeds": 8, "arms": {"a": arm}})
+    summary = {"num_seeds": 8, "shown": ["accuracy", "loss"], "target": 0.95, "arms": {"a": arm}}
+    headings, rows = summary_table(summary)
     assert rows == [
         ["a", "0.0215", "batch", "0.980 [0.975, 0.985]", "0.100", "never", "100 of 128", "101.8"]
     ]
@@ -258,7 +260,7 @@ def test_the_table_of_a_sweep_fits_a_terminal():
     widths = [max(map(len, [*heading.split("\n"), cell])) for heading, cell in columns]
     assert sum(widths) + 2 * len(widths) <= 80
     arm |= {"test_accuracy": {"mean": None, "interval": None}, "test_loss": {"mean": None}}
-    assert summary_table({"num_seeds": 1, "arms": {"a": arm}})[1][0][3:5] == ["diverged"] * 2
+    assert summary_table(summary | {"arms": {"a": arm}})[1][0][3:5] == ["diverged"] * 2
 
 
 def test_mean_and_deviation_are_of_what_is_finite():
@@ -294,7 +296,7 @@ def test_long_names_lose_their_middle():
 
 
 def test_cells_are_a_tuple_of_equal_shapes(small_sweep):
-    cells = accuracies(load_results(small_sweep))
+    cells = metric_at_end(load_results(small_sweep))
     assert isinstance(cells, Cells)
     assert {values.shape for values in cells} == {(2, 6)}
     np.testing.assert_array_equal(cells.num_diverged, [[2, 2, 0, 0, 0, 0]] * 2)

@@ -75,7 +75,7 @@ def test_the_interval_is_scipys_percentile_bootstrap(num_seeds):
     config = config_from_dict({"name": "x", "num_seeds": num_seeds, "arms": {"batch": {}}})
     repeated = {name: column[:1].repeat(num_seeds) for name, column in COLUMNS.items()}
     trials = repeated | {"trial": np.arange(num_seeds), "test_accuracy": values}
-    found = summarize(config, trials, METRICS, GROUPS)["arms"]["batch"]["test_accuracy"]
+    found = summarize(config, SHOWN, trials, METRICS, GROUPS)["arms"]["batch"]["test_accuracy"]
     wanted = stats.bootstrap(
         (values,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(0)
     ).confidence_interval

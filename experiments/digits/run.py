@@ -16,6 +16,7 @@ import numpy as np
 from jbn.data import load, normalize_inputs
 from jbn.report import load_curves
 from jbn.report.figures import draw_learning_curves
+from jbn.report.metric import ACCURACY
 from jbn.report.style import to_svg
 from jbn.store import read_config, read_parts, read_summary
 from jbn.trained import load_run
@@ -73,7 +74,7 @@ def main() -> None:
                 found = largest_normalized_values(out, "batch_norm_hard")
                 results[path.stem]["largest_normalized_values"] = found
             if path.stem == SHOWN:
-                figure = draw_learning_curves(load_curves(out), ink="black")
+                figure = draw_learning_curves(load_curves(out), ACCURACY, ink="black")
                 figure.patch.set(visible=True, facecolor="white")
                 (HERE / "learning_curves.svg").write_text(to_svg(figure))
     (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n")

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jbn.report.metric import Metric
 from jbn.report.results import Curves, mean_and_std
 from jbn.report.style import (
     INK,
@@ -24,11 +25,6 @@ from jbn.report.style import (
 )
 from jbn.report.text import shortened
 
-_PANELS = (
-    ("val_accuracy", "validation accuracy", "linear"),
-    ("train_loss", "training loss (nats)", "log"),
-    ("gradient_norm", "gradient norm", "log"),
-)
 # Of a channel: the key, what it is, its value where the statistics fit, and the scale.
 _GAPS = (
     ("mean_gap", "distance of the means, in deviations of the data", 0, "symlog"),
@@ -36,14 +32,20 @@ _GAPS = (
 )
 
 
-def draw_learning_curves(curves: Curves, ink: str = INK) -> Figure:
-    """Accuracy, loss and gradient norm over the epochs: mean ± standard deviation over seeds.
+def draw_learning_curves(curves: Curves, metric: Metric, ink: str = INK) -> Figure:
+    """The metric, loss and gradient norm over the epochs: mean ± standard deviation over seeds.
 
     A seed that diverged has no loss any more; mean and deviation are then those of the others.
     """
     num_rows = -(-len(curves) // 4)  # of the legend
     measured = next(iter(curves.values()))
-    shown = [panel for panel in _PANELS if panel[0] in measured]
+    units = " (nats)" if "val_accuracy" in measured else ""
+    shown = [
+        (f"val_{metric.name}", metric.words, "linear"),
+        ("train_loss", f"training loss{units}", "log"),
+        ("gradient_norm", "gradient norm", "log"),
+    ]
+    shown = [panel for panel in shown if panel[0] in measured]
     with matplotlib.rc_context(rc(ink)):
         figure = make_figure(3.4 + 0.2 * num_rows)
         panels = _side_by_side(

@@ -1,4 +1,4 @@
-"""The accuracies of a grid as heat maps: arms against an axis, or two axes, a map for each arm."""
+"""The metric of a grid as heat maps: arms against an axis, or two axes, a map for each arm."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
+from jbn.report.metric import Metric
 from jbn.report.results import Cells
 from jbn.report.style import INK, PAPER, RIGHT, WIDTH, add_panel, make_figure, rc, room_for
 from jbn.report.sweep import Axis
-from jbn.report.text import shortened, texts_of
+from jbn.report.text import shortened, text_of, texts_of
 
 _MAP = matplotlib.colormaps["viridis"]
 # Inches: between maps; of a map's name; of what stands below all maps; of the scale above them.
@@ -21,7 +22,7 @@ _GAP, _TITLE, _BOTTOM, _SCALE = 0.12, 0.27, 0.45, 0.6
 
 
 class _Layout(NamedTuple):
-    """How the maps stand, sizes in inches, and the percentages that colours end at."""
+    """How the maps stand, sizes in inches, and the values that colours end at."""
 
     num_columns: int  # of maps
     left: float  # beside the maps
@@ -35,8 +36,10 @@ class _Layout(NamedTuple):
     high: float
 
 
-def draw_heat_map(cells: Cells, arms: Sequence[str], x: Axis, y: Axis | None) -> Figure:
-    """Mean validation accuracy in percent, in colours that all maps share.
+def draw_heat_map(
+    cells: Cells, arms: Sequence[str], x: Axis, y: Axis | None, metric: Metric
+) -> Figure:
+    """The mean validation metric, an accuracy in percent, in colours that all maps share.
 
     Each arm's best cell has a frame, and a cell where a seed diverged has a cross.
 
@@ -45,21 +48,24 @@ def draw_heat_map(cells: Cells, arms: Sequence[str], x: Axis, y: Axis | None) ->
         arms: their names; without y, these are the rows of one map.
         x: the axis from left to right.
         y: the axis from below to above, in a map for each arm.
+        metric: which it is.
     """
+    if metric.is_share:
+        cells = cells._replace(mean=100 * cells.mean)
     if y is None:
         maps, rows = [cells], [shortened(arm) for arm in arms]
-        best = [[(row, int(mean.argmax())) for row, mean in enumerate(cells.mean)]]
+        best = [[(row, int(metric.best(mean))) for row, mean in enumerate(cells.mean)]]
     else:
         maps = [Cells(*(values.T for values in arm)) for arm in zip(*cells, strict=True)]
         rows = texts_of(y.values)
-        best = [[divmod(int(found.mean.argmax()), len(x.values))] for found in maps]
+        best = [[divmod(int(metric.best(found.mean)), len(x.values))] for found in maps]
     layout = _layout(len(maps), rows, len(x.values), cells.mean, has_axis=y is not None)
     with matplotlib.rc_context(rc(INK)):
         figure = make_figure(layout.height)
         for number, (found, frames) in enumerate(zip(maps, best, strict=True)):
             axes = _add_map(figure, number, layout)
             image = _draw_colors(axes, found, layout, rises=y is not None)
-            _draw_cells(axes, found, layout)
+            _draw_cells(axes, found, layout, metric)
             _draw_frames(axes, found, frames, layout)
             _draw_ticks(axes, texts_of(x.values), rows, layout)
             is_lowest = number + layout.num_columns >= len(maps)
@@ -70,7 +76,7 @@ def draw_heat_map(cells: Cells, arms: Sequence[str], x: Axis, y: Axis | None) ->
         figure.text(middle, 0.06 / layout.height, x.name, ha="center")
         if y is not None:
             figure.text(0.05 / WIDTH, 0.5, y.name, rotation="vertical", va="center")
-        _draw_scale(figure, image, layout)
+        _draw_scale(figure, image, layout, metric)
     return figure
 
 
@@ -86,7 +92,7 @@ def _add_map(figure: Figure, number: int, layout: _Layout) -> Axes:
 def _draw_colors(axes: Axes, cells: Cells, layout: _Layout, rises: bool) -> AxesImage:
     """The map, its first row at the bottom if it rises."""
     return axes.imshow(
-        100 * cells.mean,
+        cells.mean,
         cmap=_MAP,
         vmin=layout.low,
         vmax=layout.high,
@@ -96,11 +102,11 @@ def _draw_colors(axes: Axes, cells: Cells, layout: _Layout, rises: bool) -> Axes
     )
 
 
-def _draw_scale(figure: Figure, image: AxesImage, layout: _Layout) -> None:
+def _draw_scale(figure: Figure, image: AxesImage, layout: _Layout, metric: Metric) -> None:
     """What the colours mean, above the maps."""
     axes = add_panel(figure, layout.left, layout.height - _SCALE, 3.5, 0.08)
     bar = figure.colorbar(image, cax=axes, orientation="horizontal", ticklocation="top")
-    bar.set_label("validation accuracy at the end, %")
+    bar.set_label(f"{metric.words} at the end" + (", %" if metric.is_share else ""))
     bar.ax.locator_params(nbins=5)
     bar.outline.set_visible(False)
     if bar.solids is not None:
@@ -119,9 +125,11 @@ def _layout(
     map_height = len(rows) * cell_height
     top = _SCALE + (_TITLE + 0.08 if num_maps > 1 else 0.1)
     height = top + down * (map_height + _TITLE) - _TITLE + _BOTTOM
-    low, high = 100 * float(mean.min()), 100 * float(mean.max())
-    if high - low < 0.1:  # colours of one value need a range, too
-        low, high = low - 0.1, high + 0.1
+    finite = mean[np.isfinite(mean)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    least = max(1e-3 * max(abs(low), abs(high)), 1e-30)
+    if high - low < least:  # colours of one value need a range, too
+        low, high = low - least, high + least
     return _Layout(
         num_columns=abreast,
         left=left,
@@ -138,22 +146,21 @@ def _layout(
 
 def _inks(cells: Cells, layout: _Layout) -> np.ndarray:
     """For each cell what can be read on its colour: black or white."""
-    fraction = (100 * cells.mean - layout.low) / (layout.high - layout.low)
+    fraction = (cells.mean - layout.low) / (layout.high - layout.low)
     red, green, blue, _ = np.moveaxis(_MAP(fraction), -1, 0)
     return np.where(0.299 * red + 0.587 * green + 0.114 * blue > 0.5, "black", "white")
 
 
-def _draw_cells(axes: Axes, cells: Cells, layout: _Layout) -> None:
-    """The percentages where there is room for them, and a cross where a seed diverged."""
+def _draw_cells(axes: Axes, cells: Cells, layout: _Layout, metric: Metric) -> None:
+    """The values where there is room for them, and a cross where a seed diverged."""
     inks = _inks(cells, layout)
-    digits = 1 if layout.cell_width > 0.42 else 0
     has_labels = layout.cell_width > 0.24 and layout.cell_height > 0.15
     if has_labels:
-        for (row, column), value in np.ndenumerate(100 * cells.mean):
+        for (row, column), value in np.ndenumerate(cells.mean):
             axes.text(
                 column,
                 row,
-                f"{value:.{digits}f}",
+                _text(value, metric, is_wide=layout.cell_width > 0.42),
                 color=inks[row, column],
                 ha="center",
                 va="center",
@@ -166,6 +173,15 @@ def _draw_cells(axes: Axes, cells: Cells, layout: _Layout) -> None:
             up = -0.22 if axes.yaxis_inverted() else 0.22
             row, column = row + up, column + 0.5 - 0.09 / layout.cell_width
         axes.plot(column, row, "x", color=ink, markersize=size, markeredgewidth=max(size / 5, 0.3))
+
+
+def _text(value: float, metric: Metric, is_wide: bool) -> str:
+    """A value in a cell, such as 97.1 or 0.53; nothing where every seed diverged."""
+    if not np.isfinite(value):
+        return ""
+    if metric.is_share:
+        return f"{value:.{1 if is_wide else 0}f}"
+    return text_of(value, 3 if is_wide else 2)
 
 
 def _draw_frames(

@@ -1,4 +1,4 @@
-"""The accuracies of a sweep over one of its axes: a line or points for each arm."""
+"""The metric of a sweep over one of its axes: a line or points for each arm."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jbn.report.metric import Metric
 from jbn.report.results import Cells
 from jbn.report.style import (
     INK,
@@ -35,6 +36,7 @@ def draw_lines(
     arms: Sequence[str],
     axis: Axis,
     name: str,
+    metric: Metric,
     texts: Sequence[str] | None = None,
 ) -> Figure:
     """Mean ± standard deviation over numbers, and a cross where a seed diverged.
@@ -44,12 +46,13 @@ def draw_lines(
         arms: their names, which stand at the ends of their lines.
         axis: numeric, the one from left to right.
         name: what it is called.
+        metric: which it is.
         texts: what stands below the values; None is ticks at round numbers.
     """
     values = np.asarray(axis.values)
     with matplotlib.rc_context(rc(INK)):
         names = [shortened(arm) for arm in arms]
-        figure, axes = _make_figure(arms, texts or (), 0.1, _LEADER + room_for(names))
+        figure, axes = _make_figure(arms, texts or (), metric, 0.1, _LEADER + room_for(names))
         if axis.is_log:
             axes.set_xscale("log")
             name_plainly(axes.xaxis)
@@ -69,25 +72,27 @@ def draw_lines(
                 marker=marker,
                 markersize=3.5,
             )
-            low, high = np.clip([mean - std, mean + std], 0, 1)
+            low, high = _band(mean, std, metric)
             axes.fill_between(values, low, high, color=color, alpha=0.13, linewidth=0)
             _draw_crosses(axes, values, mean, num_diverged, arm)
         _name_ends(axes, names, cells.mean[:, -1], values[-1])
     return figure
 
 
-def draw_points(cells: Cells, arms: Sequence[str], texts: Sequence[str], name: str) -> Figure:
+def draw_points(
+    cells: Cells, arms: Sequence[str], texts: Sequence[str], name: str, metric: Metric
+) -> Figure:
     """Mean ± standard deviation at values that are no numbers, the arms beside each other.
 
     Arguments as `draw_lines` has them; `texts` are the values.
     """
     with matplotlib.rc_context(rc(INK)):
         num_rows = -(-len(arms) // 4)  # of the legend
-        figure, axes = _make_figure(arms, texts, 0.35 + 0.2 * num_rows, RIGHT)
+        figure, axes = _make_figure(arms, texts, metric, 0.35 + 0.2 * num_rows, RIGHT)
         for arm, (mean, std, num_diverged) in enumerate(zip(*cells, strict=True)):
             shift = 0.6 * ((arm + 0.5) / len(arms) - 0.5)
             x = np.arange(len(texts)) + shift
-            low, high = np.clip([mean - std, mean + std], 0, 1)
+            low, high = _band(mean, std, metric)
             color = color_of(arm)
             axes.vlines(x, low, high, color=color, linewidth=1.8, linestyle=dashes_of(arm))
             axes.plot(x, mean, "o", color=color, markersize=5, label=shortened(arms[arm]))
@@ -100,15 +105,22 @@ def draw_points(cells: Cells, arms: Sequence[str], texts: Sequence[str], name: s
     return figure
 
 
+def _band(mean: np.ndarray, std: np.ndarray, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
+    """A standard deviation below and above; of a share, no less than 0 and no more than 1."""
+    if metric.is_share:
+        return np.clip(mean - std, 0, 1), np.clip(mean + std, 0, 1)
+    return mean - std, mean + std
+
+
 def _make_figure(
-    arms: Sequence[str], texts: Sequence[str], top: float, right: float
+    arms: Sequence[str], texts: Sequence[str], metric: Metric, top: float, right: float
 ) -> tuple[Figure, Axes]:
     """A figure with axes; so many inches above them and on their right, and the texts below."""
     height = _height(len(arms))
     bottom = _BOTTOM + _LINE * max((text.count("\n") for text in texts), default=0)
     figure = make_figure(height)
     axes = add_panel(figure, _LEFT, bottom, WIDTH - _LEFT - right, height - bottom - top)
-    axes.set_ylabel("validation accuracy at the end")
+    axes.set_ylabel(f"{metric.words} at the end")
     make_bare(axes)
     return figure, axes
 

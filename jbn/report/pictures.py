@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 from jbn.report.figures import draw_learning_curves
 from jbn.report.heat_map import draw_heat_map
 from jbn.report.lines import draw_lines, draw_points
-from jbn.report.results import Cells, Results, accuracies, best_curves
+from jbn.report.metric import metric_words
+from jbn.report.results import Cells, Results, best_curves, metric_at_end
 from jbn.report.style import to_svg
 from jbn.report.sweep import Axis, at_best, axes_of, main_axis
 from jbn.report.text import texts_of
 
-_CROSS = " ×: a seed or more of it diverged, and counts with the accuracy that it had at the end."
+_CROSS = " ×: a seed or more of it diverged; of accuracies it counts with its last one."
 _MAX_TEXTS = 10  # of values with a line of text for each axis
 
 
@@ -38,7 +39,7 @@ def pictures_of(results: Results) -> list[Picture]:
     if not axes:
         return [_learning_curves(results, "Learning curves")]
     last = _learning_curves(results, "Learning curves of the best points")
-    cells = accuracies(results)
+    cells = metric_at_end(results)
     if results.config.sweep.mode == "zip":
         return [_along(results, cells, axes), last]
     return [_grid(results, cells, axes), _over(results, cells, axes), last]
@@ -51,7 +52,7 @@ def _learning_curves(results: Results, title: str) -> Picture:
         caption = "Lines: mean over the seeds. Bands: ± one standard deviation."
     if not all(np.isfinite(c).all() for found in curves.values() for c in found.values()):
         caption += " Loss and gradient: of the seeds that had not diverged."
-    return _picture(title, draw_learning_curves(curves), caption)
+    return _picture(title, draw_learning_curves(curves, results.metric), caption)
 
 
 def _grid(results: Results, cells: Cells, axes: Sequence[Axis]) -> Picture:
@@ -60,27 +61,30 @@ def _grid(results: Results, cells: Cells, axes: Sequence[Axis]) -> Picture:
     rest = [axis for axis in axes if axis is not x]
     y = max(rest, key=lambda axis: len(axis.values)) if rest else None
     shown = [x, y] if y else [x]
-    found = at_best(cells, axes, shown)
-    caption = f"{_mean(results)}, in percent, at every point of the grid."
+    found = at_best(cells, axes, shown, results.metric)
+    in_percent = ", in percent," if results.metric.is_share else ""
+    caption = f"{_mean(results)}{in_percent} at every point of the grid."
     caption += _of_the_others(axes, shown, "cell") + " Frame: the best of an arm."
     if found.num_diverged.any():
         caption += _CROSS
-    title = f"Accuracy by {' and '.join(axis.name for axis in shown)}"
-    return _picture(title, draw_heat_map(found, list(results.config.arms), x, y), caption)
+    title = f"{_title(results)} by {' and '.join(axis.name for axis in shown)}"
+    return _picture(
+        title, draw_heat_map(found, list(results.config.arms), x, y, results.metric), caption
+    )
 
 
 def _over(results: Results, cells: Cells, axes: Sequence[Axis]) -> Picture:
     """Lines over the main axis, or points where it isn't numeric."""
     x = main_axis(axes)
-    found, arms = at_best(cells, axes, [x]), list(results.config.arms)
+    found, arms = at_best(cells, axes, [x], results.metric), list(results.config.arms)
     caption = _spread(results) + _of_the_others(axes, [x], "value")
     if found.num_diverged.any():
         caption += _CROSS
     if x.is_numeric:
-        figure = draw_lines(found, arms, x, x.name)
+        figure = draw_lines(found, arms, x, x.name, results.metric)
     else:
-        figure = draw_points(found, arms, texts_of(x.values), x.name)
-    return _picture(f"Accuracy over {x.name}", figure, caption)
+        figure = draw_points(found, arms, texts_of(x.values), x.name, results.metric)
+    return _picture(f"{_title(results)} over {x.name}", figure, caption)
 
 
 def _along(results: Results, cells: Cells, axes: Sequence[Axis]) -> Picture:
@@ -94,15 +98,21 @@ def _along(results: Results, cells: Cells, axes: Sequence[Axis]) -> Picture:
     arms = list(results.config.arms)
     if first.is_numeric and len(set(first.values)) == len(first.values):
         shown = texts if len(texts) <= _MAX_TEXTS else None
-        figure = draw_lines(found, arms, first, name if shown else first.name, shown)
+        called = name if shown else first.name
+        figure = draw_lines(found, arms, first, called, results.metric, shown)
     else:
-        figure = draw_points(found, arms, texts, name)
+        figure = draw_points(found, arms, texts, name, results.metric)
     caption = _spread(results)
     if others:
         caption += f" Together with {first.name} changes {' and '.join(a.name for a in others)}."
     if found.num_diverged.any():
         caption += _CROSS
-    return _picture(f"Accuracy over {first.name}", figure, caption)
+    return _picture(f"{_title(results)} over {first.name}", figure, caption)
+
+
+def _title(results: Results) -> str:
+    words = metric_words(results.metric.name)
+    return words[0].upper() + words[1:]
 
 
 def _picture(title: str, figure: Figure, caption: str) -> Picture:
@@ -111,7 +121,7 @@ def _picture(title: str, figure: Figure, caption: str) -> Picture:
 
 def _mean(results: Results) -> str:
     seeds = results.config.num_seeds
-    return "Mean validation accuracy at the end" + (
+    return f"Mean {results.metric.words} at the end" + (
         f" over {seeds} seeds" if seeds > 1 else ", of one seed"
     )
 

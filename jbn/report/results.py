@@ -8,6 +8,7 @@ import numpy as np
 
 from jbn import store
 from jbn.config import Config, UserError, sweep_points, trial_shape
+from jbn.report.metric import Metric
 from jbn.summary import summarize
 
 # Of an arm by its name, and of what was measured by its name: arrays (seeds, epochs).
@@ -18,6 +19,7 @@ class Results(NamedTuple):
     """What the trials of a run came to, or have come to so far."""
 
     config: Config
+    metric: Metric  # that they are judged by
     is_finished: bool
     summary: Mapping[str, Any]  # of a run that isn't finished, of the trials that are done
     points: Sequence[Mapping[str, Any]]  # of the sweep; one without values where nothing is swept
@@ -27,7 +29,7 @@ class Results(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """Validation accuracy at the end, over the seeds; each array of the shape (arms, ...)."""
+    """The validation metric at the end, over the seeds; each array of the shape (arms, ...)."""
 
     mean: np.ndarray
     std: np.ndarray  # NaN for a single seed
@@ -42,24 +44,28 @@ def load_results(run_dir: Path) -> Results:
     """
     config = store.read_config(run_dir)
     is_finished = store.is_finished(run_dir)  # before the tables: it may end in between
+    shown = store.read_shown_metrics(run_dir)
+    name = shown["shown"][0]
+    metric = Metric(name, name in shown["higher_is_better"])
     trials, metrics = store.read_trials(run_dir), store.read_metrics(run_dir)
     try:
         if is_finished:
             summary = store.read_summary(run_dir)
         else:
-            shown = store.read_shown_metrics(run_dir)
             summary = summarize(config, shown, trials, metrics, store.read_groups(run_dir))
         is_done, has_diverged = np.zeros((2, *trial_shape(config)), bool)
         if trials:
             is_done.flat[trials["trial"]] = True
             has_diverged.flat[trials["trial"]] = trials["diverged_step"] >= 0
         curves = _curves(config, metrics)
+        if curves and f"val_{metric.name}" not in curves:
+            raise KeyError(f"val_{metric.name}")
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise _damaged(run_dir, repr(error)) from None
     if is_finished and not (is_done.all() and len(np.unique(metrics["trial"])) == is_done.size):
         raise _damaged(run_dir, "it is finished, and trials are missing")
     points = sweep_points(config.sweep)
-    return Results(config, is_finished, summary, points, curves, is_done, has_diverged)
+    return Results(config, metric, is_finished, summary, points, curves, is_done, has_diverged)
 
 
 def load_curves(run_dir: Path) -> Curves:
@@ -91,10 +97,10 @@ def best_curves(results: Results) -> Curves:
     return best
 
 
-def accuracies(results: Results) -> Cells:
-    """Validation accuracy at the end of the trials, of the shape (arms, points)."""
+def metric_at_end(results: Results) -> Cells:
+    """The validation metric at the end of the trials, of the shape (arms, points)."""
     last = _num_epochs(results)[..., None] - 1
-    at_end = np.take_along_axis(results.curves["val_accuracy"], last, -1)[..., 0]
+    at_end = np.take_along_axis(results.curves[f"val_{results.metric.name}"], last, -1)[..., 0]
     mean, std = mean_and_std(np.moveaxis(at_end, -1, 0))
     return Cells(mean, std, results.has_diverged.sum(-1))
 
@@ -125,10 +131,10 @@ def _curves(config: Config, metrics: store.Columns) -> dict[str, np.ndarray]:
 
 
 def _num_epochs(results: Results) -> np.ndarray:
-    """Of each trial; the accuracy of an epoch is a number even where the loss isn't one."""
+    """Of each trial; whether an epoch diverged is a number even where its loss isn't one."""
     if not results.curves:
         return np.zeros(results.is_done.shape, int)
-    return np.isfinite(results.curves["val_accuracy"]).sum(-1)
+    return np.isfinite(results.curves["diverged_step"]).sum(-1)
 
 
 def _damaged(run_dir: Path, what: str) -> UserError:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jbn.config import SweepConfig
+from jbn.report.metric import Metric
 from jbn.report.results import Cells
 
 
@@ -42,7 +43,7 @@ def in_words(key: str) -> str:
     return " ".join(words).replace("_", " ")
 
 
-def at_best(cells: Cells, axes: Sequence[Axis], shown: Sequence[Axis]) -> Cells:
+def at_best(cells: Cells, axes: Sequence[Axis], shown: Sequence[Axis], metric: Metric) -> Cells:
     """Of a grid's points, for all values of the axes that are shown, the best over the others.
 
     Returns:
@@ -57,7 +58,7 @@ def at_best(cells: Cells, axes: Sequence[Axis], shown: Sequence[Axis]) -> Cells:
         grid = grid.transpose(0, *(axis.number + 1 for axis in (*shown, *others)))
         return grid.reshape(*grid.shape[: 1 + len(shown)], -1)
 
-    best = split(cells.mean).argmax(-1)[..., None]
+    best = metric.best(split(cells.mean), -1)[..., None]
     return Cells(*(np.take_along_axis(split(values), best, -1)[..., 0] for values in cells))
 
 

@@ -66,9 +66,8 @@ class Compiler:
         self.compiled = None  # first, for its data are on the device
         dataset = self.dataset_of(program)
         compile_lanes = compile_program if _fits(dataset, self._devices[0]) else compile_host_fed
-        weights = self._weights_of(program)
         self.compiled = compile_lanes(
-            self.task_of(program), program, dataset, num_lanes, self._devices, weights
+            self.task_of(program), program, dataset, num_lanes, self._devices
         )
         self._key = key
         return time.perf_counter() - clock
@@ -81,17 +80,14 @@ class Compiler:
         """The program's data."""
         return self._datasets[program.config.data]
 
-    def _weights_of(self, program: Program) -> Any:
-        """What the program's trainings begin with; None if they draw it."""
-        path = program.config.model.init_from
-        return None if path is None else read_weights(path)
-
     def _make_task(self, program: Program) -> Task:
         spec = self.dataset_of(program).spec
-        task = make_task(program.config, spec, platform=self._devices[0].platform)
-        if program.config.own_functions or program.config.model.init_from is not None:
-            # jbn's own models train with all data that they take, and from what they draw.
-            check_task(task, self._weights_of(program))
+        path = program.config.model.init_from
+        weights = None if path is None else read_weights(path)
+        platform = self._devices[0].platform
+        task = make_task(program.config, spec, weights=weights, platform=platform)
+        if program.config.own_functions:  # jbn's own models train with all data that they take
+            check_task(task)
         if INPUTS in task.first.collections:
             raise UserError(
                 f"model: found a collection named {INPUTS!r}, as jbn calls what it keeps beside "

@@ -56,7 +56,6 @@ def compile_host_fed(
     dataset: Dataset,
     num_lanes: int,
     devices: Sequence[jax.Device],
-    weights: Any = None,
 ) -> CompiledProgram:
     """As `compile_program`, for data that don't fit the device's memory.
 
@@ -77,9 +76,11 @@ def compile_host_fed(
 
         return run_steps(task, state, fed, *lane, get)
 
-    lanes_init = of_lanes(lambda lane, weights: task.init(lane.keys, lane.hypers, weights), (axes, None))
+    lanes_init = of_lanes(
+        lambda lane, weights: task.init(lane.keys, lane.hypers, weights), (axes, None)
+    )
     lanes_test = of_lanes(lambda test: task.loss.metrics(test.means), (0,))
-    weights = jax.device_put(weights, placement.everywhere)
+    weights = jax.device_put(task.weights, placement.everywhere)
     lanes_rows = of_lanes(
         lambda epoch, lane, y: rows_of_epoch(task, y, lane.keys, epoch), (None, axes, None)
     )

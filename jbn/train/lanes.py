@@ -60,19 +60,17 @@ def compile_program(
     dataset: Dataset,
     num_lanes: int,
     devices: Sequence[jax.Device],
-    weights: Any = None,
 ) -> CompiledProgram:
     """The program for so many of its trials at once, and for this data; its task is that of both.
 
     The lanes are shared out among the devices as evenly as can be: the most devices of which each
-    has as many. The data are put on each of them. Each lane begins with the weights, if there are
-    any.
+    has as many. The data are put on each of them.
     """
     by_lane, _, everywhere = placement = place_lanes(task, num_lanes, devices)
     train, val, test = jax.device_put(
         (dataset.train, *map(batches_to_evaluate, (dataset.val, dataset.test))), everywhere
     )
-    weights = jax.device_put(weights, everywhere)
+    weights = jax.device_put(task.weights, everywhere)
 
     def init(lane: Lanes, weights: Any) -> TrainState:
         return task.init(*lane, weights)

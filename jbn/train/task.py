@@ -48,6 +48,7 @@ class Task:
     platform: str
     parts: Parts
     num_batches: int  # in an epoch
+    weights: Any = None  # variables to begin with, by collection; None: they are drawn
 
     @functools.cached_property
     def first(self) -> TrainState:
@@ -101,10 +102,10 @@ class Task:
     def init(self, keys: TrainKeys, hypers: Hypers, weights: Any = None) -> TrainState:
         """The state before the first step.
 
-        `weights` are variables to begin with in the place of drawn ones, by collection, as
-        `begin_with` takes them.
+        `weights` are the task's own, where a compiled program takes them as an argument.
         """
         model = self.build(self.config.norm, hypers)
+        weights = self.weights if weights is None else weights
         return _init(self.config, self.spec, self.parts, model, keys, hypers, weights)
 
     def step(
@@ -255,6 +256,7 @@ def make_task(
     optimizer: Callable[..., Any] | None = None,
     schedule: Callable[..., Any] | None = None,
     augment: Callable[..., Any] | None = None,
+    weights: Any = None,
     platform: str | None = None,
 ) -> Task:
     """The task of a config, for data of these sizes, with parts of your own in the place of jbn's.
@@ -273,6 +275,8 @@ def make_task(
         schedule: makes an `optax.Schedule` of `num_steps`, which multiplies the learning rate.
         augment: `augment(key, batch)` returns the batch of a training step, with other inputs or
             targets. The inputs are normalized.
+        weights: variables to begin with in the place of drawn ones, by collection. All that the
+            model has must be there, but what matches a pattern of `config.model.init_fresh`.
         platform: where it will be computed, e.g. "cpu", where convolutions are written otherwise.
             None is JAX's default.
 
@@ -285,11 +289,11 @@ def make_task(
     _check_sizes(config, spec.num_examples)
     _check_augment(config, spec.features)
     _check_updates(config, config.train.num_epochs * num_batches)
-    return Task(config, spec, platform, parts, num_batches)
+    return Task(config, spec, platform, parts, num_batches, weights)
 
 
-def check_task(task: Task, weights: Any = None) -> None:
-    """Traces what a training does, from drawn parameters or from weights; it computes nothing.
+def check_task(task: Task) -> None:
+    """Traces what a training does, and computes nothing.
 
     Raises:
         UserError: model, loss and data don't fit together.
@@ -300,8 +304,6 @@ def check_task(task: Task, weights: Any = None) -> None:
     batch = Batch(x, jnp.zeros((len(x), *task.spec.target.shape), task.spec.target.dtype))
     keys, hypers = _arguments(config)
     with _named_errors():
-        if weights is not None:
-            jax.eval_shape(task.init, keys, hypers, weights)
         after, _ = jax.eval_shape(task.step, state, batch, keys, hypers)
         jax.eval_shape(task.evaluate, state.variables, batch, hypers)
         moments = jax.eval_shape(task.moments, state, x, keys, hypers) if task.recomputes else {0}

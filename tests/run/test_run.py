@@ -19,7 +19,6 @@ from jbn.config import DataConfig, UserError, config_from_dict
 from jbn.data import load
 from jbn.run import EpochEnded, TrialsEnded, engine, run
 from jbn.store.table import append_rows
-from jbn.train import Metrics
 from jbn.trained import load_run
 
 run_module = importlib.import_module("jbn.run.run")  # as an attribute it is the function
@@ -322,8 +321,8 @@ def test_a_new_metric_is_in_the_tables_without_a_word(tmp_path, monkeypatch):
 
         def run_epoch(state, lanes):
             state, metrics = compiled.run_epoch(state, lanes)
-            cosine = {**metrics.train.sums, "cosine": np.full(num_lanes, 1 / 3, np.float32)}
-            return state, metrics._replace(train=metrics.train._replace(sums=cosine))
+            cosine = {**metrics.train, "cosine": np.full(num_lanes, 1 / 3, np.float32)}
+            return state, metrics._replace(train=cosine)
 
         return compiled._replace(run_epoch=run_epoch)
 
@@ -339,12 +338,8 @@ def test_the_best_point_is_that_of_the_highest_validation_accuracy(tmp_path, mon
 
         def run_epoch(state, lanes):
             state, metrics = compiled.run_epoch(state, lanes)
-            accuracy = 100 - (100 * np.abs(np.asarray(lanes.hypers.learning_rate) - 0.2)).astype(
-                int
-            )
-            sums = {"loss": 100 * metrics.val.sums["loss"], "accuracy": accuracy}
-            val = Metrics(sums, np.full(num_lanes, 100.0))
-            return state, metrics._replace(val=val)
+            accuracy = 1 - np.abs(np.asarray(lanes.hypers.learning_rate) - 0.2)
+            return state, metrics._replace(val={**metrics.val, "accuracy": accuracy})
 
         return compiled._replace(run_epoch=run_epoch)
 
