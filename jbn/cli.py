@@ -58,6 +58,7 @@ def run(
 ) -> None:
     """Train every seed of every arm; leave numbers, parameters and a report in the run's folder."""
     resolved = load_config(config, set_ or (), sweep or ())
+    sys.path.append(str(config.parent.absolute()))
     out = Path("runs", resolved.name) if out is None else out
     console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 100)
     begins = f"{resolved.name}: JAX starts; results go to {out}"
@@ -95,6 +96,7 @@ def run(
 def show(config: ConfigArgument, set_: SetOption = None, sweep: SweepOption = None) -> None:
     """Print the resolved config, its plan and each program's parameter count; train nothing."""
     resolved = load_config(config, set_ or (), sweep or ())
+    sys.path.append(str(config.parent.absolute()))
     programs = plan(resolved)
 
     from jbn.data import load_spec
@@ -148,7 +150,7 @@ def _print_table(console: Console, headings: Sequence[str], rows: Sequence[Seque
 
 def main() -> None:
     """Runs the command; a mistake of the user's is a line on stderr and exit code 2."""
-    sys.path.append("")  # a config's model.factory may be in the working folder
+    sys.path.append("")  # a config's functions may be in the working folder, or beside the config
     try:
         app()
     except UserError as error:

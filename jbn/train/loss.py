@@ -20,12 +20,12 @@ class Loss(NamedTuple):
 
     # The shape of the model's output for one example.
     output_shape: tuple[int, ...]
-    # Raises UserError unless y are targets that the loss takes.
-    check: Callable[[Any], None]
     # (output, y) -> a number for each example.
     trained: Callable[[Array, Array], Float[Array, " examples"]]
     # (output, y) -> by name, a number or an array for each example.
     measured: Callable[[Array, Array], dict[str, Float[Array, "examples ..."]]]
+    # Raises UserError unless y are targets that the loss takes.
+    check: Callable[[Any], None] = lambda y: None
     # The means of what is measured, by name -> the metrics by name; "loss" is one of them.
     metrics: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
     # The metrics in a table of results. By the first, jbn tells which result is best.

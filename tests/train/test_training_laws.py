@@ -280,7 +280,7 @@ def mean_squared_error(num_targets):
     def measured(output, y):
         return {"loss": squares(output, y), "worst": jnp.abs(output - y).max(-1)}
 
-    return Loss((num_targets,), check, squares, measured)
+    return Loss((num_targets,), squares, measured, check)
 
 
 def test_a_loss_of_ones_own_takes_targets_of_any_dtype_and_shape():
