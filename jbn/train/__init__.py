@@ -8,9 +8,13 @@ makes a program of many trainings.
 from jbn.data import Batch as Batch
 from jbn.data import DataSpec as DataSpec
 from jbn.data import Examples as Examples
+from jbn.train.compile import Build as Build
+from jbn.train.compile import Lower as Lower
+from jbn.train.compile import compile_together as compile_together
 from jbn.train.host_fed import compile_host_fed as compile_host_fed
 from jbn.train.lanes import CompiledProgram as CompiledProgram
 from jbn.train.lanes import Lanes as Lanes
+from jbn.train.lanes import axes_of_lanes as axes_of_lanes
 from jbn.train.lanes import compile_program as compile_program
 from jbn.train.lanes import default_num_lanes as default_num_lanes
 from jbn.train.lanes import make_lanes as make_lanes

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from jbn.config import ArmConfig, Program, Trial
 from jbn.data import Batch, Dataset, Examples
+from jbn.train.compile import Build, compile_together
 from jbn.train.loop import (
     EpochMetrics,
     batches_to_evaluate,
@@ -37,6 +38,7 @@ class CompiledProgram(NamedTuple):
     run_epoch: Callable[[TrainState, Lanes], tuple[TrainState, EpochMetrics]]
     # The final variables, and their metrics on the test split.
     finish: Callable[[TrainState, Lanes], tuple[dict[str, Any], dict[str, Any]]]
+    release: Callable[[], None] = lambda: None  # the data's memory, until they are needed again
 
 
 def make_lanes(program: Program, trials: Sequence[Trial]) -> Lanes:
@@ -60,16 +62,25 @@ def compile_program(
     dataset: Dataset,
     num_lanes: int,
     devices: Sequence[jax.Device],
+    build: Build = compile_together,
 ) -> CompiledProgram:
     """The program for so many of its trials at once, and for this data; its task is that of both.
 
     The lanes are shared out among the devices as evenly as can be: the most devices of which each
-    has as many. The data are put on each of them.
+    has as many. The data are put on each of them when a lane is to be trained.
+
+    Args:
+        task, program, dataset: what is trained.
+        num_lanes: how many trials at once.
+        devices: where.
+        build: compiles the parts; or brings them from where they are.
     """
     by_lane, _, everywhere = placement = place_lanes(task, num_lanes, devices)
-    train, val, test = jax.device_put(
-        (dataset.train, *map(batches_to_evaluate, (dataset.val, dataset.test))), everywhere
+    on_host = dataset.train, *map(batches_to_evaluate, (dataset.val, dataset.test))
+    train, val, test = jax.tree.map(
+        lambda leaf: leaf.update(sharding=everywhere), jax.eval_shape(lambda *data: data, *on_host)
     )
+    on_devices = functools.cache(lambda: jax.device_put(on_host, everywhere))
     weights = jax.device_put(task.weights, everywhere)
 
     def init(lane: Lanes, weights: Any) -> TrainState:
@@ -96,17 +107,32 @@ def compile_program(
     )
     lanes_finish = jax.jit(over_lanes(finish, (0, axes, None, None)), out_shardings=by_lane)
 
-    state = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((num_lanes, *leaf.shape), leaf.dtype, sharding=by_lane),
-        task.first,
+    def state() -> TrainState:  # it takes a trace to know
+        return jax.tree.map(
+            lambda leaf: leaf.update(shape=(num_lanes, *leaf.shape), sharding=by_lane), task.first
+        )
+
+    compiled = build(
+        {
+            "init": lambda: lanes_init.lower(lanes, weights),
+            "epoch": lambda: lanes_epoch.lower(state(), lanes, train, val),
+            "finish": lambda: lanes_finish.lower(state(), lanes, train, test),
+        }
     )
-    compiled_init = lanes_init.lower(lanes, weights).compile()
-    compiled_epoch = lanes_epoch.lower(state, lanes, train, val).compile()
-    compiled_finish = lanes_finish.lower(state, lanes, train, test).compile()
+
+    def train_once(state: TrainState, lanes: Lanes) -> tuple[TrainState, EpochMetrics]:
+        train, val, _ = on_devices()
+        return compiled["epoch"](state, placed(lanes), train, val)
+
+    def test_all(state: TrainState, lanes: Lanes) -> tuple[dict[str, Any], dict[str, Any]]:
+        train, _, test = on_devices()
+        return compiled["finish"](state, placed(lanes), train, test)
+
     return CompiledProgram(
-        init=lambda lanes: compiled_init(placed(lanes), weights),
-        run_epoch=lambda state, lanes: compiled_epoch(state, placed(lanes), train, val),
-        finish=lambda state, lanes: compiled_finish(state, placed(lanes), train, test),
+        init=lambda lanes: compiled["init"](placed(lanes), weights),
+        run_epoch=train_once,
+        finish=test_all,
+        release=on_devices.cache_clear,
     )
 
 
