@@ -145,8 +145,8 @@ def norm_metrics(report: NormReport) -> dict[str, Float[Array, ""]]:
     """
     metrics = {"output_gap": report.output_gap}
     for path, layer in report.layers.items():
-        largest = {"mean_gap": jnp.max(layer.mean_gap), "std_ratio": jnp.max(_factor(layer))}
-        counts = {name: jnp.sum(getattr(layer, name)) for name in _FLAGS}
+        largest = {"mean_gap": layer.mean_gap.max(), "std_ratio": _factor(layer).max()}
+        counts = {name: getattr(layer, name).sum() for name in _FLAGS}
         metrics |= {_below(path, name): value for name, value in (largest | counts).items()}
     return metrics
 
@@ -210,15 +210,15 @@ def norm_warnings(report: NormReport) -> list[str]:
         name, n = path or "the norm", layer.mean_gap.size
 
         def say(flags: Array, text: str, name: str = name, n: int = n) -> None:
-            if count := int(jnp.sum(flags)):
+            if count := int(flags.sum()):
                 lines.append(f"{name}: {count} of {n} channels {text}")
 
         ratio = _factor(layer)
         say(
             ~layer.is_constant & ~((layer.mean_gap <= _MEAN_GAP) & (ratio <= _STD_RATIO)),
             f"have running statistics that are not the data's (the mean up to "
-            f"{float(jnp.max(layer.mean_gap)):.3g} deviations off, the deviation up to "
-            f"{float(jnp.max(ratio)):.3g} times); recompute them, or lower the momentum",
+            f"{float(layer.mean_gap.max()):.3g} deviations off, the deviation up to "
+            f"{float(ratio.max()):.3g} times); recompute them, or lower the momentum",
         )
         say(
             layer.is_dead,
@@ -246,4 +246,6 @@ def _below(path: str, name: str) -> str:
 
 def _factor(layer: LayerReport) -> Float[Array, "..."]:
     """The larger of the two deviations over the smaller."""
-    return jnp.maximum(layer.std_ratio, 1 / layer.std_ratio)
+    # NumPy's arrays stay NumPy's, for which nothing is compiled.
+    xp = layer.std_ratio.__array_namespace__()
+    return xp.maximum(layer.std_ratio, 1 / layer.std_ratio)
