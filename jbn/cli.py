@@ -76,8 +76,7 @@ def run(
     from jbn.run import progress_sink
     from jbn.run import run as run_config
 
-    if cache:
-        enable_compilation_cache()
+    folder = enable_compilation_cache() if cache else None
     use_all_cores()
     chosen = select_device(device)
     console.print(f"device: {describe_device(chosen)}", markup=False, highlight=False)
@@ -85,7 +84,9 @@ def run(
         console.print(f"note: {unused}", markup=False, highlight=False)
     command = shlex.join(["jbn", *sys.argv[1:]])
     with progress_sink(console) as progress:
-        summary = run_config(resolved, out, device=chosen, sinks=[progress], command=command)
+        summary = run_config(
+            resolved, out, device=chosen, sinks=[progress], command=command, cache=folder
+        )
     _print_table(console, *summary_table(summary))
     from jbn.report.page import write_report  # matplotlib: after all that people wait for
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 from jbn.config import UserError
 
@@ -64,25 +65,43 @@ def unused_accelerator() -> str | None:
     return None
 
 
-def enable_compilation_cache() -> None:
-    """Keeps compiled programs in the user's cache folder, or wherever JAX was told to."""
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+def enable_compilation_cache() -> Path:
+    """Keeps compiled programs in the user's cache folder, or wherever JAX was told to.
+
+    Returns:
+        The folder.
+    """
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if folder is None:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "jbn" / "compiled"))
+        folder = str(home / "jbn" / "compiled")
+        jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return Path(folder)
+
+
+def disable_compilation_cache() -> None:
+    """Compiles anew what is compiled from here on, and leaves the cache folder alone."""
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()  # or JAX goes on as it began
 
 
 def describe_environment(device: jax.Device) -> dict[str, Any]:
     """What a reader needs to run it again: versions, device, git commit of the working folder."""
     return {
-        "versions": {"python": platform.python_version()}
-        | {package: _version(package) for package in _PACKAGES},
+        "versions": package_versions(),
         "device": describe_device(device),
         "platform": platform.platform(),
         "num_cpus": os.cpu_count(),
         "git_commit": _git_commit(),
     }
+
+
+def package_versions() -> dict[str, str | None]:
+    """The version of Python and of each package that a result may depend on."""
+    versions = {package: _version(package) for package in _PACKAGES}
+    return {"python": platform.python_version(), **versions}
 
 
 def describe_device(device: jax.Device) -> str:

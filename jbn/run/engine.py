@@ -1,8 +1,10 @@
 """Groups of trials trained, as events. What the shell knows of `jbn.train` is in this file."""
 
+import functools
 import math
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -18,6 +20,7 @@ from jbn.config import (
     split_evenly,
 )
 from jbn.data import Dataset
+from jbn.diagnose import NormReport
 from jbn.run.events import (
     EpochEnded,
     Event,
@@ -26,55 +29,129 @@ from jbn.run.events import (
     TrialsEnded,
     TurnBegan,
 )
+from jbn.run.kept import KeptPrograms
+from jbn.run.norms import compile_norms, inputs_to_describe
 from jbn.store import INPUTS, read_weights
 from jbn.train import (
+    Build,
     CompiledProgram,
     Task,
+    axes_of_lanes,
     check_task,
     compile_host_fed,
     compile_program,
+    compile_together,
     default_num_lanes,
     make_lanes,
     make_task,
 )
 
 Datasets = Mapping[DataConfig, Dataset]
+_AT_ONCE = 2  # programs that are traced or compiled; XLA shares each of them out among the cores
 
 
 class Compiler:
-    """Compiles programs for some devices; it keeps the last one, for the next group of its lanes.
+    """Compiles programs for some devices; those of which it was told ahead, while others train.
+
+    Arms that differ in numbers alone share a program.
+
+    Args:
+        programs: of the run.
+        datasets: of the programs.
+        devices: where to train.
+        kept: has programs of earlier runs, and keeps those of this one; None compiles them anew. It
+            isn't asked where a function of the user's takes part.
 
     Raises:
         UserError: a program's model and data don't fit together.
     """
 
     def __init__(
-        self, programs: Sequence[Program], datasets: Datasets, devices: Sequence[jax.Device]
+        self,
+        programs: Sequence[Program],
+        datasets: Datasets,
+        devices: Sequence[jax.Device],
+        kept: KeptPrograms | None = None,
     ):
         self.compiled: CompiledProgram | None = None
-        self._key: Any = None
         self._datasets = datasets
         self._devices = devices
-        self._tasks = {_key_of(program): self._make_task(program) for program in programs}
+        self._kept = kept
+        self._pool = ThreadPoolExecutor(_AT_ONCE)
+        self._found: dict[Any, Future[tuple[CompiledProgram, float]]] = {}
+        self._norms: dict[ArmConfig, Future[Callable[..., NormReport] | None]] = {}
+        self._told: set[Any] = set()  # of these, whose seconds were told
+        self._tasks = {program.config: self._make_task(program) for program in programs}
+
+    def close(self) -> None:
+        """Compiles no more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def prepare(self, program: Program, num_lanes: int) -> None:
+        """Begins to compile what `compile` is going to be asked for."""
+        self._future_of(program, num_lanes)
 
     def compile(self, program: Program, num_lanes: int) -> float:
         """Makes `compiled` the program for so many lanes; returns the seconds, 0 if it is there."""
-        key = (*_key_of(program), num_lanes)
-        if self.compiled is not None and key == self._key:
-            return 0.0
-        clock = time.perf_counter()
-        self.compiled = None  # first, for its data are on the device
-        dataset = self.dataset_of(program)
-        compile_lanes = compile_program if _fits(dataset, self._devices[0]) else compile_host_fed
-        self.compiled = compile_lanes(
-            self.task_of(program), program, dataset, num_lanes, self._devices
-        )
-        self._key = key
-        return time.perf_counter() - clock
+        future = self._future_of(program, num_lanes)
+        compiled, seconds = future.result()
+        if self.compiled is not None and compiled is not self.compiled:
+            self.compiled.release()
+        self.compiled = compiled
+        was_there = future in self._told
+        self._told.add(future)
+        return 0.0 if was_there else seconds
+
+    def prepare_norms(self, program: Program) -> None:
+        """Begins to compile what `norms_of` is going to be asked for."""
+        if program.config not in self._norms:
+            x = inputs_to_describe(self._datasets[program.config.data].train.x)
+            build = self.build_of(program)
+            task = self.task_of(program)
+            self._norms[program.config] = self._pool.submit(compile_norms, task, x, build)
+
+    def norms_of(self, program: Program) -> Callable[..., NormReport] | None:
+        """As `compile_norms`."""
+        self.prepare_norms(program)
+        return self._norms[program.config].result()
 
     def task_of(self, program: Program) -> Task:
         """The program's task."""
-        return self._tasks[_key_of(program)]
+        return self._tasks[program.config]
+
+    def build_of(self, program: Program, *more: Any) -> Build:
+        """What compiles parts of a program, or brings them from an earlier run.
+
+        Args:
+            program: of the run.
+            more: what the parts depend on beside the config and the data's shapes.
+        """
+        if self._kept is None or program.config.own_functions:
+            return compile_together
+        dataset = self._datasets[program.config.data]
+        shapes = jax.eval_shape(lambda *splits: splits, *dataset[:3])
+        numbers = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(dataset.input_stats)]
+        spec = dataset.spec._replace(input_stats=None)
+        weights = jax.eval_shape(lambda: self.task_of(program).weights)
+        key = (program.config.model_dump_json(), spec, shapes, numbers, weights, *more)
+        return functools.partial(self._kept.build, key)
+
+    def _future_of(self, program: Program, num_lanes: int) -> Future[tuple[CompiledProgram, float]]:
+        key = program.config, axes_of_lanes(program), num_lanes
+        if key not in self._found:
+            self._found[key] = self._pool.submit(self._compile, program, num_lanes)
+        return self._found[key]
+
+    def _compile(self, program: Program, num_lanes: int) -> tuple[CompiledProgram, float]:
+        clock = time.perf_counter()
+        dataset = self._datasets[program.config.data]
+        wanted = self.task_of(program), program, dataset, num_lanes, self._devices
+        if not _fits(dataset, self._devices[0]):
+            compiled = compile_host_fed(*wanted)
+        else:
+            build = self.build_of(program, axes_of_lanes(program), num_lanes)
+            compiled = compile_program(*wanted, build)
+        return compiled, time.perf_counter() - clock
 
     def dataset_of(self, program: Program) -> Dataset:
         """The program's data."""
@@ -88,11 +165,13 @@ class Compiler:
         task = make_task(program.config, spec, weights=weights, platform=platform)
         if program.config.own_functions:  # jbn's own models train with all data that they take
             check_task(task)
-        if INPUTS in task.first.collections:
-            raise UserError(
-                f"model: found a collection named {INPUTS!r}, as jbn calls what it keeps beside "
-                "the variables; wanted another name"
-            )
+            if INPUTS in task.first.collections:
+                raise UserError(
+                    f"model: found a collection named {INPUTS!r}, as jbn calls what it keeps "
+                    "beside the variables; wanted another name"
+                )
+        elif program.config.train.freeze or weights is not None:
+            _ = task.first  # raises what doesn't fit, before a file is written
         return task
 
 
@@ -103,8 +182,18 @@ def _fits(dataset: Dataset, device: jax.Device) -> bool:
     return limit is None or num_bytes <= limit / 2
 
 
-def _key_of(program: Program) -> tuple[str, ArmConfig]:
-    return program.arm, program.config
+def prepare_group(
+    group: Group,
+    compiler: Compiler,
+    lanes: Sequence[tuple[int, int]] = (),
+    done: Collection[int] = frozenset(),
+    *,
+    max_lanes: int | None = None,
+) -> None:
+    """Begins to compile what `train_group` is going to need first, of the same arguments."""
+    first = next(trial for trial in group.trials if trial.number not in done)
+    sizes = _sizes(group, compiler, lanes, max_lanes)
+    compiler.prepare(group.program, _num_lanes(sizes, first))
 
 
 def train_group(
@@ -134,13 +223,11 @@ def train_group(
         UserError: not even one trial fits the memory.
     """
     program, trials = group.program, group.trials
-    most = max_lanes or default_num_lanes(compiler.task_of(program))
-    default = split_evenly(group.size, most)
-    sizes = [(trials[0].number, default), *lanes]
+    sizes = _sizes(group, compiler, lanes, max_lanes)
     told = None
     start = 0
     while start < len(trials):
-        num_lanes = [size for first, size in sizes if first <= trials[start].number][-1]
+        num_lanes = _num_lanes(sizes, trials[start])
         turn = trials[start : start + num_lanes]
         if all(trial.number in done for trial in turn):
             start += num_lanes
@@ -164,6 +251,18 @@ def train_group(
             yield LanesTooMany(group, turn, num_lanes, sizes[-1][1])
             continue
         start += num_lanes
+
+
+def _sizes(
+    group: Group, compiler: Compiler, lanes: Sequence[tuple[int, int]], max_lanes: int | None
+) -> list[tuple[int, int]]:
+    """How the group is executed: from a trial's number on, so many lanes at a time."""
+    most = max_lanes or default_num_lanes(compiler.task_of(group.program))
+    return [(group.trials[0].number, split_evenly(group.size, most)), *lanes]
+
+
+def _num_lanes(sizes: Sequence[tuple[int, int]], trial: Trial) -> int:
+    return [size for first, size in sizes if first <= trial.number][-1]
 
 
 def _train_turn(

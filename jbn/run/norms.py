@@ -1,42 +1,63 @@
 """What the batch statistics of a trained model say, for a run's folder."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
-from jbn.diagnose import norm_metrics, norm_report, norm_table, norm_warnings
+from jbn.diagnose import NormReport, norm_metrics, norm_report, norm_table, norm_warnings
 from jbn.models import norm_of_batch, recording
 from jbn.summary import finite
-from jbn.train import Hypers, Task, TrainKeys
+from jbn.train import Build, Hypers, Task, TrainKeys
 
 _MOST_BYTES = 2**28  # of inputs, for they are put on the device
 
 
-def describe_norms(
-    task: Task, hypers: Hypers, variables: dict[str, Any], x: Any
-) -> dict[str, Any] | None:
-    """The norm report over raw training inputs: as numbers, as a table, and in words.
+def inputs_to_describe(x: Any) -> Any:
+    """The raw training inputs; if they are more than 256 MB, the first of them."""
+    return x[: max(1, _MOST_BYTES // x[:1].nbytes)]
 
-    If the inputs are more than 256 MB, it is over the first of them. None: the model has no batch
-    normalization.
+
+def compile_norms(task: Task, x: Any, build: Build) -> Callable[..., NormReport] | None:
+    """The norm report as a compiled function of variables, inputs such as x, and hypers.
+
+    None: the model has no batch normalization.
     """
-    config, keys = task.config, TrainKeys.of(jax.random.key(0))
-    if not jax.eval_shape(task.moments, task.first, x[: config.train.batch_size], keys, hypers):
+    config, first = task.config, task.first
+    keys, hypers = TrainKeys.of(jax.random.key(0)), Hypers.of(config)
+    if "batch_stats" not in first.collections:
         return None
-    x = x[: max(1, _MOST_BYTES // x[:1].nbytes)]
+    if config.own_functions:  # then the statistics may be those of something else
+        batch = x[: config.train.batch_size]
+        if not jax.eval_shape(task.moments, first, batch, keys, hypers):
+            return None
     options: dict[str, Any] = {
-        "mutable": [name for name in variables if name != "params"],
+        "mutable": list(first.collections),
         "rngs": {"dropout": keys.dropout},
     }
 
-    def apply(variables: Any, x: Any, train: bool) -> Any:
-        model = recording(task.build(norm_of_batch(config.norm, len(x)), hypers))
-        return model.apply(variables, task.prepare(x, hypers), train=train, **options)
+    def describe(variables: Any, x: Any, hypers: Hypers) -> NormReport:
+        def apply(variables: Any, x: Any, train: bool) -> Any:
+            model = recording(task.build(norm_of_batch(config.norm, len(x)), hypers))
+            return model.apply(variables, task.prepare(x, hypers), train=train, **options)
 
-    describe = functools.partial(norm_report, apply, batch_size=config.train.batch_size)
-    report = jax.device_get(jax.jit(describe)(variables, x))
+        return norm_report(apply, variables, x, batch_size=config.train.batch_size)
+
+    wanted = task.final_variables(first, None)
+    lower = functools.partial(jax.jit(describe).lower, wanted, x, hypers)
+    compiled = build({"norms": lower})["norms"]
+
+    def as_wanted(variables: dict[str, Any]) -> dict[str, Any]:  # a file has no bfloat16
+        return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), variables, wanted)
+
+    return lambda variables, x, hypers: compiled(as_wanted(variables), x, hypers)
+
+
+def describe_norms(report: NormReport) -> dict[str, Any]:
+    """The norm report as numbers, as a table, and in words."""
+    report = jax.device_get(report)
     headings, rows = norm_table(report)
     return {
         "warnings": norm_warnings(report),

@@ -1,5 +1,6 @@
 """Every trial of a config trained, group after group, each on disk as soon as it is done."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +13,11 @@ from jbn import store
 from jbn.config import Config, DataConfig, Program, UserError, describe_plan, plan, plan_groups
 from jbn.config.functions import source_of
 from jbn.data import Dataset, load_all
-from jbn.environment import describe_environment
-from jbn.run.engine import Compiler, Datasets, train_group
+from jbn.environment import describe_environment, disable_compilation_cache
+from jbn.run.engine import Compiler, Datasets, prepare_group, train_group
 from jbn.run.events import Said, Sink
-from jbn.run.norms import describe_norms
+from jbn.run.kept import KeptPrograms
+from jbn.run.norms import describe_norms, inputs_to_describe
 from jbn.run.sinks import folder_sink
 from jbn.summary import finite, summarize
 from jbn.train import Hypers, baseline_metrics, metric_names
@@ -28,6 +30,7 @@ def run(
     device: jax.Device,
     sinks: Sequence[Sink] = (),
     command: str = "",
+    cache: Path | None = None,
 ) -> dict[str, Any]:
     """Trains every trial, leaves the run in the folder `out`, and returns its summary.
 
@@ -40,6 +43,8 @@ def run(
         device: where to train. All devices of its kind share the lanes; it has the first.
         sinks: told of all that happens; they change nothing.
         command: that started this, for a reader of the folder.
+        cache: JAX's compilation cache. Programs without functions of the user's are kept whole in
+            its folder `programs`. None: they are compiled anew.
 
     Raises:
         UserError: `out` holds something else than a run of the same config, or can't be written to.
@@ -47,17 +52,25 @@ def run(
     programs, datasets = _prepared(config, sinks)
     # What doesn't fit together fails here, before a file is written.
     devices = sorted(jax.devices(device.platform), key=lambda other: other != device)
-    compiler = Compiler(programs, datasets, devices)
+    compiler = Compiler(programs, datasets, devices, _kept(programs, devices, cache))
     part = _describe_part(device, command, datasets)
     metrics = _shown_metrics(config, programs, compiler)
-    opened = store.opened(out, config, part, metrics, _sources(programs))
-    with opened as folder, jax.default_device(device):
+    with (
+        contextlib.closing(compiler),
+        store.opened(out, config, part, metrics, _sources(programs)) as folder,
+        jax.default_device(device),
+    ):
         _say(sinks, folder.found)
         sinks = [folder_sink(folder, compiler), *sinks]
         max_lanes = folder.config.sweep.max_lanes
-        for group in plan_groups(programs, max_lanes):
-            if folder.has(group):
-                continue
+        groups = [group for group in plan_groups(programs, max_lanes) if not folder.has(group)]
+        if device.platform == "cpu":  # another may choose by trying, on itself, how to compile
+            for group in groups:
+                start = folder.lanes_of(group), folder.done
+                prepare_group(group, compiler, *start, max_lanes=max_lanes)
+            for program in () if config.sweep.axes else programs:
+                compiler.prepare_norms(program)
+        for group in groups:
             start = folder.lanes_of(group), folder.done
             for event in train_group(group, compiler, *start, max_lanes=max_lanes):
                 for sink in sinks:
@@ -77,6 +90,20 @@ def _prepared(config: Config, sinks: Sequence[Sink]) -> tuple[list[Program], Dat
     for line in sorted({_describe(data, dataset) for data, dataset in datasets.items()}):
         _say(sinks, line)
     return programs, datasets
+
+
+def _kept(
+    programs: Sequence[Program], devices: Sequence[jax.Device], cache: Path | None
+) -> KeptPrograms | None:
+    """Where programs are kept whole; None where JAX's cache has them instead, or nothing has.
+
+    A program from JAX's cache is there in part only, at least on a CPU, and can't be kept. So it is
+    one or the other for a run.
+    """
+    if cache is None or any(program.config.own_functions for program in programs):
+        return None
+    disable_compilation_cache()
+    return KeptPrograms(cache / "programs", devices)
 
 
 def _say(sinks: Sequence[Sink], text: str | None) -> None:
@@ -178,10 +205,10 @@ def _describe_all_norms(
     norms = {}
     for program in programs:
         variables = store.read_variables(out, program.arm, program.trials[0].seed)
-        if variables.get("batch_stats"):
+        del variables[store.INPUTS]
+        report = compiler.norms_of(program) if "batch_stats" in variables else None
+        if report is not None:
+            x = inputs_to_describe(datasets[program.config.data].train.x)
             hypers = Hypers.of(program.trials[0].config)
-            x = datasets[program.config.data].train.x
-            found = describe_norms(compiler.task_of(program), hypers, variables, x)
-            if found is not None:
-                norms[program.arm] = found
+            norms[program.arm] = describe_norms(report(variables, x, hypers))
     return norms

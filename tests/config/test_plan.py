@@ -17,6 +17,7 @@ from jbn.config import (
     trial_shape,
 )
 from jbn.config.explain import paths
+from jbn.config.schema import OWN_FUNCTIONS
 from jbn.train import Hypers
 
 pytestmark = pytest.mark.quick
@@ -252,3 +253,12 @@ def test_the_plan_in_words(table, words):
     programs = sweep(**table)
     assert describe_plan(programs) == words
     assert math.isclose(sum(len(p.trials) for p in programs), int(words.split()[0]))
+
+
+def test_every_function_of_the_users_is_found():
+    assert not ArmConfig().own_functions
+    named = {key for key in KEYS if key.endswith(("factory", "function"))}
+    assert named == set(OWN_FUNCTIONS)
+    for key in named:
+        (program,) = sweep(num_seeds=1, **nested(key, "a:b"))
+        assert program.config.own_functions == {key: "a:b"}

@@ -40,9 +40,9 @@ def test_turns_hold_every_trial_once_in_lanes_of_one_number(
 ):
     compiled = []
 
-    def compile_program(task, program, dataset, num_lanes, devices):
+    def compile_program(task, program, dataset, num_lanes, devices, build):
         compiled.append(num_lanes)
-        return fake_compile(task, program, dataset, num_lanes, devices)
+        return fake_compile(task, program, dataset, num_lanes, devices, build)
 
     recorder = trained(monkeypatch, num_seeds, max_lanes, compile_program, at_once=at_once)
     assert [len(turn) for turn in recorder.turns] == sizes
@@ -68,8 +68,8 @@ def limited_to(most, at):
     def exhausted():
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.")
 
-    def compile_program(task, program, dataset, num_lanes, devices):
-        compiled = fake_compile(task, program, dataset, num_lanes, devices)
+    def compile_program(task, program, dataset, num_lanes, devices, build):
+        compiled = fake_compile(task, program, dataset, num_lanes, devices, build)
         if num_lanes <= most:
             return compiled
         match at:
@@ -113,8 +113,8 @@ def test_another_failure_is_not_taken_for_it(monkeypatch):
 
 
 def test_the_first_diverged_step_is_kept(monkeypatch):
-    def compile_program(task, program, dataset, num_lanes, devices):
-        compiled = fake_compile(task, program, dataset, num_lanes, devices)
+    def compile_program(task, program, dataset, num_lanes, devices, build):
+        compiled = fake_compile(task, program, dataset, num_lanes, devices, build)
 
         def run_epoch(state, lanes):
             state, metrics = compiled.run_epoch(state, lanes)

@@ -144,8 +144,8 @@ def fake_programs(monkeypatch):
     trained = []
     stop_at = {}
 
-    def compile_program(task, program, dataset, num_lanes, devices):
-        compiled = fake_compile(task, program, dataset, num_lanes, devices)
+    def compile_program(task, program, dataset, num_lanes, devices, build):
+        compiled = fake_compile(task, program, dataset, num_lanes, devices, build)
 
         def stop_after(epoch):
             if (len(trained) - 1, epoch) == stop_at.get("turn"):
@@ -280,8 +280,8 @@ def test_lanes_halved_once_are_so_in_every_part(tmp_path, monkeypatch):
     """And what a turn that didn't fit has left in the tables is gone."""
     memory = {"lanes": 2, "turns": 2}
 
-    def compile_program(task, program, dataset, num_lanes, devices):
-        compiled = fake_compile(task, program, dataset, num_lanes, devices)
+    def compile_program(task, program, dataset, num_lanes, devices, build):
+        compiled = fake_compile(task, program, dataset, num_lanes, devices, build)
 
         def finish(state, lanes):
             if num_lanes > memory["lanes"]:
@@ -316,8 +316,8 @@ def test_a_watcher_changes_nothing(tmp_path, fake_programs):
 def test_a_new_metric_is_in_the_tables_without_a_word(tmp_path, monkeypatch):
     """What `jbn.train` measures has its names there, and nowhere else."""
 
-    def compile_program(task, program, dataset, num_lanes, devices):
-        compiled = fake_compile(task, program, dataset, num_lanes, devices)
+    def compile_program(task, program, dataset, num_lanes, devices, build):
+        compiled = fake_compile(task, program, dataset, num_lanes, devices, build)
 
         def run_epoch(state, lanes):
             state, metrics = compiled.run_epoch(state, lanes)
@@ -333,8 +333,8 @@ def test_a_new_metric_is_in_the_tables_without_a_word(tmp_path, monkeypatch):
 
 
 def test_the_best_point_is_that_of_the_highest_validation_accuracy(tmp_path, monkeypatch):
-    def compile_program(task, program, dataset, num_lanes, devices):
-        compiled = fake_compile(task, program, dataset, num_lanes, devices)
+    def compile_program(task, program, dataset, num_lanes, devices, build):
+        compiled = fake_compile(task, program, dataset, num_lanes, devices, build)
 
         def run_epoch(state, lanes):
             state, metrics = compiled.run_epoch(state, lanes)

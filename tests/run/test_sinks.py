@@ -49,10 +49,10 @@ def test_turns_say_which_of_a_programs_trials_they_are(monkeypatch):
 
 
 def test_lanes_that_do_not_fit_are_said(monkeypatch):
-    def compile_program(task, program, dataset, num_lanes, devices):
+    def compile_program(task, program, dataset, num_lanes, devices, build):
         if num_lanes > 2:
             raise MemoryError
-        return fake_compile(task, program, dataset, num_lanes, devices)
+        return fake_compile(task, program, dataset, num_lanes, devices, build)
 
     lines = shown(monkeypatch, {"num_seeds": 4}, compile_program=compile_program)
     assert lines[1] == "batch: 4 lanes don't fit the memory; 2 go on"

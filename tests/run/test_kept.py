@@ -1,0 +1,120 @@
+"""Kept programs: the bits of new ones, never another's, and nothing of a user's own among them."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from jbn import store
+from jbn.config import config_from_dict
+from jbn.run import kept, run
+from jbn.train import compile_together
+
+TABLE = {
+    "name": "x",
+    "num_seeds": 2,
+    "model": {"hidden_sizes": [4]},
+    "train": {"num_epochs": 2, "batch_size": 480},
+    "arms": {"slow": {}, "fast": {"optimizer": {"learning_rate": 0.1}}},
+}
+
+
+@pytest.fixture(autouse=True)
+def jaxs_cache_as_before():
+    config: Any = jax.config
+    was_enabled = config.jax_enable_compilation_cache
+    yield
+    config.update("jax_enable_compilation_cache", was_enabled)
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """The names of the parts that were compiled, as they come."""
+    names = []
+
+    def noted(parts):
+        names.extend(parts)
+        return compile_together(parts)
+
+    monkeypatch.setattr(kept, "compile_together", noted)
+    return names
+
+
+def results(out, cache, table=TABLE):
+    """What a run comes to, bit for bit."""
+    run(config_from_dict(table), out, device=jax.devices()[0], cache=cache)
+    variables = store.read_variables(out, "fast", 1)
+    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(variables)]
+    return (out / "metrics.csv").read_bytes(), (out / "norms.json").read_bytes(), leaves
+
+
+def test_a_kept_program_is_not_compiled_and_comes_to_the_same_bits(tmp_path, compiled):
+    wanted = results(tmp_path / "a", None)
+    assert results(tmp_path / "b", tmp_path) == wanted
+    # Both arms are one program.
+    assert sorted(compiled) == ["epoch", "finish", "init", "norms"]
+    assert results(tmp_path / "c", tmp_path) == wanted
+    assert len(compiled) == 4
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "another's"])
+def test_a_file_that_is_damaged_is_thrown_away(tmp_path, compiled, damage):
+    wanted = results(tmp_path / "a", tmp_path)
+    files = sorted((tmp_path / "programs").iterdir())
+    contents = [path.read_bytes() for path in files]
+    for path, content, other in zip(files, contents, reversed(contents), strict=True):
+        changed = {
+            "cut": content[: len(content) // 2],
+            "changed": content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
+            "another's": other,
+        }[damage]
+        path.write_bytes(changed)
+    assert results(tmp_path / "b", tmp_path) == wanted
+    assert len(compiled) == 8
+    assert results(tmp_path / "c", tmp_path) == wanted
+    assert len(compiled) == 8
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"train": {"num_epochs": 2, "batch_size": 240}},
+        {"num_seeds": 4},
+        {"data": {"split_seed": 1}},
+        {"model": {"hidden_sizes": [4], "activation": "tanh"}},
+    ],
+)
+def test_another_config_is_another_program(tmp_path, compiled, change):
+    results(tmp_path / "a", tmp_path)
+    results(tmp_path / "b", tmp_path, TABLE | change)
+    assert compiled.count("epoch") == 2
+
+
+def test_a_changed_jbn_compiles_anew(tmp_path, compiled, monkeypatch):
+    results(tmp_path / "a", tmp_path)
+    monkeypatch.setattr(kept, "_digest_of_source", lambda: "another")
+    results(tmp_path / "b", tmp_path)
+    assert compiled.count("epoch") == 2
+
+
+def test_what_a_user_wrote_is_not_kept(tmp_path):
+    table = TABLE | {"model": {"factory": "run.test_run:OwnStatistics"}}
+    results(tmp_path / "a", tmp_path, table)
+    assert not (tmp_path / "programs").exists()
+
+
+def test_the_folder_has_an_end_and_what_was_used_last_stays(tmp_path, compiled, monkeypatch):
+    results(tmp_path / "a", tmp_path)
+    files = {path: path.stat() for path in (tmp_path / "programs").iterdir()}
+    newest = max(files, key=lambda path: files[path].st_mtime_ns)
+    monkeypatch.setattr(kept, "_MOST_BYTES", sum(state.st_size for state in files.values()))
+    results(tmp_path / "b", tmp_path)  # they were used again, and all may stay
+    assert set((tmp_path / "programs").iterdir()) == set(files)
+    results(tmp_path / "c", tmp_path, TABLE | {"model": {"hidden_sizes": [5]}})
+    left = set((tmp_path / "programs").iterdir())
+    assert sum(path.stat().st_size for path in left) <= kept._MOST_BYTES
+    assert left - set(files)
+    assert newest.exists() or len(left & set(files)) < len(files)
