@@ -1,0 +1,168 @@
+"""A run with functions and data of a user's own: from file to result, and back from its folder."""
+
+import shutil
+import sys
+
+import jax
+import numpy as np
+import pytest
+from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+
+import jbn
+from jbn import store
+from jbn.config import UserError, config_from_dict
+from jbn.data import load
+from jbn.report.page import write_report
+from jbn.run import run
+
+SOURCE = """
+import math
+import optax
+from flax import nnx
+from jbn.train import make_squared_error
+
+class Net(nnx.Module):
+    def __init__(self, num_inputs, num_outputs, rngs):
+        self.hidden = nnx.Linear(num_inputs, 16, rngs=rngs)
+        self.norm = nnx.BatchNorm(16, momentum=0.9, rngs=rngs)
+        self.dropout = nnx.Dropout(0.1, rngs=rngs)
+        self.head = nnx.Linear(16, num_outputs, rngs=rngs)
+
+    def __call__(self, x):
+        return self.head(self.dropout(nnx.relu(self.norm(self.hidden(x)))))
+
+def make_net(features, num_outputs, rngs):
+    return Net(math.prod(features), num_outputs, rngs)
+
+def make_optimizer(learning_rate):
+    return optax.lamb(learning_rate)
+"""
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(300, 4)).astype(np.float32)
+# Far from zero, and of other units.
+Y = np.stack([1e6 + 3 * X[:, 0], 0.01 * X[:, 1]], 1) + RNG.normal(size=(300, 2)) * [0.3, 1e-3]
+
+
+def config_of(folder, **more):
+    return config_from_dict(
+        {
+            "name": "houses",
+            "num_seeds": 2,
+            "data": {"name": "npz", "path": str(folder / "houses.npz"), "targets": "numbers"},
+            "model": {"factory": "own_houses:make_net"},
+            "optimizer": {"factory": "own_houses:make_optimizer", "learning_rate": 0.03},
+            "train": {"num_epochs": 8, "batch_size": 32},
+            **more,
+        }
+    )
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    """Python imports the module anew."""
+    sys.modules.pop("own_houses", None)
+
+
+@pytest.fixture(scope="module")
+def houses(tmp_path_factory):
+    """The folder of such a run, and of its source and data; the source can't be imported now."""
+    folder = tmp_path_factory.mktemp("houses")
+    (folder / "own_houses.py").write_text(SOURCE)
+    np.savez(folder / "houses.npz", x=X, y=Y)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        summary = run(config_of(folder), folder / "run", device=jax.devices()[0])
+    return folder, summary
+
+
+def test_the_errors_are_those_of_the_predictions_in_the_files_units(houses):
+    folder, summary = houses
+    test = load(config_of(folder).arms["batch"].data).test
+    rows = [int(np.argmin(np.abs(X - x).sum(1))) for x in test.x]
+    (arm,) = summary["arms"].values()
+    for lane, seed in enumerate((0, 1)):
+        loaded = jbn.load_run(folder / "run", seed=seed, trust_source=True)
+        predicted = loaded.predict(test.x)
+        assert (predicted.dtype, predicted.shape) == (np.float64, (30, 2))
+        for name, metric in {
+            "rmse": root_mean_squared_error,
+            "mae": mean_absolute_error,
+            "r2": r2_score,
+        }.items():
+            wanted = metric(Y[rows], predicted)
+            np.testing.assert_allclose(arm[f"test_{name}"]["per_seed"][lane], wanted, rtol=1e-3)
+    assert arm["test_r2"]["mean"] > 0.5
+    mean = np.tile(Y[:240].mean(0), (30, 1))
+    baseline = summary["baseline"]
+    assert baseline["name"] == "mean of the targets"
+    wanted = root_mean_squared_error(Y[rows], mean)
+    np.testing.assert_allclose(baseline["test_rmse"], wanted, rtol=0.1)
+
+
+def test_the_report_names_the_metrics_that_the_run_has(houses):
+    folder, summary = houses
+    assert (summary["shown"], summary["target"]) == (["rmse", "mae", "r2"], None)
+    html = write_report(folder / "run").read_text()
+    for words in ("test RMSE", "test MAE", "test R²", "mean of the targets", "validation RMSE"):
+        assert words in html
+    for words in ("accuracy", "Epochs:", "nats"):
+        assert words not in html.partition("<h2>Environment")[0]
+    assert "Batch statistics" in html
+
+
+def test_the_source_is_kept_and_never_executed_unasked(houses, monkeypatch):
+    folder, _ = houses
+    out = folder / "run"
+    assert (out / "source" / "own_houses.py").read_text() == SOURCE
+    with pytest.raises(
+        UserError, match=r"as factory=\.\.\., or trust_source=True to execute .*run/"
+    ):
+        jbn.load_run(out)
+    predicted = jbn.load_run(out, trust_source=True).predict(X)
+    monkeypatch.syspath_prepend(folder)
+    np.testing.assert_array_equal(jbn.load_run(out).predict(X), predicted)
+    import own_houses
+
+    given = jbn.load_run(out, factory=own_houses.make_net)
+    np.testing.assert_array_equal(given.predict(X), predicted)
+
+
+def test_a_stopped_run_does_not_go_on_with_another_source(houses, tmp_path, monkeypatch):
+    folder, _ = houses
+    out = shutil.copytree(folder / "run", tmp_path / "run")
+    (out / "summary.json").unlink()
+    (tmp_path / "own_houses.py").write_text(SOURCE + "# changed\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match="holds a part of a run with another own_houses, which is"):
+        run(config_of(folder), out, device=jax.devices()[0])
+
+
+def test_a_run_begins_with_the_weights_of_another(houses, tmp_path, monkeypatch):
+    """With all but the head frozen, they are what the first run had; only the head has moved."""
+    folder, _ = houses
+    monkeypatch.syspath_prepend(folder)
+    model = {
+        "factory": "own_houses:make_net",
+        "init_from": str(folder / "run"),
+        "init_fresh": "head*",
+    }
+    train = {"num_epochs": 1, "freeze": ["hidden*", "norm*"]}
+    config = config_of(folder, model=model, train=train, seed=7, num_seeds=1)
+    run(config, tmp_path / "tuned", device=jax.devices()[0])
+    first = store.read_variables(folder / "run", "batch", 0)
+    tuned = store.read_variables(tmp_path / "tuned", "batch", 7)
+    for name in ("hidden", "norm"):
+        for leaf, value in tuned["params"][name].items():
+            np.testing.assert_array_equal(value, first["params"][name][leaf])
+    np.testing.assert_array_equal(
+        tuned["batch_stats"]["norm"]["mean"], first["batch_stats"]["norm"]["mean"]
+    )
+    assert not np.allclose(tuned["params"]["head"]["kernel"], first["params"]["head"]["kernel"])
+
+
+def test_a_metric_that_no_loss_reports_is_named_before_a_file_is_written(tmp_path):
+    config = config_from_dict({"name": "x", "report": {"metric": "rmse"}})
+    line = "report.metric: found 'rmse', which arm 'batch' doesn't report; wanted one of accuracy, "
+    with pytest.raises(UserError, match=line):
+        run(config, tmp_path / "x", device=jax.devices()[0])
+    assert not (tmp_path / "x").exists()
