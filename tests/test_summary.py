@@ -80,3 +80,31 @@ def test_the_interval_is_scipys_percentile_bootstrap(num_seeds):
         (values,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(0)
     ).confidence_interval
     np.testing.assert_allclose(found["interval"], wanted, rtol=1e-12)
+
+
+def test_the_lowest_error_is_best_and_the_target_is_an_upper_limit():
+    """Of two points with two seeds; a point with a seed that diverged isn't best."""
+    table = {"name": "x", "num_seeds": 2, "report": {"target": 0.5}}
+    axes = {"optimizer": {"learning_rate": [0.1, 0.2, 0.3]}}
+    config = config_from_dict({**table, "sweep": axes})
+    shown = {"shown": ["rmse"], "higher_is_better": []}
+    trials = {
+        "trial": np.arange(6),
+        "arm": np.array(["batch"] * 6),
+        "val_rmse": np.array([0.9, 0.7, 0.6, 0.4, 0.1, np.nan]),
+        "test_rmse": np.arange(6.0),
+        "num_parameters": np.ones(6, int),
+        "diverged_step": np.array([-1] * 5 + [3]),
+        "seconds": np.ones(6),
+    }
+    metrics = {
+        "trial": np.repeat(np.arange(6), 2),
+        "val_rmse": np.array([1, 0.9, 0.8, 0.7, 0.55, 0.6, 0.5, 0.4, 0.1, 0.1, np.nan, np.nan]),
+    }
+    groups = {"arm": np.array(["batch"]), "compile_seconds": np.ones(1)}
+    summary = summarize(config, shown, trials, metrics, groups)
+    arm = summary["arms"]["batch"]
+    assert arm["point"] == {"optimizer.learning_rate": 0.2}
+    assert arm["test_rmse"]["per_seed"] == [2, 3]
+    assert summary["target"] == 0.5
+    assert arm["epochs_to_target"]["per_seed"] == [None, 1]

@@ -74,11 +74,11 @@ class InNNX(nnx.Module):
 
 
 def in_nnx(features, num_outputs, norm, rngs):
-    return InNNX(*features, num_outputs, norm, 0.0, rngs)
+    return InNNX(features[0], num_outputs, norm, 0.0, rngs)
 
 
 def with_dropout(features, num_outputs, norm, rngs):
-    return InNNX(*features, num_outputs, norm, 0.5, rngs)
+    return InNNX(features[0], num_outputs, norm, 0.5, rngs)
 
 
 @functools.cache
