@@ -37,7 +37,8 @@ class LoadedRun(NamedTuple):
         """The probability of each class, for raw inputs, as the data source gives them.
 
         Of a regression they are the targets in their own units, float64, of the shape
-        `(examples,)` or `(examples, targets)` as in the data.
+        `(examples,)` or `(examples, targets)` as in the data. If a model of yours gives something
+        else than logits or targets, use `model.apply`.
 
         They are scaled and normalized as the run's inputs were, which `model.apply` leaves to you:
         `jbn.data.normalize_inputs(config.data, input_stats, x)`. If the run has an `input_offset`,
@@ -58,6 +59,8 @@ class LoadedRun(NamedTuple):
             x = x - self.input_offset
         x = normalize_inputs(self.config.data, self.input_stats, x)
         output: Any = self.model.apply(self.variables, x, train=False)
+        if not isinstance(output, jax.Array):
+            return output
         if self.config.data.targets == "labels":
             return jax.nn.softmax(output)
         assert self.target_stats is not None  # of numbers
@@ -127,7 +130,7 @@ def load_run(
     arrays = read_variables(run_dir, arm, seed)
     try:
         inputs = arrays.pop(INPUTS)
-        num_outputs = int(inputs.pop("num_outputs"))
+        num_outputs = int(inputs.pop("num_outputs")) or None
         input_offset = inputs.pop("offset", None)
         targets = inputs.pop("targets", None)
         target_stats = None if targets is None else TargetStats(**targets)

@@ -34,7 +34,7 @@ _ACTIVATIONS: dict[str, Callable[[Array], Array] | None] = {
 def build_model(
     model: ModelConfig,
     norm: NormConfig,
-    num_outputs: int,
+    num_outputs: int | None,
     *,
     features: tuple[int, ...] = (),
     factory: Callable[..., Any] | None = None,
@@ -70,7 +70,7 @@ def build_model(
     Args:
         model: the architecture, or the factory.
         norm: the norm in each hidden layer.
-        num_outputs: the number of outputs of an example.
+        num_outputs: the number of outputs of an example; None, for a factory that doesn't take it.
         features: the shape of one input, for a factory that takes it.
         factory: in place of the one that `model` names.
         momentum, epsilon: numbers in place of those of `norm`, maybe traced; None keeps those.
@@ -95,11 +95,19 @@ def build_model(
 
     if factory is None and model.factory is not None:
         factory = import_function("model.factory", model.factory)
+    if factory is None and num_outputs is None:
+        raise UserError(
+            "loss: found one without output_shape, which jbn's own models need; wanted it, or a "
+            "model.factory"
+        )
     if factory is None:
+        assert num_outputs is not None  # as the line above says
         return LinenModel(
             _built_in(model, norm_of(jbn.linen), num_outputs, dtype, platform), freeze
         )
-    sizes = {"num_outputs": num_outputs, "features": features}
+    sizes: dict[str, Any] = {"features": features}
+    if num_outputs is not None:
+        sizes["num_outputs"] = num_outputs
     if takes(factory, "rngs"):
         make = functools.partial(_make_nnx, factory, {**sizes, "norm": norm_of(jbn.nnx)})
         return NNXModel(make, freeze)

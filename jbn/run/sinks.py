@@ -1,6 +1,5 @@
 """What listens to a run: the folder, and the terminal. Each is a function of an event."""
 
-import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -166,7 +165,7 @@ def _inputs(compiler: Compiler, program: Program) -> dict[str, Any]:
     """What it takes to make the model, to prepare inputs for it, and to bring targets back."""
     dataset, loss = compiler.dataset_of(program), compiler.task_of(program).loss
     inputs = {
-        "num_outputs": np.asarray(math.prod(loss.output_shape)),
+        "num_outputs": np.asarray(loss.num_outputs or 0),
         **dataset.input_stats._asdict(),
         "remainders": dataset.input_stats.remainders._asdict(),
     }

@@ -1,5 +1,6 @@
 """What is trained for, and what is reported of it."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,8 +19,8 @@ class Loss(NamedTuple):
     `metrics` makes the metrics of the numbers' means.
     """
 
-    # The shape of the model's output for one example.
-    output_shape: tuple[int, ...]
+    # The shape of the model's output for one example. None: any output, maybe a tree of arrays.
+    output_shape: tuple[int, ...] | None
     # (output, y) -> a number for each example.
     trained: Callable[[Array, Array], Float[Array, " examples"]]
     # (output, y) -> by name, a number or an array for each example.
@@ -34,6 +35,11 @@ class Loss(NamedTuple):
     higher_is_better: tuple[str, ...] = ()
     # What a model without inputs would be called, and y -> its output for every example.
     baseline: tuple[str, Callable[[Any], Array]] | None = None
+
+    @property
+    def num_outputs(self) -> int | None:
+        """The numbers in the model's output for one example."""
+        return None if self.output_shape is None else math.prod(self.output_shape)
 
 
 def make_cross_entropy(

@@ -235,16 +235,19 @@ class Task:
         ]
         return jax.tree.unflatten(structure, shaped)
 
-    def _checked(self, output: Any, batch: Batch) -> Array:
+    def _checked(self, output: Any, batch: Batch) -> Any:
         """The output, at least float32, if it and the targets are what the loss takes."""
         self.loss.check(batch.y)
+        if self.loss.output_shape is None:
+            return jax.tree.map(_widened, output)
         wanted = (len(batch.x), *self.loss.output_shape)
-        if jnp.shape(output) != wanted or len(batch.y) != len(batch.x):
+        is_array = isinstance(output, jax.Array)
+        if not is_array or output.shape != wanted or len(batch.y) != len(batch.x):
             raise UserError(
-                f"model: found an output of shape {jnp.shape(output)} for x of shape "
+                f"model: found an output of {_in_words(output)} for x of shape "
                 f"{jnp.shape(batch.x)} and {len(batch.y)} targets, wanted the shape {wanted}"
             )
-        return output.astype(jnp.promote_types(output.dtype, jnp.float32))
+        return _widened(output)
 
 
 def make_task(
@@ -341,13 +344,22 @@ def _named_errors() -> Iterator[None]:
 def metric_names(task: Task) -> list[str]:
     """What the task's loss reports."""
     spec, loss = task.spec, task.loss
-    output = jax.ShapeDtypeStruct((2, *loss.output_shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((2, *spec.features), jnp.float32)
     y = jax.ShapeDtypeStruct((2, *spec.target.shape), spec.target.dtype)
 
-    def metrics(output: Array, y: Array) -> dict[str, Array]:
+    def metrics(output: Any, y: Array) -> dict[str, Array]:
         return loss.metrics(measure(loss.measured(output, y), None).means)
 
-    return list(jax.eval_shape(metrics, output, y))
+    if loss.output_shape is not None:  # then the model needs no trace
+        output = jax.ShapeDtypeStruct((2, *loss.output_shape), jnp.float32)
+        return list(jax.eval_shape(metrics, output, y))
+
+    def of_model(state: TrainState, x: Array, y: Array) -> dict[str, Array]:
+        hypers = Hypers.of(task.config)
+        measured = task.evaluate(state.variables, Batch(x, y), hypers)
+        return loss.metrics(measured.means)
+
+    return list(jax.eval_shape(of_model, task.first, x, y))
 
 
 def baseline_metrics(task: Task, train_y: Any, y: Any) -> dict[str, float] | None:
@@ -355,7 +367,7 @@ def baseline_metrics(task: Task, train_y: Any, y: Any) -> dict[str, float] | Non
 
     None: the loss knows no such model.
     """
-    if task.loss.baseline is None:
+    if task.loss.baseline is None or task.loss.output_shape is None:
         return None
     _, best_output = task.loss.baseline
     output = jnp.broadcast_to(best_output(train_y), (len(y), *task.loss.output_shape))
@@ -366,6 +378,14 @@ def baseline_metrics(task: Task, train_y: Any, y: Any) -> dict[str, float] | Non
 def count_parameters(task: Task) -> int:
     """The number of trained numbers."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(task.first.params))
+
+
+def _widened(output: Array) -> Array:
+    return output.astype(jnp.promote_types(output.dtype, jnp.float32))
+
+
+def _in_words(output: Any) -> str:
+    return f"shape {output.shape}" if isinstance(output, jax.Array) else type(output).__name__
 
 
 def _frozen(config: ArmConfig, params: Any) -> Any:
@@ -414,7 +434,7 @@ def _build(
     return build_model(
         config.model,
         norm,
-        math.prod(parts.loss.output_shape),
+        parts.loss.num_outputs,
         features=spec.features,
         factory=parts.model,
         momentum=hypers.norm_momentum,

@@ -16,12 +16,15 @@ from jbn.config import ArmConfig, ModelConfig, NormConfig, OptimizerConfig, Trai
 from jbn.data import Batch, DataSpec, Examples
 from jbn.train import (
     Hypers,
+    Loss,
     TrainKeys,
     batches_to_evaluate,
     check_task,
     final_variables,
     make_task,
+    metric_names,
     run_epoch,
+    run_training,
 )
 from jbn.train.optimizer import make_optimizer
 from jbn.train.parts import Parts
@@ -394,3 +397,33 @@ def test_weights_that_do_not_fit_are_named(path, value, fresh, line):
     config = task.config.model_copy(update={"model": ModelConfig(init_from="a", init_fresh=fresh)})
     with pytest.raises(UserError, match=line):
         _ = make_task(config, SPEC, model=InLinen, weights=weights).first
+
+
+class MeanAndSpread(nn.Module):
+    """A mean and a logarithm of a variance for each example, as a dict."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        return {"mean": nn.Dense(1)(x)[:, 0], "log_var": nn.Dense(1)(x)[:, 0]}
+
+
+def test_a_loss_takes_any_output():
+    """The likelihood of a Gaussian whose variance the model says, too; found by its optimum."""
+
+    def likelihood(output, y):
+        error = jnp.square(output["mean"] - y) * jnp.exp(-output["log_var"])
+        return (error + output["log_var"]) / 2
+
+    loss = Loss(None, likelihood, lambda output, y: {"loss": likelihood(output, y)})
+    spec = SPEC._replace(num_classes=None, target=jax.ShapeDtypeStruct((), jnp.float32))
+    config = config_of(OptimizerConfig(learning_rate=0.05), num_epochs=40, batch_size=40)
+    task = make_task(config, spec, model=MeanAndSpread, loss=loss)
+    check_task(task)
+    assert metric_names(task) == ["loss"]
+    y = X[:, 0] + np.float32(0.5) * RNG.normal(size=40).astype(np.float32)
+    train = jax.jit(functools.partial(run_training, task))
+    examples = Examples(X, y)
+    _, metrics = train(jax.random.key(0), examples, examples, Hypers.of(config))
+    assert metrics.val["loss"][-1] < 0.2 < metrics.val["loss"][0]
+    with pytest.raises(UserError, match="loss: found one without output_shape, which jbn's own"):
+        _ = make_task(config, spec, loss=loss).first
