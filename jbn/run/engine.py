@@ -1,5 +1,6 @@
 """Groups of trials trained, as events. What the shell knows of `jbn.train` is in this file."""
 
+import concurrent.futures
 import functools
 import math
 import time
@@ -51,7 +52,7 @@ _AT_ONCE = 2  # programs that are traced or compiled; XLA shares each of them ou
 
 
 class Compiler:
-    """Compiles programs for some devices; those of which it was told ahead, while others train.
+    """Compiles programs for some devices.
 
     Arms that differ in numbers alone share a program.
 
@@ -87,9 +88,18 @@ class Compiler:
         """Compiles no more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def prepare(self, program: Program, num_lanes: int) -> None:
-        """Begins to compile what `compile` is going to be asked for."""
-        self._future_of(program, num_lanes)
+    def prepare(self, wanted: Sequence[tuple[Program, int]], *, norms: bool) -> None:
+        """Compiles programs for so many lanes side by side, so that `compile` finds them.
+
+        It ends when all are compiled: beside them no training would go on at its pace.
+
+        Args:
+            wanted: programs, and for how many lanes.
+            norms: whether `norms_of` is going to be asked for them, too.
+        """
+        futures: list[Future[Any]] = [self._future_of(*of) for of in wanted]
+        futures += [self._norms_future_of(program) for program, _ in wanted if norms]
+        concurrent.futures.wait(futures)  # what went wrong is raised where it is used
 
     def compile(self, program: Program, num_lanes: int) -> float:
         """Makes `compiled` the program for so many lanes; returns the seconds, 0 if it is there."""
@@ -102,18 +112,9 @@ class Compiler:
         self._told.add(future)
         return 0.0 if was_there else seconds
 
-    def prepare_norms(self, program: Program) -> None:
-        """Begins to compile what `norms_of` is going to be asked for."""
-        if program.config not in self._norms:
-            x = inputs_to_describe(self._datasets[program.config.data].train.x)
-            build = self.build_of(program)
-            task = self.task_of(program)
-            self._norms[program.config] = self._pool.submit(compile_norms, task, x, build)
-
     def norms_of(self, program: Program) -> Callable[..., NormReport] | None:
         """As `compile_norms`."""
-        self.prepare_norms(program)
-        return self._norms[program.config].result()
+        return self._norms_future_of(program).result()
 
     def task_of(self, program: Program) -> Task:
         """The program's task."""
@@ -141,6 +142,13 @@ class Compiler:
         if key not in self._found:
             self._found[key] = self._pool.submit(self._compile, program, num_lanes)
         return self._found[key]
+
+    def _norms_future_of(self, program: Program) -> Future[Callable[..., NormReport] | None]:
+        if program.config not in self._norms:
+            x = inputs_to_describe(self._datasets[program.config.data].train.x)
+            wanted = self.task_of(program), x, self.build_of(program)
+            self._norms[program.config] = self._pool.submit(compile_norms, *wanted)
+        return self._norms[program.config]
 
     def _compile(self, program: Program, num_lanes: int) -> tuple[CompiledProgram, float]:
         clock = time.perf_counter()
@@ -182,18 +190,17 @@ def _fits(dataset: Dataset, device: jax.Device) -> bool:
     return limit is None or num_bytes <= limit / 2
 
 
-def prepare_group(
+def first_num_lanes(
     group: Group,
     compiler: Compiler,
     lanes: Sequence[tuple[int, int]] = (),
     done: Collection[int] = frozenset(),
     *,
     max_lanes: int | None = None,
-) -> None:
-    """Begins to compile what `train_group` is going to need first, of the same arguments."""
+) -> int:
+    """How many lanes `train_group`, of the same arguments, is going to train first."""
     first = next(trial for trial in group.trials if trial.number not in done)
-    sizes = _sizes(group, compiler, lanes, max_lanes)
-    compiler.prepare(group.program, _num_lanes(sizes, first))
+    return _num_lanes(_sizes(group, compiler, lanes, max_lanes), first)
 
 
 def train_group(

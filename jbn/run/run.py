@@ -14,13 +14,15 @@ from jbn.config import Config, DataConfig, Program, UserError, describe_plan, pl
 from jbn.config.functions import source_of
 from jbn.data import Dataset, load_all
 from jbn.environment import describe_environment, disable_compilation_cache
-from jbn.run.engine import Compiler, Datasets, prepare_group, train_group
+from jbn.run.engine import Compiler, Datasets, first_num_lanes, train_group
 from jbn.run.events import Said, Sink
 from jbn.run.kept import KeptPrograms
 from jbn.run.norms import describe_norms, inputs_to_describe
 from jbn.run.sinks import folder_sink
 from jbn.summary import finite, summarize
 from jbn.train import Hypers, baseline_metrics, metric_names
+
+_COMPILED_AT_ONCE = 8  # programs, at most, before they train
 
 
 def run(
@@ -64,17 +66,17 @@ def run(
         sinks = [folder_sink(folder, compiler), *sinks]
         max_lanes = folder.config.sweep.max_lanes
         groups = [group for group in plan_groups(programs, max_lanes) if not folder.has(group)]
-        if device.platform == "cpu":  # another may choose by trying, on itself, how to compile
-            for group in groups:
-                start = folder.lanes_of(group), folder.done
-                prepare_group(group, compiler, *start, max_lanes=max_lanes)
-            for program in () if config.sweep.axes else programs:
-                compiler.prepare_norms(program)
-        for group in groups:
-            start = folder.lanes_of(group), folder.done
-            for event in train_group(group, compiler, *start, max_lanes=max_lanes):
-                for sink in sinks:
-                    sink(event)
+        for first in range(0, len(groups), _COMPILED_AT_ONCE):
+            some = groups[first : first + _COMPILED_AT_ONCE]
+            arguments = [(group, compiler, folder.lanes_of(group), folder.done) for group in some]
+            wanted = [
+                (of[0].program, first_num_lanes(*of, max_lanes=max_lanes)) for of in arguments
+            ]
+            compiler.prepare(wanted, norms=not config.sweep.axes)
+            for of in arguments:
+                for event in train_group(*of, max_lanes=max_lanes):
+                    for sink in sinks:
+                        sink(event)
         folder.sort()
         summary = _summarize(folder, _baseline(programs, compiler, datasets))
         norms = {} if config.sweep.axes else _describe_all_norms(programs, compiler, datasets, out)

@@ -101,7 +101,11 @@ def compile_program(
     over_lanes, axes = map_over_lanes(task, num_lanes), axes_of_lanes(program)
     placed = functools.partial(put_lanes, placement)
     lanes = placed(make_lanes(program, program.trials[:1] * num_lanes))  # their shapes matter
-    lanes_init = jax.jit(over_lanes(init, (axes, None)), out_shardings=by_lane)
+    # It runs once: to optimize it takes longer than to run it as it is.
+    options = {"xla_backend_optimization_level": 1} if task.platform == "cpu" else None
+    lanes_init = jax.jit(
+        over_lanes(init, (axes, None)), out_shardings=by_lane, compiler_options=options
+    )
     lanes_epoch = jax.jit(
         over_lanes(epoch, (0, axes, None, None)), out_shardings=by_lane, donate_argnums=0
     )
