@@ -91,25 +91,29 @@ class Compiler:
     def prepare(self, wanted: Sequence[tuple[Program, int]], *, norms: bool) -> None:
         """Compiles programs for so many lanes side by side, so that `compile` finds them.
 
-        It ends when all are compiled: beside them no training would go on at its pace.
+        It ends when all are compiled: beside them no training would go on at its pace. Those that
+        aren't wanted are forgotten.
 
         Args:
             wanted: programs, and for how many lanes.
             norms: whether `norms_of` is going to be asked for them, too.
         """
+        keys = [_key_of(*of) for of in wanted]
+        self._found = {key: future for key, future in self._found.items() if key in keys}
+        self._told &= self._found.keys()
         futures: list[Future[Any]] = [self._future_of(*of) for of in wanted]
         futures += [self._norms_future_of(program) for program, _ in wanted if norms]
         concurrent.futures.wait(futures)  # what went wrong is raised where it is used
 
     def compile(self, program: Program, num_lanes: int) -> float:
         """Makes `compiled` the program for so many lanes; returns the seconds, 0 if it is there."""
-        future = self._future_of(program, num_lanes)
-        compiled, seconds = future.result()
+        compiled, seconds = self._future_of(program, num_lanes).result()
         if self.compiled is not None and compiled is not self.compiled:
             self.compiled.release()
         self.compiled = compiled
-        was_there = future in self._told
-        self._told.add(future)
+        key = _key_of(program, num_lanes)
+        was_there = key in self._told
+        self._told.add(key)
         return 0.0 if was_there else seconds
 
     def norms_of(self, program: Program) -> Callable[..., NormReport] | None:
@@ -138,7 +142,7 @@ class Compiler:
         return functools.partial(self._kept.build, key)
 
     def _future_of(self, program: Program, num_lanes: int) -> Future[tuple[CompiledProgram, float]]:
-        key = program.config, axes_of_lanes(program), num_lanes
+        key = _key_of(program, num_lanes)
         if key not in self._found:
             self._found[key] = self._pool.submit(self._compile, program, num_lanes)
         return self._found[key]
@@ -181,6 +185,11 @@ class Compiler:
         elif program.config.train.freeze or weights is not None:
             _ = task.first  # raises what doesn't fit, before a file is written
         return task
+
+
+def _key_of(program: Program, num_lanes: int) -> Any:
+    """What programs have in common that are compiled to the same."""
+    return program.config, axes_of_lanes(program), num_lanes
 
 
 def _fits(dataset: Dataset, device: jax.Device) -> bool:
