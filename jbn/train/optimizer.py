@@ -10,8 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from jbn.config import ArmConfig, OptimizerConfig
-from jbn.config.functions import call_with
-from jbn.train.parts import Parts, make_own_optimizer
+from jbn.train.parts import Parts, make_own_optimizer, make_own_schedule
 from jbn.train.state import Hypers
 from jbn.variables import decay_mask
 from jbn.variables._masks import is_matched
@@ -129,7 +128,7 @@ def _schedule(config: OptimizerConfig, parts: Parts, num_updates: int) -> optax.
     rest = max(num_updates - config.warmup_steps, 1)
     after: optax.Schedule
     if parts.schedule is not None:
-        after = call_with(parts.schedule, "optimizer.schedule_factory", {"num_steps": rest})
+        after = make_own_schedule(parts.schedule, rest)
     else:
         after = {
             "constant": optax.constant_schedule(1.0),

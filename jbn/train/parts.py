@@ -1,13 +1,15 @@
 """The parts of a training that a user may write: model, loss, optimizer, schedule, augmentation."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import optax
+from jaxtyping import PRNGKeyArray
 
 from jbn.config import ArmConfig, UserError
 from jbn.config.functions import call_with, import_function, name_of
-from jbn.data import DataSpec
+from jbn.data import Batch, DataSpec
 from jbn.train.loss import Loss, balanced_weights, make_cross_entropy, make_squared_error
 
 
@@ -55,6 +57,43 @@ def make_own_optimizer(
         raise UserError(
             f"optimizer.factory: {name_of(factory)} returned a {type(made).__name__}, wanted an "
             "optax.GradientTransformation"
+        )
+    return made
+
+
+def make_own_schedule(factory: Callable[..., Any], num_steps: int) -> optax.Schedule:
+    """What the user's factory makes.
+
+    Raises:
+        UserError: it takes other arguments, or makes something else.
+    """
+    made = call_with(factory, "optimizer.schedule_factory", {"num_steps": num_steps})
+    if not callable(made):
+        raise UserError(
+            f"optimizer.schedule_factory: {name_of(factory)} returned a {type(made).__name__}, "
+            "wanted an optax.Schedule, a function of the number of steps so far"
+        )
+    return made
+
+
+def augmented(function: Callable[..., Any], key: PRNGKeyArray, batch: Batch) -> Batch:
+    """What the user's function makes of a batch.
+
+    Raises:
+        UserError: it takes other arguments, or makes something else.
+    """
+    try:
+        inspect.signature(function).bind(key, batch)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"data.augment.function: {name_of(function)} can't be called: {error}; wanted a "
+            "function of a key and a batch"
+        ) from None
+    made = function(key, batch)
+    if not isinstance(made, Batch):
+        raise UserError(
+            f"data.augment.function: {name_of(function)} returned a {type(made).__name__}, wanted "
+            "the batch, such as batch._replace(x=...)"
         )
     return made
 

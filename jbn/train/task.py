@@ -25,7 +25,7 @@ from jbn.models import Model, build_model, norm_of_batch, recording
 from jbn.train.loss import Loss
 from jbn.train.metrics import Metrics, measure
 from jbn.train.optimizer import make_optimizer
-from jbn.train.parts import Parts, make_parts
+from jbn.train.parts import Parts, augmented, make_parts
 from jbn.train.state import Hypers, TrainKeys, TrainState
 from jbn.train.weights import begin_with
 from jbn.variables._masks import is_matched
@@ -131,7 +131,7 @@ class Task:
         x = self.prepare(batch.x, hypers)
         batch = batch._replace(x=augment(self.config.data.augment, augment_key, x))
         if self.parts.augment is not None:
-            batch = self.parts.augment(jax.random.fold_in(augment_key, 1), batch)
+            batch = augmented(self.parts.augment, jax.random.fold_in(augment_key, 1), batch)
 
         def mean_loss(params: Any) -> tuple[Float[Array, ""], tuple[dict[str, Any], Metrics]]:
             params = jax.tree.map(

@@ -343,6 +343,9 @@ def test_an_augmentation_of_ones_own_changes_training_batches_alone():
     [
         ({"optimizer": lambda rate: optax.sgd(rate)}, "optimizer.factory: .* missing .* 'rate'"),
         ({"optimizer": lambda learning_rate: 3}, "returned a int, wanted an optax.GradientTrans"),
+        ({"schedule": lambda num_steps: 3}, "returned a int, wanted an optax.Schedule, a function"),
+        ({"augment": lambda x: x}, "augment.function: .* too many positional arguments; wanted"),
+        ({"augment": lambda key, batch: batch.x}, "Tracer, wanted the batch, such as batch._repl"),
         ({"model": lambda rngs: 3}, "returned a int, wanted an nnx.Module .* as the factory takes"),
         ({"model": lambda: nn.Dense(3)}, "returned a Dense, wanted a flax.linen.Module that is"),
     ],
