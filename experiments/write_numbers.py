@@ -181,6 +181,34 @@ def article_bench() -> str:
     )
 
 
+def start_bench() -> str:
+    """What a small run takes from the process's start to its end, against Keras."""
+    result = results("bench/start")
+
+    def spread(of: dict[str, float]) -> str:
+        return f"{of['median']:.2f} ({of['q1']:.2f} to {of['q3']:.2f})"
+
+    words = {
+        "first": "`jbn run`, the first time",
+        "kept": "`jbn run`, where its programs are kept",
+        "keras": "the script of Keras",
+        "show": "`jbn show`, of four arms",
+        "help": "`jbn --help`",
+        "import jax": '`python -c "import jax"`',
+    }
+    ratios = result["over_keras"]
+    rows = [
+        [word, spread(result["seconds"][name]), spread(ratios[name]) if name in ratios else ""]
+        for name, word in words.items()
+    ]
+    rows.append(["the first line of `jbn run`", spread(result["first_line_seconds"]), ""])
+    return f"{markdown_table(['', 'seconds', 'times Keras'], rows)}\n\n" + wrapped(
+        f"Whole processes in turn: medians of {result['num_rounds']} rounds, with quartiles in "
+        "parentheses; a ratio is that of one round. "
+        f"{measured_by(result['command'], result['environment'], 'keras')}"
+    )
+
+
 def resnet18(dtype: str) -> str:
     """How far loss curves of a dtype are from Flax's."""
     result = results("resnet18/results")
@@ -325,6 +353,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "verdicts": verdicts,
     **{f"claim-{name}": functools.partial(claim, name) for name in CLAIMS},
     "bench-article": article_bench,
+    "bench-start": start_bench,
     "bench-layer": lambda: device_tables.layers("cpu", "batch_norm", device_tables.TRAIN),
     "bench-layers": lambda: device_tables.layers("cpu"),
     "device-targets": device_tables.targets,
