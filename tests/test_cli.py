@@ -129,6 +129,13 @@ def test_report_writes_the_page_again(jbn_command, small_run):
             "module 'os' has no attribute 'nope'",
         ),
         (
+            [
+                *("run", ARTICLE, "--out", "new", "--no-cache"),
+                *("--set", "data.name=mixture", "--set", "model.kind=cnn"),
+            ],
+            "jbn: model: x: found shape (2, 16), wanted (batch, height, width, channels)",
+        ),
+        (
             ["report", "."],
             "jbn: run.json: can't be read (No such file or directory); wanted a run",
         ),

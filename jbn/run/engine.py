@@ -182,7 +182,11 @@ class Compiler:
                     f"model: found a collection named {INPUTS!r}, as jbn calls what it keeps "
                     "beside the variables; wanted another name"
                 )
-        elif program.config.train.freeze or weights is not None:
+        elif (
+            program.config.model.kind != "mlp"  # which takes inputs of any shape
+            or program.config.train.freeze
+            or weights is not None
+        ):
             _ = task.first  # raises what doesn't fit, before a file is written
         return task
 
