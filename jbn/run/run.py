@@ -165,7 +165,8 @@ def _baseline(
 ) -> dict[str, Any] | None:
     """What a model without inputs would come to on the test split; None if arms differ in it."""
     found = []
-    for program in programs:
+    of_losses = {(program.config.data, program.config.loss): program for program in programs}
+    for program in of_losses.values():
         task, dataset = compiler.task_of(program), datasets[program.config.data]
         metrics = baseline_metrics(task, dataset.train.y, dataset.test.y)
         if task.loss.baseline is not None:

@@ -369,10 +369,14 @@ def baseline_metrics(task: Task, train_y: Any, y: Any) -> dict[str, float] | Non
     """
     if task.loss.baseline is None or task.loss.output_shape is None:
         return None
-    _, best_output = task.loss.baseline
-    output = jnp.broadcast_to(best_output(train_y), (len(y), *task.loss.output_shape))
-    measured = measure(task.loss.measured(output, jnp.asarray(y)), None)
-    return {name: float(metric) for name, metric in task.loss.metrics(measured.means).items()}
+    (_, best_output), shape = task.loss.baseline, task.loss.output_shape
+
+    @jax.jit  # as one program: each operation by itself would be one
+    def metrics(train_y: Any, y: Any) -> dict[str, Array]:
+        output = jnp.broadcast_to(best_output(train_y), (len(y), *shape))
+        return task.loss.metrics(measure(task.loss.measured(output, y), None).means)
+
+    return {name: float(metric) for name, metric in metrics(train_y, y).items()}
 
 
 def count_parameters(task: Task) -> int:
