@@ -1,6 +1,7 @@
 """A trained model of a run, back from its folder, to predict with."""
 
 import importlib.util
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jbn.config import ArmConfig, UserError
-from jbn.config.functions import import_function
+from jbn.config.functions import import_function, source_of
 from jbn.data import TargetStats, normalize_inputs
 from jbn.data.sources.user_arrays import finite_rows
 from jbn.functional._input_stats import InputStats, Remainders
@@ -32,6 +33,10 @@ class LoadedRun(NamedTuple):
     input_stats: InputStats
     input_offset: np.ndarray | None = None
     target_stats: TargetStats | None = None  # of a regression
+
+    def __repr__(self) -> str:
+        sizes = [leaf.size for leaf in jax.tree.leaves(self.variables)]
+        return f"LoadedRun({type(self.model).__name__}, {sum(sizes):,} numbers)"
 
     def predict(self, x: Float[Array, "examples *features"]) -> Float[Array, "examples ..."]:
         """The probability of each class, for raw inputs, as the data source gives them.
@@ -106,6 +111,9 @@ def load_run(
     Raises:
         UserError: the folder holds no run, or none in which that arm's trial is done; or
             `model.factory` can't be imported.
+
+    Warns:
+        UserWarning: the module of `model.factory` isn't as it was in the run.
     """
     run_dir = Path(run_dir)
     config = read_config(run_dir)
@@ -164,7 +172,15 @@ def _factory(run_dir: Path, path: str, trust_source: bool) -> Callable[..., Any]
         spec.loader.exec_module(loaded)
         return getattr(loaded, name)
     try:
-        return import_function("model.factory", path)
+        factory = import_function("model.factory", path)
+        found = source_of(path)
+        if source and found and found[1] != source.read_text(encoding="utf-8"):
+            warnings.warn(
+                f"model.factory: {module} isn't as it was in the run; {source} has what it was, "
+                "and trust_source=True executes that",
+                stacklevel=3,
+            )
+        return factory
     except UserError as error:
         kept = "" if source is None else f", or trust_source=True to execute {source}"
         raise UserError(f"{error}; give load_run your function as factory=...{kept}") from None

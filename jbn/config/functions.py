@@ -30,6 +30,10 @@ def call_with(function: Callable[..., Any], key: str, arguments: Mapping[str, An
     Raises:
         UserError: it wants others, too.
     """
+    if not callable(function):
+        raise UserError(
+            f"{key}: found a {type(function).__name__}, wanted a function that makes it"
+        )
     taken = {name: value for name, value in arguments.items() if takes(function, name)}
     try:
         inspect.signature(function).bind(**taken)

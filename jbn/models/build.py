@@ -95,6 +95,11 @@ def build_model(
 
     if factory is None and model.factory is not None:
         factory = import_function("model.factory", model.factory)
+    if isinstance(factory, nn.Module | nnx.Module):
+        raise UserError(
+            f"model.factory: found a {type(factory).__name__} that is made already, wanted the "
+            "function or class that makes it"
+        )
     if factory is None and num_outputs is None:
         raise UserError(
             "loss: found one without output_shape, which jbn's own models need; wanted it, or a "
@@ -168,13 +173,14 @@ def _built_in(
 
 def _make_linen(factory: Callable[..., Any], arguments: dict[str, Any]) -> nn.Module:
     module = call_with(factory, "model.factory", arguments)
-    if not isinstance(module, nn.Module) or not takes(module.__call__, "train"):
-        raise UserError(
-            f"model.factory: {name_of(factory)} returned a {type(module).__name__}, wanted a "
-            "flax.linen.Module that is called as module(x, train=...); a factory of an nnx.Module "
-            "takes rngs"
-        )
-    return module
+    if isinstance(module, nn.Module) and takes(module.__call__, "train"):
+        return module
+    found = f"model.factory: {name_of(factory)} returned a {type(module).__name__}"
+    if isinstance(module, nn.Module):
+        raise UserError(f"{found}, whose __call__ takes no train; wanted module(x, train=...)")
+    if isinstance(module, nnx.Module):
+        raise UserError(f"{found}; wanted the factory of an nnx.Module to take rngs")
+    raise UserError(f"{found}, wanted a flax.linen.Module, or an nnx.Module made with rngs")
 
 
 def _make_nnx(factory: Callable[..., Any], arguments: dict[str, Any], rngs: nnx.Rngs) -> nnx.Module:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from jbn.config import UserError
 from jbn.data import Batch, Examples, epoch_rows, noisy_labels, stacked
 from jbn.data.batches import check_as_many
 from jbn.train.metrics import Metrics
@@ -231,6 +232,11 @@ def _run_steps_of_epoch(
 ) -> tuple[TrainState, StepMetrics]:
     """A step for each batch of an epoch; only the last one may be filled up."""
     task.loss.check(train.y)
+    if len(train.y) != task.spec.num_examples:
+        raise UserError(
+            f"train: found {len(train.y)} examples, wanted {task.spec.num_examples}, as the "
+            "task's DataSpec says"
+        )
     rows = rows_of_epoch(task, train.y, keys, state.step // task.num_batches)
     gather = make_gather(task, train, keys, hypers)
     found = []

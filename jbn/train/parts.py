@@ -8,7 +8,7 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from jbn.config import ArmConfig, UserError
-from jbn.config.functions import call_with, import_function, name_of
+from jbn.config.functions import call_with, import_function, name_of, takes
 from jbn.data import Batch, DataSpec
 from jbn.train.loss import Loss, balanced_weights, make_cross_entropy, make_squared_error
 
@@ -42,6 +42,28 @@ def make_parts(config: ArmConfig, spec: DataSpec, given: Parts) -> Parts:
         schedule=part(given.schedule, "optimizer.schedule_factory"),
         augment=part(given.augment, "data.augment.function"),
     )
+
+
+def check_taken(config: ArmConfig, parts: Parts) -> None:
+    """Raises UserError where the config sets what the user's own function doesn't take.
+
+    Without an error, the training would not be what was asked for.
+    """
+    defaults = ArmConfig()
+    if parts.optimizer is not None:
+        for name in ("weight_decay", "momentum"):
+            found = getattr(config.optimizer, name)
+            is_set = found != getattr(defaults.optimizer, name)
+            if is_set and not takes(parts.optimizer, name):
+                raise UserError(
+                    f"optimizer.{name}: found {found}, which {name_of(parts.optimizer)} doesn't "
+                    f"take; wanted the default, or an argument {name} there"
+                )
+    if parts.model is not None and not takes(parts.model, "norm") and config.norm != defaults.norm:
+        raise UserError(
+            f"norm: found values other than the defaults, which {name_of(parts.model)} doesn't "
+            "take; wanted the defaults, or an argument norm there"
+        )
 
 
 def make_own_optimizer(
@@ -131,6 +153,8 @@ def _class_weights(
                 "number for each class"
             )
         return balanced_weights(counts)
+    if not any(found):
+        raise UserError("loss.class_weights: found only 0, wanted a number above it")
     if len(found) != num_classes:
         raise UserError(
             f"loss.class_weights: found {len(found)} numbers, wanted {num_classes}, one for each "

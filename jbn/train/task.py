@@ -28,7 +28,7 @@ from jbn.train.optimizer import make_optimizer
 from jbn.train.parts import Parts, augmented, make_parts
 from jbn.train.state import Hypers, TrainKeys, TrainState
 from jbn.train.weights import begin_with
-from jbn.variables._masks import is_matched
+from jbn.variables._masks import is_matched, mismatch
 from jbn.variables._recompute import LayerMoments, layer_moments, stats_of_moments
 
 
@@ -292,6 +292,7 @@ def make_task(
     _check_sizes(config, spec.num_examples)
     _check_augment(config, spec.features)
     _check_updates(config, config.train.num_epochs * num_batches)
+    _check_order(config, spec)
     return Task(config, spec, platform, parts, num_batches, weights)
 
 
@@ -338,7 +339,7 @@ def _named_errors() -> Iterator[None]:
     except (FlaxError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"model: {error}".splitlines()[0]) from None
+        raise UserError(f"model: {error}".rstrip()) from None
 
 
 def metric_names(task: Task) -> list[str]:
@@ -501,15 +502,20 @@ def _check_freeze(config: ArmConfig, first: TrainState) -> None:
     params = flatten_dict(first.params)
     paths = [*params, *(path for of in first.collections.values() for path in flatten_dict(of))]
     for pattern in config.train.freeze:
-        if not any(is_matched(path, [pattern]) for path in paths):
-            known = ", ".join(dict.fromkeys(path[0] for path in params))
-            raise UserError(
-                f"train.freeze: found {pattern!r}, which matches nothing in the model; its paths "
-                f"begin with {known}"
-            )
+        if mistake := mismatch(pattern, paths):
+            raise UserError(f"train.freeze: {mistake}")
     if config.train.freeze and all(is_matched(path, config.train.freeze) for path in params):
         raise UserError(
             f"train.freeze: found {list(config.train.freeze)}, which leaves no parameter to train"
+        )
+
+
+def _check_order(config: ArmConfig, spec: DataSpec) -> None:
+    """Raises UserError where targets can't be sorted."""
+    order = config.train.order
+    if order in ("sorted", "class_blocked") and spec.target.shape:
+        raise UserError(
+            f"train.order: found {order!r}, wanted 'shuffled' or 'fixed' for several targets"
         )
 
 

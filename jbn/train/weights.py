@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jbn.config import ModelConfig, UserError
-from jbn.variables._masks import is_matched
+from jbn.variables._masks import is_matched, mismatch
 
 
 def begin_with(
@@ -25,12 +25,8 @@ def begin_with(
     drawn = flatten_dict(variables)
     found = flatten_dict(weights)
     for pattern in config.init_fresh:
-        if not any(is_matched(path[1:], [pattern]) for path in drawn):
-            known = ", ".join(dict.fromkeys(path[1] for path in drawn))
-            raise UserError(
-                f"model.init_fresh: found {pattern!r}, which matches nothing in the model; its "
-                f"paths begin with {known}"
-            )
+        if mistake := mismatch(pattern, [path[1:] for path in drawn]):
+            raise UserError(f"model.init_fresh: {mistake}")
     begun = {}
     for path, value in drawn.items():
         if is_matched(path[1:], config.init_fresh):

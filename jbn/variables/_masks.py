@@ -1,6 +1,6 @@
 """Masks of parameters: those that weight decay is for, and those of batch normalization."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -71,10 +71,21 @@ def path_mask(variables: Any, patterns: Sequence[str]) -> Any:
     """
     flat = flatten_dict(variables)
     for pattern in patterns:
-        if not any(is_matched(path, [pattern]) for path in flat):
-            known = ", ".join(dict.fromkeys(str(path[0]) for path in flat))
-            raise ValueError(f"found {pattern!r}, which matches no path; they begin with {known}")
+        if mistake := mismatch(pattern, flat):
+            raise ValueError(f"patterns: {mistake}")
     return unflatten_dict({path: is_matched(path, patterns) for path in flat})
+
+
+def mismatch(pattern: str, paths: Iterable[Sequence[Any]]) -> str | None:
+    """What is wrong with a pattern that matches none of the paths; None if it matches one."""
+    paths = list(paths)
+    if any(is_matched(path, [pattern]) for path in paths):
+        return None
+    found = f"found {pattern!r}, which matches no path"
+    if any(is_matched(path, [f"{pattern}*"]) for path in paths):
+        return f"{found}; did you mean {pattern + '*'!r}?"
+    firsts = ", ".join(dict.fromkeys(str(path[0]) for path in paths))
+    return f"{found}; the paths begin with {firsts}"
 
 
 def is_matched(path: Sequence[Any], patterns: Sequence[str]) -> bool:

@@ -136,13 +136,13 @@ def test_lanes_one_by_one_are_those_of_vmap():
 class Convolves(nn.Module):
     """A user's model."""
 
-    num_classes: int
+    num_outputs: int
     norm: object
 
     @nn.compact
     def __call__(self, x, train):
         x = jax.checkpoint(lambda x: x)(nn.remat(nn.Conv)(2, (3, 3))(x))
-        return nn.Dense(self.num_classes)(x.mean((1, 2)))
+        return nn.Dense(self.num_outputs)(x.mean((1, 2)))
 
 
 @pytest.mark.parametrize(

@@ -260,8 +260,9 @@ def test_frozen_statistics_are_not_recomputed():
     [
         (
             "conv*",
-            r"train.freeze: found 'conv\*', which matches nothing .* begin with dense_0, den",
+            r"train.freeze: found 'conv\*', which matches no path; .* begin with dense_0",
         ),
+        ("head", r"train.freeze: found 'head', which matches no path; did you mean 'head\*'\?"),
         ("*", r"train.freeze: found \['\*'\], which leaves no parameter to train"),
     ],
 )
@@ -346,8 +347,14 @@ def test_an_augmentation_of_ones_own_changes_training_batches_alone():
         ({"schedule": lambda num_steps: 3}, "returned a int, wanted an optax.Schedule, a function"),
         ({"augment": lambda x: x}, "augment.function: .* too many positional arguments; wanted"),
         ({"augment": lambda key, batch: batch.x}, "Tracer, wanted the batch, such as batch._repl"),
+        (
+            {"optimizer": optax.sgd(0.1)},
+            "found a GradientTransform.*, wanted a function that makes",
+        ),
+        ({"model": InLinen(3, None)}, "found a InLinen that is made already, wanted the function"),
+        ({"model": lambda: 3}, "returned a int, wanted a flax.linen.Module, or an nnx.Module made"),
         ({"model": lambda rngs: 3}, "returned a int, wanted an nnx.Module .* as the factory takes"),
-        ({"model": lambda: nn.Dense(3)}, "returned a Dense, wanted a flax.linen.Module that is"),
+        ({"model": lambda: nn.Dense(3)}, "returned a Dense, whose __call__ takes no train; wanted"),
     ],
 )
 def test_a_part_that_is_something_else_is_named(parts, line):
