@@ -101,7 +101,7 @@ def show(config: ConfigArgument, set_: SetOption = None, sweep: SweepOption = No
     programs = plan(resolved)
 
     from jbn.data import load_spec
-    from jbn.train import check_task, count_parameters, make_task
+    from jbn.train import check_taken, check_task, count_parameters, make_task
 
     specs = {data: load_spec(data) for data in {program.config.data for program in programs}}
     counts = set()
@@ -109,6 +109,8 @@ def show(config: ConfigArgument, set_: SetOption = None, sweep: SweepOption = No
         task = make_task(program.config, specs[program.config.data])
         if program.config.own_functions:
             check_task(task)
+            for trial in program.trials:
+                check_taken(trial.config, task.parts)
         counts.add((program.arm, count_parameters(task)))
     print(json.dumps(resolved.model_dump(mode="json"), indent=2))
     print(describe_plan(programs))

@@ -131,6 +131,8 @@ def _matters(key: str, config: ArmConfig) -> bool:
     where, values = _condition(key)
     if where == "model.kind" and config.model.factory is not None:
         return False
+    if where == "optimizer.kind" and config.optimizer.factory is not None:
+        return True  # the training says whether the factory takes it
     return value_at(config, where) in values
 
 

@@ -38,6 +38,7 @@ from jbn.train import (
     CompiledProgram,
     Task,
     axes_of_lanes,
+    check_taken,
     check_task,
     compile_host_fed,
     compile_program,
@@ -175,6 +176,8 @@ class Compiler:
         weights = None if path is None else read_weights(path)
         platform = self._devices[0].platform
         task = make_task(program.config, spec, weights=weights, platform=platform)
+        for config in {trial.config for trial in program.trials}:
+            check_taken(config, task.parts)
         if program.config.own_functions:  # jbn's own models train with all data that they take
             check_task(task)
             if INPUTS in task.first.collections:

@@ -139,19 +139,20 @@ def _shown_metrics(
     Raises:
         UserError: an arm hasn't the metric to judge by.
     """
-    first = compiler.task_of(programs[0]).loss
-    metric = config.report.metric or first.shown[0]
-    for program in programs:
-        names = metric_names(compiler.task_of(program))
-        if metric not in names:
+    of_losses = {(program.config.data, program.config.loss): program for program in programs}
+    tasks = [compiler.task_of(program) for program in of_losses.values()]
+    names = [metric_names(task) for task in tasks]
+    metric = config.report.metric or tasks[0].loss.shown[0]
+    for program, found in zip(of_losses.values(), names, strict=True):
+        if metric not in found:
             raise UserError(
                 f"report.metric: found {metric!r}, which arm {program.arm!r} doesn't report; "
-                f"wanted one of {', '.join(names)}"
+                f"wanted one of {', '.join(found)}"
             )
-    names = metric_names(compiler.task_of(programs[0]))
-    others = [name for name in first.shown if name != metric]
-    rising = [name for name in names if name in first.higher_is_better]
-    return {"shown": [metric, *others], "higher_is_better": rising}
+    shown = dict.fromkeys([metric, *(name for task in tasks for name in task.loss.shown)])
+    in_all = [name for name in shown if all(name in found for found in names)]
+    rising = [name for name in in_all if name in tasks[0].loss.higher_is_better]
+    return {"shown": in_all, "higher_is_better": rising}
 
 
 def _sources(programs: Sequence[Program]) -> dict[str, str]:

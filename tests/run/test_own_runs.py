@@ -166,3 +166,26 @@ def test_a_metric_that_no_loss_reports_is_named_before_a_file_is_written(tmp_pat
     with pytest.raises(UserError, match=line):
         run(config, tmp_path / "x", device=jax.devices()[0])
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ({"optimizer": {"momentum": 0.5}}, "optimizer.momentum: found 0.5, which make_optimizer"),
+        (
+            {"sweep": {"optimizer": {"weight_decay": [0.0, 0.1]}}},
+            "optimizer.weight_decay: found 0.1, which make_optimizer doesn't take",
+        ),
+        ({"norm": {"momentum": 0.9}}, "norm: found values other than the defaults, which make_net"),
+    ],
+)
+def test_what_ones_own_function_does_not_take_is_an_error(
+    houses, tmp_path, monkeypatch, table, line
+):
+    folder, _ = houses
+    monkeypatch.syspath_prepend(folder)
+    optimizer = {"factory": "own_houses:make_optimizer"} | table.get("optimizer", {})
+    config = config_of(folder, **{**table, "optimizer": optimizer})
+    with pytest.raises(UserError, match=line):
+        run(config, tmp_path / "x", device=jax.devices()[0])
+    assert not (tmp_path / "x").exists()
