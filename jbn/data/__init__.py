@@ -18,6 +18,9 @@ from jbn.data.dataset import TargetStats as TargetStats
 from jbn.data.dataset import load as load
 from jbn.data.dataset import load_all as load_all
 from jbn.data.dataset import load_spec as load_spec
+from jbn.data.preprocess import Normalization as Normalization
 from jbn.data.preprocess import fit_inputs as fit_inputs
+from jbn.data.preprocess import normalization_of as normalization_of
+from jbn.data.preprocess import normalize_by as normalize_by
 from jbn.data.preprocess import normalize_inputs as normalize_inputs
 from jbn.data.published.download import download as download

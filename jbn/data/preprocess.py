@@ -2,6 +2,8 @@
 
 import functools
 import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,11 @@ from jbn.config import DataConfig
 from jbn.functional._input import rescale, standardize
 from jbn.functional._input_stats import InputStats, init_input_stats, update_input_stats
 
+_NORMALIZATIONS: dict[str, Callable[[Array, InputStats, Any], Array]] = {
+    "none": lambda x, stats, scale: x * scale,
+    "standardize": lambda x, stats, scale: standardize(x, stats),
+    "min_max": lambda x, stats, scale: rescale(x, stats),
+}
 _BLOCK_SIZE = 2**18  # numbers: 1 MB, which fits into caches
 
 
@@ -40,14 +47,31 @@ def normalize_inputs(
     Otherwise a scale would change nothing: a multiple of the inputs is normalized to the same
     numbers.
     """
+    scale = config.input_scale if input_scale is None else input_scale
+    return _NORMALIZATIONS[config.normalize](jnp.asarray(x, jnp.float32), stats, scale)
+
+
+class Normalization(NamedTuple):
+    """What is done to inputs, as numbers, so that one program does any of it."""
+
+    number: Int[Any, ""]  # which it is
+    stats: InputStats
+
+
+def normalization_of(config: DataConfig, stats: InputStats) -> Normalization:
+    """What `normalize_inputs` does, of these arguments."""
+    return Normalization(np.int32(list(_NORMALIZATIONS).index(config.normalize)), stats)
+
+
+def normalize_by(
+    normalization: Normalization,
+    x: Shaped[ArrayLike, "examples *features"],
+    input_scale: float | Float[Array, ""],
+) -> Float[Array, "examples *features"]:
+    """As `normalize_inputs`, of a normalization that may be traced."""
     x = jnp.asarray(x, jnp.float32)
-    match config.normalize:
-        case "none":
-            return x * (config.input_scale if input_scale is None else input_scale)
-        case "standardize":
-            return standardize(x, stats)
-        case "min_max":
-            return rescale(x, stats)
+    each = [of(x, normalization.stats, input_scale) for of in _NORMALIZATIONS.values()]
+    return lax.select_n(normalization.number, *each)
 
 
 @functools.partial(jax.jit, static_argnames="shape")

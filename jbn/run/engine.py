@@ -3,6 +3,7 @@
 import concurrent.futures
 import functools
 import math
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,6 +37,7 @@ from jbn.store import INPUTS, read_weights
 from jbn.train import (
     Build,
     CompiledProgram,
+    Lower,
     Task,
     axes_of_lanes,
     check_taken,
@@ -82,6 +84,8 @@ class Compiler:
         self._pool = ThreadPoolExecutor(_AT_ONCE)
         self._found: dict[Any, Future[tuple[CompiledProgram, float]]] = {}
         self._norms: dict[ArmConfig, Future[Callable[..., NormReport] | None]] = {}
+        self._built: dict[str, Future[dict[str, Any]]] = {}
+        self._lock = threading.Lock()
         self._told: set[Any] = set()  # of these, whose seconds were told
         self._tasks = {program.config: self._make_task(program) for program in programs}
 
@@ -100,6 +104,7 @@ class Compiler:
             norms: whether `norms_of` is going to be asked for them, too.
         """
         keys = [_key_of(*of) for of in wanted]
+        self._built.clear()
         self._found = {key: future for key, future in self._found.items() if key in keys}
         self._told &= self._found.keys()
         futures: list[Future[Any]] = [self._future_of(*of) for of in wanted]
@@ -132,15 +137,31 @@ class Compiler:
             program: of the run.
             more: what the parts depend on beside the config and the data's shapes.
         """
-        if self._kept is None or program.config.own_functions:
+        if program.config.own_functions:
             return compile_together
         dataset = self._datasets[program.config.data]
         shapes = jax.eval_shape(lambda *splits: splits, *dataset[:3])
-        numbers = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(dataset.input_stats)]
+        weights, normalization = jax.eval_shape(
+            lambda: (self.task_of(program).weights, self.task_of(program).normalization)
+        )
         spec = dataset.spec._replace(input_stats=None)
-        weights = jax.eval_shape(lambda: self.task_of(program).weights)
-        key = (program.config.model_dump_json(), spec, shapes, numbers, weights, *more)
-        return functools.partial(self._kept.build, key)
+        key = _shared(program.config), spec, shapes, weights, normalization, *more
+        return functools.partial(self._build, repr(key))
+
+    def _build(self, key: str, parts: Mapping[str, Lower]) -> dict[str, Any]:
+        """The parts of a program, which are made once for who asks at the same time."""
+        with self._lock:
+            is_mine = key not in self._built
+            future = self._built.setdefault(key, Future())
+        if is_mine:
+            try:
+                if self._kept is None:
+                    future.set_result(compile_together(parts))
+                else:
+                    future.set_result(self._kept.build(key, parts))
+            except BaseException as error:
+                future.set_exception(error)
+        return future.result()
 
     def _future_of(self, program: Program, num_lanes: int) -> Future[tuple[CompiledProgram, float]]:
         key = _key_of(program, num_lanes)
@@ -197,6 +218,12 @@ class Compiler:
 def _key_of(program: Program, num_lanes: int) -> Any:
     """What programs have in common that are compiled to the same."""
     return program.config, axes_of_lanes(program), num_lanes
+
+
+def _shared(config: ArmConfig) -> str:
+    """What a program depends on of a config, beside shapes: not how its inputs are normalized."""
+    data = config.data.model_copy(update={"normalize": "none", "normalize_per": "feature"})
+    return config.model_copy(update={"data": data}).model_dump_json()
 
 
 def _fits(dataset: Dataset, device: jax.Device) -> bool:

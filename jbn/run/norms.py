@@ -38,21 +38,24 @@ def compile_norms(task: Task, x: Any, build: Build) -> Callable[..., NormReport]
         "rngs": {"dropout": keys.dropout},
     }
 
-    def describe(variables: Any, x: Any, hypers: Hypers) -> NormReport:
+    def describe(variables: Any, x: Any, hypers: Hypers, normalization: Any) -> NormReport:
+        prepare = task.with_normalization(normalization).prepare
+
         def apply(variables: Any, x: Any, train: bool) -> Any:
             model = recording(task.build(norm_of_batch(config.norm, len(x)), hypers))
-            return model.apply(variables, task.prepare(x, hypers), train=train, **options)
+            return model.apply(variables, prepare(x, hypers), train=train, **options)
 
         return norm_report(apply, variables, x, batch_size=config.train.batch_size)
 
+    normalization = task.normalization
     wanted = task.final_variables(first, None)
-    lower = functools.partial(jax.jit(describe).lower, wanted, x, hypers)
+    lower = functools.partial(jax.jit(describe).lower, wanted, x, hypers, normalization)
     compiled = build({"norms": lower})["norms"]
 
     def as_wanted(variables: dict[str, Any]) -> dict[str, Any]:  # a file has no bfloat16
         return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), variables, wanted)
 
-    return lambda variables, x, hypers: compiled(as_wanted(variables), x, hypers)
+    return lambda variables, x, hypers: compiled(as_wanted(variables), x, hypers, normalization)
 
 
 def describe_norms(report: NormReport) -> dict[str, Any]:

@@ -81,21 +81,22 @@ def compile_program(
         lambda leaf: leaf.update(sharding=everywhere), jax.eval_shape(lambda *data: data, *on_host)
     )
     on_devices = functools.cache(lambda: jax.device_put(on_host, everywhere))
-    weights = jax.device_put(task.weights, everywhere)
+    weights, normalization = jax.device_put((task.weights, task.normalization), everywhere)
 
     def init(lane: Lanes, weights: Any) -> TrainState:
         return task.init(*lane, weights)
 
     def epoch(
-        state: TrainState, lane: Lanes, train: Examples, val: Batch
+        state: TrainState, lane: Lanes, train: Examples, val: Batch, normalization: Any
     ) -> tuple[TrainState, EpochMetrics]:
-        return run_epoch(task, state, train, val, *lane)
+        return run_epoch(task.with_normalization(normalization), state, train, val, *lane)
 
     def finish(
-        state: TrainState, lane: Lanes, train: Examples, test: Batch
+        state: TrainState, lane: Lanes, train: Examples, test: Batch, normalization: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        variables = final_variables(task, state, train.x, *lane)
-        measured = evaluate_batches(task, variables, test, lane.hypers)
+        normalizing = task.with_normalization(normalization)
+        variables = final_variables(normalizing, state, train.x, *lane)
+        measured = evaluate_batches(normalizing, variables, test, lane.hypers)
         return variables, task.loss.metrics(measured.means)
 
     over_lanes, axes = map_over_lanes(task, num_lanes), axes_of_lanes(program)
@@ -107,9 +108,9 @@ def compile_program(
         over_lanes(init, (axes, None)), out_shardings=by_lane, compiler_options=options
     )
     lanes_epoch = jax.jit(
-        over_lanes(epoch, (0, axes, None, None)), out_shardings=by_lane, donate_argnums=0
+        over_lanes(epoch, (0, axes, None, None, None)), out_shardings=by_lane, donate_argnums=0
     )
-    lanes_finish = jax.jit(over_lanes(finish, (0, axes, None, None)), out_shardings=by_lane)
+    lanes_finish = jax.jit(over_lanes(finish, (0, axes, None, None, None)), out_shardings=by_lane)
 
     def state() -> TrainState:  # it takes a trace to know
         return jax.tree.map(
@@ -119,18 +120,18 @@ def compile_program(
     compiled = build(
         {
             "init": lambda: lanes_init.lower(lanes, weights),
-            "epoch": lambda: lanes_epoch.lower(state(), lanes, train, val),
-            "finish": lambda: lanes_finish.lower(state(), lanes, train, test),
+            "epoch": lambda: lanes_epoch.lower(state(), lanes, train, val, normalization),
+            "finish": lambda: lanes_finish.lower(state(), lanes, train, test, normalization),
         }
     )
 
     def train_once(state: TrainState, lanes: Lanes) -> tuple[TrainState, EpochMetrics]:
         train, val, _ = on_devices()
-        return compiled["epoch"](state, placed(lanes), train, val)
+        return compiled["epoch"](state, placed(lanes), train, val, normalization)
 
     def test_all(state: TrainState, lanes: Lanes) -> tuple[dict[str, Any], dict[str, Any]]:
         train, _, test = on_devices()
-        return compiled["finish"](state, placed(lanes), train, test)
+        return compiled["finish"](state, placed(lanes), train, test, normalization)
 
     return CompiledProgram(
         init=lambda lanes: compiled["init"](placed(lanes), weights),

@@ -18,7 +18,15 @@ from jaxtyping import Array, Float
 
 from jbn.config import ArmConfig, NormConfig, UserError
 from jbn.config.schema import BATCH_NORMS
-from jbn.data import Batch, DataSpec, augment, normalize_inputs
+from jbn.data import (
+    Batch,
+    DataSpec,
+    Normalization,
+    augment,
+    normalization_of,
+    normalize_by,
+    normalize_inputs,
+)
 from jbn.data.augment import keeps_images
 from jbn.functional._stats import ema_momentum
 from jbn.models import Model, build_model, norm_of_batch, recording
@@ -49,6 +57,7 @@ class Task:
     parts: Parts
     num_batches: int  # in an epoch
     weights: Any = None  # variables to begin with, by collection; None: they are drawn
+    given: Normalization | None = None  # may be traced; None: it follows from config and spec
 
     @functools.cached_property
     def first(self) -> TrainState:
@@ -76,6 +85,19 @@ class Task:
         with _named_errors():
             traced = jax.make_jaxpr(self.init)(*_arguments(self.config))
         return "conv_general_dilated" in _primitives(traced.jaxpr)
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """What is done to raw inputs; None without statistics of them."""
+        if self.given is not None or self.spec.input_stats is None:
+            return self.given
+        return normalization_of(self.config.data, self.spec.input_stats)
+
+    def with_normalization(self, normalization: Normalization | None) -> "Task":
+        """The task with a normalization that may be traced: then arms that differ in it are one."""
+        task = dataclasses.replace(self, given=normalization)
+        vars(task)["first"] = self.first  # it has no part in it, and takes a trace
+        return task
 
     @property
     def is_slow_together(self) -> bool:
@@ -180,6 +202,8 @@ class Task:
 
     def prepare(self, x: Any, hypers: Hypers) -> Any:
         """Raw inputs as the model takes them; without statistics of the inputs, x."""
+        if self.given is not None:
+            return normalize_by(self.given, x, hypers.input_scale)
         if self.spec.input_stats is None:
             return x
         return normalize_inputs(

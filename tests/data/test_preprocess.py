@@ -7,7 +7,7 @@ import pytest
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from jbn.config import DataConfig
-from jbn.data import fit_inputs, load
+from jbn.data import fit_inputs, load, normalization_of, normalize_by
 from jbn.data import normalize_inputs as in_eager_mode
 
 normalize_inputs = jax.jit(in_eager_mode, static_argnums=0)
@@ -107,3 +107,11 @@ def test_a_batch_is_normalized_as_the_whole_is_compiled_or_not():
         rtol=1e-6,
         atol=1e-6,
     )
+
+
+@pytest.mark.parametrize("normalize", NORMALIZERS)
+def test_as_a_number_it_is_the_same_to_the_bit(normalize):
+    config = DataConfig(normalize=normalize, input_scale=3.0)
+    stats = fit_inputs(config, IMAGES)
+    by_number = jax.jit(normalize_by)(normalization_of(config, stats), IMAGES, 3.0)
+    np.testing.assert_array_equal(by_number, normalize_inputs(config, stats, IMAGES))

@@ -17,7 +17,11 @@ TABLE = {
     "num_seeds": 2,
     "model": {"hidden_sizes": [4]},
     "train": {"num_epochs": 2, "batch_size": 480},
-    "arms": {"slow": {}, "fast": {"optimizer": {"learning_rate": 0.1}}},
+    "arms": {
+        "slow": {},
+        "fast": {"optimizer": {"learning_rate": 0.1}},
+        "raw": {"data": {"normalize": "none", "input_scale": 0.1}},
+    },
 }
 
 
@@ -54,7 +58,7 @@ def results(out, cache, table=TABLE):
 def test_a_kept_program_is_not_compiled_and_comes_to_the_same_bits(tmp_path, compiled):
     wanted = results(tmp_path / "a", None)
     assert results(tmp_path / "b", tmp_path) == wanted
-    # Both arms are one program.
+    # All arms are one program.
     assert sorted(compiled) == ["epoch", "finish", "init", "norms"]
     assert results(tmp_path / "c", tmp_path) == wanted
     assert len(compiled) == 4
