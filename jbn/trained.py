@@ -14,9 +14,9 @@ from jaxtyping import Array, Float
 
 from jbn.config import ArmConfig, UserError
 from jbn.config.functions import import_function, source_of
-from jbn.data import TargetStats, normalize_inputs
+from jbn.data import TargetStats, input_stats_of, normalize_inputs
 from jbn.data.sources.user_arrays import finite_rows
-from jbn.functional._input_stats import InputStats, Remainders
+from jbn.functional._input_stats import InputStats
 from jbn.models import LinenModel, NNXModel, build_model
 from jbn.store import INPUTS, read_config, read_source, read_trials, read_variables
 
@@ -142,7 +142,7 @@ def load_run(
         input_offset = inputs.pop("offset", None)
         targets = inputs.pop("targets", None)
         target_stats = None if targets is None else TargetStats(**targets)
-        input_stats = InputStats(**inputs | {"remainders": Remainders(**inputs["remainders"])})
+        input_stats = input_stats_of(inputs)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{run_dir}: its variables are damaged: {error}; run it again") from None
     variables = jax.tree.map(jnp.asarray, arrays)

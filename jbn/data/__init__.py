@@ -20,6 +20,7 @@ from jbn.data.dataset import load_all as load_all
 from jbn.data.dataset import load_spec as load_spec
 from jbn.data.preprocess import Normalization as Normalization
 from jbn.data.preprocess import fit_inputs as fit_inputs
+from jbn.data.preprocess import input_stats_of as input_stats_of
 from jbn.data.preprocess import normalization_of as normalization_of
 from jbn.data.preprocess import normalize_by as normalize_by
 from jbn.data.preprocess import normalize_inputs as normalize_inputs

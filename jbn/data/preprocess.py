@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +14,12 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from jbn.config import DataConfig
 from jbn.functional._input import rescale, standardize
-from jbn.functional._input_stats import InputStats, init_input_stats, update_input_stats
+from jbn.functional._input_stats import (
+    InputStats,
+    Remainders,
+    init_input_stats,
+    update_input_stats,
+)
 
 _NORMALIZATIONS: dict[str, Callable[[Array, InputStats, Any], Array]] = {
     "none": lambda x, stats, scale: x * scale,
@@ -32,6 +37,16 @@ def fit_inputs(config: DataConfig, x: Shaped[np.ndarray, "examples *features"]) 
     """
     shape = x.shape[1:] if config.normalize_per == "feature" else x.shape[-1:]
     return _statistics(x, shape)
+
+
+def input_stats_of(arrays: Mapping[str, Any]) -> InputStats:
+    """The statistics in a file of variables, by the names of their fields.
+
+    Raises:
+        KeyError, TypeError: some are missing.
+    """
+    fields = {name: arrays[name] for name in InputStats._fields}
+    return InputStats(**fields | {"remainders": Remainders(**fields["remainders"])})
 
 
 def normalize_inputs(

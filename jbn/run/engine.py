@@ -21,8 +21,9 @@ from jbn.config import (
     UserError,
     split_evenly,
 )
-from jbn.data import Dataset
+from jbn.data import Dataset, input_stats_of
 from jbn.diagnose import NormReport
+from jbn.functional._input_stats import InputStats
 from jbn.run.events import (
     EpochEnded,
     Event,
@@ -192,11 +193,11 @@ class Compiler:
         return self._datasets[program.config.data]
 
     def _make_task(self, program: Program) -> Task:
-        spec = self.dataset_of(program).spec
-        path = program.config.model.init_from
-        weights = None if path is None else read_weights(path)
+        dataset, path = self.dataset_of(program), program.config.model.init_from
+        weights = {} if path is None else read_weights(path)
+        spec = dataset.spec._replace(input_stats=_input_stats(dataset, weights.pop(INPUTS, None)))
         platform = self._devices[0].platform
-        task = make_task(program.config, spec, weights=weights, platform=platform)
+        task = make_task(program.config, spec, weights=weights or None, platform=platform)
         for config in {trial.config for trial in program.trials}:
             check_taken(config, task.parts)
         if program.config.own_functions:  # jbn's own models train with all data that they take
@@ -209,7 +210,7 @@ class Compiler:
         elif (
             program.config.model.kind != "mlp"  # which takes inputs of any shape
             or program.config.train.freeze
-            or weights is not None
+            or weights
         ):
             _ = task.first  # raises what doesn't fit, before a file is written
         return task
@@ -224,6 +225,19 @@ def _shared(config: ArmConfig) -> str:
     """What a program depends on of a config, beside shapes: not how its inputs are normalized."""
     data = config.data.model_copy(update={"normalize": "none", "normalize_per": "feature"})
     return config.model_copy(update={"data": data}).model_dump_json()
+
+
+def _input_stats(dataset: Dataset, of_weights: Mapping[str, Any] | None) -> InputStats:
+    """The statistics to normalize inputs with: those that the weights were trained with, if any.
+
+    They are the data's own where those of the weights don't fit: other features, or columns from
+    which something was subtracted.
+    """
+    own = dataset.input_stats
+    if of_weights is None or "offset" in of_weights or dataset.input_offset is not None:
+        return own
+    found = input_stats_of(of_weights)
+    return found if found.mean.shape == own.mean.shape else own
 
 
 def _fits(dataset: Dataset, device: jax.Device) -> bool:

@@ -163,11 +163,13 @@ def _say(console: Console, text: str) -> None:
 
 def _inputs(compiler: Compiler, program: Program) -> dict[str, Any]:
     """What it takes to make the model, to prepare inputs for it, and to bring targets back."""
-    dataset, loss = compiler.dataset_of(program), compiler.task_of(program).loss
+    dataset, task = compiler.dataset_of(program), compiler.task_of(program)
+    stats = task.spec.input_stats
+    assert stats is not None  # a run has them
     inputs = {
-        "num_outputs": np.asarray(loss.num_outputs or 0),
-        **dataset.input_stats._asdict(),
-        "remainders": dataset.input_stats.remainders._asdict(),
+        "num_outputs": np.asarray(task.loss.num_outputs or 0),
+        **stats._asdict(),
+        "remainders": stats.remainders._asdict(),
     }
     if dataset.target_stats is not None:
         inputs["targets"] = dataset.target_stats._asdict()

@@ -9,13 +9,15 @@ import jax
 import numpy as np
 
 from jbn.config import UserError
-from jbn.store.arrays import INPUTS, load_arrays
+from jbn.store.arrays import load_arrays
 from jbn.store.layout import RUN
 from jbn.store.read import read_config, read_variables
 
 
 def read_weights(path: str | Path) -> dict[str, Any]:
     """Variables by collection: of a run, an npz file or an Orbax folder.
+
+    Those of a run have `inputs` beside them: what it takes to prepare inputs for them.
 
     Of a run they are those of its first arm and seed; the npz files in its folder are those of the
     others. An npz file has arrays with names such as "params/Dense_0/kernel".
@@ -36,7 +38,6 @@ def read_weights(path: str | Path) -> dict[str, Any]:
             f"model.init_from: found nothing at {path}, wanted a run's folder, an npz file or an "
             "Orbax folder"
         )
-    weights.pop(INPUTS, None)
     if not isinstance(weights.get("params"), dict):
         raise UserError(
             f"model.init_from: found {', '.join(map(str, weights)) or 'nothing'} in {path}, wanted "

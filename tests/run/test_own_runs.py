@@ -138,7 +138,10 @@ def test_a_stopped_run_does_not_go_on_with_another_source(houses, tmp_path, monk
 
 
 def test_a_run_begins_with_the_weights_of_another(houses, tmp_path, monkeypatch):
-    """With all but the head frozen, they are what the first run had; only the head has moved."""
+    """With all but the head frozen, they are what the first run had; only the head has moved.
+
+    The inputs are others, and normalized as those were which the weights were trained with.
+    """
     folder, _ = houses
     monkeypatch.syspath_prepend(folder)
     model = {
@@ -147,7 +150,9 @@ def test_a_run_begins_with_the_weights_of_another(houses, tmp_path, monkeypatch)
         "init_fresh": "head*",
     }
     train = {"num_epochs": 1, "freeze": ["hidden*", "norm*"]}
-    config = config_of(folder, model=model, train=train, seed=7, num_seeds=1)
+    np.savez(tmp_path / "others.npz", x=3 * X + 1, y=Y)
+    data = {"name": "npz", "path": str(tmp_path / "others.npz"), "targets": "numbers"}
+    config = config_of(folder, model=model, train=train, data=data, seed=7, num_seeds=1)
     run(config, tmp_path / "tuned", device=jax.devices()[0])
     first = store.read_variables(folder / "run", "batch", 0)
     tuned = store.read_variables(tmp_path / "tuned", "batch", 7)
@@ -157,6 +162,9 @@ def test_a_run_begins_with_the_weights_of_another(houses, tmp_path, monkeypatch)
     np.testing.assert_array_equal(
         tuned["batch_stats"]["norm"]["mean"], first["batch_stats"]["norm"]["mean"]
     )
+    for name, value in first["inputs"].items():
+        if name in ("mean", "std", "count"):
+            np.testing.assert_array_equal(tuned["inputs"][name], value)
     assert not np.allclose(tuned["params"]["head"]["kernel"], first["params"]["head"]["kernel"])
 
 
