@@ -73,6 +73,12 @@ class NNXModel:
         updates = {name: of for name, of in self._variables_of(model).items() if name in mutable}
         return y, updates
 
+    def with_variables(self, variables: Mapping[str, Any]) -> nnx.Module:
+        """The NNX model with these variables in it."""
+        model = self.make(nnx.Rngs(params=0, dropout=0))
+        _put(model, variables)
+        return model
+
     def takes(self, name: str) -> bool:
         """Whether the model is called with an argument of this name."""
         found = []

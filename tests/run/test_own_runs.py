@@ -125,6 +125,17 @@ def test_the_source_is_kept_and_never_executed_unasked(houses, monkeypatch):
 
     given = jbn.load_run(out, factory=own_houses.make_net)
     np.testing.assert_array_equal(given.predict(X), predicted)
+    model = given.model.with_variables(given.variables)
+    model.eval()
+    x = jbn.data.normalize_inputs(given.config.data, given.input_stats, X)
+    again = np.asarray(model(x)) * given.target_stats.std + given.target_stats.mean
+    np.testing.assert_allclose((again - predicted) / given.target_stats.std, 0, atol=1e-5)
+    (folder / "changed").mkdir()
+    (folder / "changed" / "own_houses.py").write_text(SOURCE + "# changed\n")
+    del sys.modules["own_houses"]
+    monkeypatch.syspath_prepend(folder / "changed")
+    with pytest.warns(UserWarning, match="own_houses isn't as it was in the run"):
+        jbn.load_run(out)
 
 
 def test_a_stopped_run_does_not_go_on_with_another_source(houses, tmp_path, monkeypatch):
