@@ -85,7 +85,7 @@ class Compiler:
         self._pool = ThreadPoolExecutor(_AT_ONCE)
         self._found: dict[Any, Future[tuple[CompiledProgram, float]]] = {}
         self._norms: dict[ArmConfig, Future[Callable[..., NormReport] | None]] = {}
-        self._built: dict[str, Future[dict[str, Any]]] = {}
+        self._built: dict[tuple[str, ...], Future[dict[str, Any]]] = {}
         self._lock = threading.Lock()
         self._told: set[Any] = set()  # of these, whose seconds were told
         self._tasks = {program.config: self._make_task(program) for program in programs}
@@ -152,8 +152,8 @@ class Compiler:
     def _build(self, key: str, parts: Mapping[str, Lower]) -> dict[str, Any]:
         """The parts of a program, which are made once for who asks at the same time."""
         with self._lock:
-            is_mine = key not in self._built
-            future = self._built.setdefault(key, Future())
+            is_mine = (key, *parts) not in self._built
+            future = self._built.setdefault((key, *parts), Future())
         if is_mine:
             try:
                 if self._kept is None:

@@ -169,7 +169,8 @@ def _baseline(
     of_losses = {(program.config.data, program.config.loss): program for program in programs}
     for program in of_losses.values():
         task, dataset = compiler.task_of(program), datasets[program.config.data]
-        metrics = baseline_metrics(task, dataset.train.y, dataset.test.y)
+        targets = dataset.train.y, dataset.test.y
+        metrics = baseline_metrics(task, *targets, compiler.build_of(program))
         if task.loss.baseline is not None:
             test = {f"test_{name}": finite(metric) for name, metric in (metrics or {}).items()}
             found.append({"name": task.loss.baseline[0], **test})

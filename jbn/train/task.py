@@ -30,6 +30,7 @@ from jbn.data import (
 from jbn.data.augment import keeps_images
 from jbn.functional._stats import ema_momentum
 from jbn.models import Model, build_model, norm_of_batch, recording
+from jbn.train.compile import Build, compile_together
 from jbn.train.loss import Loss
 from jbn.train.metrics import Metrics, measure
 from jbn.train.optimizer import make_optimizer
@@ -387,21 +388,25 @@ def metric_names(task: Task) -> list[str]:
     return list(jax.eval_shape(of_model, task.first, x, y))
 
 
-def baseline_metrics(task: Task, train_y: Any, y: Any) -> dict[str, float] | None:
+def baseline_metrics(
+    task: Task, train_y: Any, y: Any, build: Build = compile_together
+) -> dict[str, float] | None:
     """The metrics for the targets y of a model that sees the targets of training, but no inputs.
 
-    None: the loss knows no such model.
+    None: the loss knows no such model. `build` compiles.
     """
-    if task.loss.baseline is None or task.loss.output_shape is None:
+    loss = task.loss
+    if loss.baseline is None or loss.output_shape is None:
         return None
-    (_, best_output), shape = task.loss.baseline, task.loss.output_shape
+    (_, best_output), shape = loss.baseline, loss.output_shape
 
-    @jax.jit  # as one program: each operation by itself would be one
-    def metrics(train_y: Any, y: Any) -> dict[str, Array]:
+    def of_targets(train_y: Array, y: Array) -> dict[str, Array]:
         output = jnp.broadcast_to(best_output(train_y), (len(y), *shape))
-        return task.loss.metrics(measure(task.loss.measured(output, y), None).means)
+        return loss.metrics(measure(loss.measured(output, y), None).means)
 
-    return {name: float(metric) for name, metric in metrics(train_y, y).items()}
+    lower = functools.partial(jax.jit(of_targets).lower, train_y, y)
+    metrics = build({"baseline": lower})["baseline"](train_y, y)
+    return {name: float(metric) for name, metric in metrics.items()}
 
 
 def count_parameters(task: Task) -> int:
