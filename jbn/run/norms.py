@@ -26,20 +26,20 @@ def compile_norms(task: Task, x: Any, build: Build) -> Callable[..., NormReport]
     None: the model has no batch normalization.
     """
     config, first = task.config, task.first
-    keys, hypers = TrainKeys.of(jax.random.key(0)), Hypers.of(config)
+    hypers = jax.eval_shape(lambda: Hypers.of(config))
     if "batch_stats" not in first.collections:
         return None
     if config.own_functions:  # then the statistics may be those of something else
         batch = x[: config.train.batch_size]
+        keys = TrainKeys.of(jax.random.key(0))
         if not jax.eval_shape(task.moments, first, batch, keys, hypers):
             return None
-    options: dict[str, Any] = {
-        "mutable": list(first.collections),
-        "rngs": {"dropout": keys.dropout},
-    }
-
     def describe(variables: Any, x: Any, hypers: Hypers, normalization: Any) -> NormReport:
         prepare = task.with_normalization(normalization).prepare
+        options: dict[str, Any] = {
+            "mutable": list(first.collections),
+            "rngs": {"dropout": TrainKeys.of(jax.random.key(0)).dropout},
+        }
 
         def apply(variables: Any, x: Any, train: bool) -> Any:
             model = recording(task.build(norm_of_batch(config.norm, len(x)), hypers))

@@ -101,7 +101,10 @@ def compile_program(
 
     over_lanes, axes = map_over_lanes(task, num_lanes), axes_of_lanes(program)
     placed = functools.partial(put_lanes, placement)
-    lanes = placed(make_lanes(program, program.trials[:1] * num_lanes))  # their shapes matter
+    lanes = jax.tree.map(
+        lambda leaf: leaf.update(sharding=by_lane if leaf.ndim else everywhere),
+        jax.eval_shape(lambda: make_lanes(program, program.trials[:1] * num_lanes)),
+    )
     # It runs once: to optimize it takes longer than to run it as it is.
     options = {"xla_backend_optimization_level": 1} if task.platform == "cpu" else None
     lanes_init = jax.jit(
@@ -119,8 +122,9 @@ def compile_program(
 
     compiled = build(
         {
-            "init": lambda: lanes_init.lower(lanes, weights),
+            # The one that takes XLA longest comes first.
             "epoch": lambda: lanes_epoch.lower(state(), lanes, train, val, normalization),
+            "init": lambda: lanes_init.lower(lanes, weights),
             "finish": lambda: lanes_finish.lower(state(), lanes, train, test, normalization),
         }
     )
