@@ -1,5 +1,6 @@
 """The command line: arguments to a config, a config to a run, mistakes to one line each."""
 
+import gc
 import json
 import shlex
 import sys
@@ -101,12 +102,15 @@ def show(config: ConfigArgument, set_: SetOption = None, sweep: SweepOption = No
     programs = plan(resolved)
 
     from jbn.data import load_spec
+    from jbn.store import read_weights
     from jbn.train import check_taken, check_task, count_parameters, make_task
 
     specs = {data: load_spec(data) for data in {program.config.data for program in programs}}
     counts = set()
     for program in programs:
-        task = make_task(program.config, specs[program.config.data])
+        path = program.config.model.init_from
+        weights = None if path is None else read_weights(path)
+        task = make_task(program.config, specs[program.config.data], weights=weights)
         if program.config.own_functions:
             check_task(task)
             for trial in program.trials:
@@ -153,6 +157,8 @@ def _print_table(console: Console, headings: Sequence[str], rows: Sequence[Seque
 
 def main() -> None:
     """Runs the command; a mistake of the user's is a line on stderr and exit code 2."""
+    # What JAX traces lives long: to look through it again and again takes a quarter of a small run.
+    gc.set_threshold(50_000, 20, 100)
     sys.path.append("")  # a config's functions may be in the working folder, or beside the config
     try:
         app()
@@ -160,3 +166,5 @@ def main() -> None:
         for line in str(error).splitlines():
             print(f"jbn: {line}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        gc.freeze()  # and once more at the end

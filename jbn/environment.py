@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,26 +66,34 @@ def unused_accelerator() -> str | None:
     return None
 
 
-def enable_compilation_cache() -> Path:
+def enable_compilation_cache() -> Path | None:
     """Keeps compiled programs in the user's cache folder, or wherever JAX was told to.
 
     Returns:
-        The folder.
+        The folder; None if it is no folder of this machine.
     """
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    if folder is None:
+    if not folder:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         folder = str(home / "jbn" / "compiled")
         jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    return Path(folder)
+    return None if "://" in folder else Path(folder)
 
 
-def disable_compilation_cache() -> None:
-    """Compiles anew what is compiled from here on, and leaves the cache folder alone."""
-    jax.config.update("jax_enable_compilation_cache", False)
+@contextlib.contextmanager
+def without_compilation_cache() -> Iterator[None]:
+    """Compiles anew what is compiled within, and leaves JAX's cache folder alone."""
+    config: Any = jax.config
+    before = config.jax_enable_compilation_cache
+    config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()  # or JAX goes on as it began
+    try:
+        yield
+    finally:
+        config.update("jax_enable_compilation_cache", before)
+        compilation_cache.reset_cache()
 
 
 def describe_environment(device: jax.Device) -> dict[str, Any]:

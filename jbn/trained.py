@@ -1,6 +1,7 @@
 """A trained model of a run, back from its folder, to predict with."""
 
 import importlib.util
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -42,8 +43,8 @@ class LoadedRun(NamedTuple):
         """The probability of each class, for raw inputs, as the data source gives them.
 
         Of a regression they are the targets in their own units, float64, of the shape
-        `(examples,)` or `(examples, targets)` as in the data. If a model of yours gives something
-        else than logits or targets, use `model.apply`.
+        `(examples,)` or `(examples, targets)` as in the data. With a loss of yours
+        (`loss.factory`) it is what the model gives.
 
         They are scaled and normalized as the run's inputs were, which `model.apply` leaves to you:
         `jbn.data.normalize_inputs(config.data, input_stats, x)`. If the run has an `input_offset`,
@@ -64,13 +65,25 @@ class LoadedRun(NamedTuple):
             x = x - self.input_offset
         x = normalize_inputs(self.config.data, self.input_stats, x)
         output: Any = self.model.apply(self.variables, x, train=False)
-        if not isinstance(output, jax.Array):
+        if self.config.loss.factory is not None:
             return output
         if self.config.data.targets == "labels":
             return jax.nn.softmax(output)
         assert self.target_stats is not None  # of numbers
         mean, std = self.target_stats
         return np.asarray(output, np.float64).reshape(len(x), *mean.shape) * std + mean
+
+
+def _lies_in(run_dir: Path, module: str) -> bool:
+    """Whether Python may import the module, or a package around it, from the run's folder."""
+    names = module.split(".")
+    for entry in sys.path:
+        for number in range(1, len(names) + 1):
+            place = Path(entry, *names[:number]).resolve()
+            is_there = place.exists() or place.with_name(f"{place.name}.py").exists()
+            if is_there and place.is_relative_to(run_dir.resolve()):
+                return True
+    return False
 
 
 def _check_finite(x: Array) -> None:
@@ -165,12 +178,21 @@ def _factory(run_dir: Path, path: str, trust_source: bool) -> Callable[..., Any]
     if trust_source:
         if source is None:
             raise UserError(f"trust_source: found no source of {module} in {run_dir}")
-        spec = importlib.util.spec_from_file_location(module, source)
+        spec = importlib.util.spec_from_file_location(f"source_of_{module}", source)
         assert spec is not None  # of a .py file
         assert spec.loader is not None
         loaded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
-        return getattr(loaded, name)
+        sys.modules[spec.name] = loaded  # dataclasses look there
+        try:
+            spec.loader.exec_module(loaded)
+            return getattr(loaded, name)
+        except Exception as error:  # it is a user's program
+            raise UserError(f"trust_source: {source} can't be executed: {error!r}") from error
+    if _lies_in(run_dir, module):
+        raise UserError(
+            f"model.factory: {module} would be imported from {run_dir} itself, which trust_source="
+            "True alone executes; give load_run your function as factory=..."
+        )
     try:
         factory = import_function("model.factory", path)
         found = source_of(path)

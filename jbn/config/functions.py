@@ -1,7 +1,9 @@
 """Functions of the user's own, which a config names."""
 
+import functools
 import importlib
 import inspect
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,8 +21,8 @@ def import_function(key: str, path: str) -> Callable[..., Any]:
         function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, SyntaxError) as error:
         raise UserError(f"{key}: found {path!r}, which can't be imported: {error}") from None
-    if not callable(function):
-        raise UserError(f"{key}: found {path!r}, which is {function!r}, wanted a function")
+    if not callable(function) or isinstance(function, types.BuiltinFunctionType):
+        raise UserError(f"{key}: found {path!r}, wanted a function written in Python")
     return function
 
 
@@ -36,7 +38,7 @@ def call_with(function: Callable[..., Any], key: str, arguments: Mapping[str, An
         )
     taken = {name: value for name, value in arguments.items() if takes(function, name)}
     try:
-        inspect.signature(function).bind(**taken)
+        _signature(function).bind(**taken)
     except TypeError as error:
         raise UserError(
             f"{key}: {name_of(function)} can't be called: {error}; wanted a function of some of "
@@ -47,11 +49,18 @@ def call_with(function: Callable[..., Any], key: str, arguments: Mapping[str, An
 
 def takes(function: Callable[..., Any], name: str) -> bool:
     """Whether the function has an argument of this name."""
-    try:
-        found = inspect.signature(function).parameters.get(name)
-    except (TypeError, ValueError):  # such as a builtin, which says nothing of its arguments
-        return False
+    if isinstance(function, functools.partial) and name in function.keywords:
+        return False  # it has it already
+    found = _signature(function).parameters.get(name)
     return found is not None and found.kind in (found.KEYWORD_ONLY, found.POSITIONAL_OR_KEYWORD)
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """The arguments; of a class, those that make one. A metaclass may hide them."""
+    if not inspect.isclass(function):
+        return inspect.signature(function)
+    _, *arguments = inspect.signature(function.__init__).parameters.values()
+    return inspect.Signature(arguments)
 
 
 def source_of(path: str) -> tuple[str, str] | None:

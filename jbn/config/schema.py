@@ -213,7 +213,8 @@ class ArmConfig(SharedConfig):
         # A key that the chosen model or norm doesn't use is no error, because arms share sections.
         # It is an error if the run would differ from what the user asked for.
         for mistake in (
-            *(self._file(), self._targets(), self._dtype(), self._own_optimizer()),
+            *(self._file(), self._targets(), self._dtype(), self._own_loss()),
+            self._own_optimizer(),
             *(self._weight_decay(), self._init(), self._norm()),
         ):
             if mistake is not None:
@@ -256,6 +257,11 @@ class ArmConfig(SharedConfig):
                 "data.name 'npz', 'csv' or 'diabetes'"
             )
         if data.targets == "labels":
+            if data.num_targets > 1:
+                return (
+                    f"data.num_targets: found {data.num_targets}, wanted 1 for labels, or "
+                    "data.targets 'numbers'"
+                )
             return None
         of_labels = {
             "data.label_noise": data.label_noise > 0,
@@ -266,6 +272,16 @@ class ArmConfig(SharedConfig):
         for key, is_set in of_labels.items():
             if is_set:
                 return f"{key}: wanted its default, for data.targets 'numbers' are no labels"
+        return None
+
+    def _own_loss(self) -> str | None:
+        for key in ("label_smoothing", "class_weights"):
+            found = getattr(self.loss, key)
+            if self.loss.factory is not None and found != getattr(LossConfig(), key):
+                return (
+                    f"loss.{key}: found {found!r}, which a loss.factory decides itself; wanted the "
+                    "default"
+                )
         return None
 
     def _own_optimizer(self) -> str | None:

@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from jbn.config.functions import takes
 from jbn.variables._masks import is_matched
+from jbn.variables._recompute import FROZEN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +46,7 @@ class LinenModel:
             return next_call(*args, **kwargs)
         # Flax wants the choice in the layer or in the call, not in both.
         call = inspect.signature(type(layer).__call__).bind(layer, *args, **kwargs)
-        if layer.use_running_average is None:
-            call.arguments["use_running_average"] = True
-        else:
-            call.arguments.pop("use_running_average", None)
-            object.__setattr__(layer, "use_running_average", True)
+        call.arguments.pop("use_running_average", None)
+        object.__setattr__(layer, "use_running_average", True)
+        object.__setattr__(layer, FROZEN, True)
         return next_call(*call.args[1:], **call.kwargs)

@@ -1,17 +1,19 @@
 """A Flax NNX model as pure functions, with the calls that a Linen module has."""
 
 import dataclasses
+import functools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 from flax import nnx
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 from jaxtyping import Array
 
 from jbn.config.functions import takes
 from jbn.variables._masks import is_matched
-from jbn.variables._recompute import record_nnx_moments
+from jbn.variables._recompute import freeze_norm, record_nnx_moments
 
 # They follow from the keys of a call, or are of one call alone: no state of a model.
 _NO_STATE = (nnx.RngState, nnx.Intermediate)
@@ -92,8 +94,8 @@ class NNXModel:
 
     def _freeze_norms(self, model: nnx.Module) -> None:
         for path, layer in nnx.iter_modules(model):
-            if hasattr(layer, "use_running_average") and is_matched((*path, "mean"), self.freeze):
-                layer.use_running_average = True
+            if isinstance(layer, nnx.BatchNorm) and is_matched((*path, "mean"), self.freeze):
+                freeze_norm(layer)
 
     def _variables_of(self, model: nnx.Module) -> dict[str, Any]:
         collections: dict[str, dict[tuple[str, ...], Any]] = {"params": {}}
@@ -103,10 +105,10 @@ class NNXModel:
 
 
 def _put(model: nnx.Module, variables: Mapping[str, Any]) -> None:
-    flat = {name: flatten_dict(found) for name, found in variables.items()}
     state = [
-        (path, variable.replace(flat[_collection(variable)][_in_text(path)]))
+        (path, variable.replace(functools.reduce(operator.getitem, names, variables)))
         for path, variable in _flat_variables(model)
+        for names in [(_collection(variable), *_in_text(path))]
     ]
     nnx.update(model, nnx.from_flat_state(state))
 

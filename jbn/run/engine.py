@@ -172,21 +172,25 @@ class Compiler:
 
     def _norms_future_of(self, program: Program) -> Future[Callable[..., NormReport] | None]:
         if program.config not in self._norms:
-            x = inputs_to_describe(self._datasets[program.config.data].train.x)
-            wanted = self.task_of(program), x, self.build_of(program)
-            self._norms[program.config] = self._pool.submit(compile_norms, *wanted)
+            self._norms[program.config] = self._pool.submit(self._compile_norms, program)
         return self._norms[program.config]
 
     def _compile(self, program: Program, num_lanes: int) -> tuple[CompiledProgram, float]:
         clock = time.perf_counter()
         dataset = self._datasets[program.config.data]
         wanted = self.task_of(program), program, dataset, num_lanes, self._devices
-        if not _fits(dataset, self._devices[0]):
-            compiled = compile_host_fed(*wanted)
-        else:
-            build = self.build_of(program, axes_of_lanes(program), num_lanes)
-            compiled = compile_program(*wanted, build)
+        with jax.default_device(self._devices[0]):  # a thread of its own knows nothing of it
+            if not _fits(dataset, self._devices[0]):
+                compiled = compile_host_fed(*wanted)
+            else:
+                build = self.build_of(program, axes_of_lanes(program), num_lanes)
+                compiled = compile_program(*wanted, build)
         return compiled, time.perf_counter() - clock
+
+    def _compile_norms(self, program: Program) -> Callable[..., NormReport] | None:
+        x = inputs_to_describe(self._datasets[program.config.data].train.x)
+        with jax.default_device(self._devices[0]):
+            return compile_norms(self.task_of(program), x, self.build_of(program))
 
     def dataset_of(self, program: Program) -> Dataset:
         """The program's data."""

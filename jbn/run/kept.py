@@ -1,5 +1,6 @@
 """Compiled programs kept whole for the next run: then they are neither traced nor compiled."""
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -17,6 +18,7 @@ from jbn.environment import package_versions
 from jbn.train import Lower, compile_together
 
 _MOST_BYTES = 2**29  # of all files: some hundred programs
+_SUFFIX = ".jbn-program"  # a folder may have other files
 _DIGEST_SIZE = hashlib.sha256().digest_size
 # Of JAX's flags, those that change no program have one of these words in their names.
 _HARMLESS = ("cache", "logging", "traceback", "dump")
@@ -41,7 +43,7 @@ class KeptPrograms:
                 counts.
             parts: functions that lower the parts, by name.
         """
-        names = {part: f"{self._digest_of(key, part)}.program" for part in parts}
+        names = {part: f"{self._digest_of(key, part)}{_SUFFIX}" for part in parts}
         loaded = {part: self._load(name) for part, name in names.items()}
         compiled = compile_together({p: parts[p] for p in parts if loaded[p] is None})
         for part, executable in compiled.items():
@@ -82,28 +84,31 @@ class KeptPrograms:
             number, serialized, in_tree, out_tree = pickle.loads(body)
             devices = self._devices[:number]
             compiled = deserialize_and_load(serialized, in_tree, out_tree, None, devices)
-            os.utime(path)  # it was used now
         except Exception:  # whatever it is, the program can be compiled
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
             return None
+        with contextlib.suppress(OSError):  # of a folder that can only be read
+            os.utime(path)  # it was used now
         return compiled
 
     def _save(self, name: str, compiled: Any) -> None:
         """Keeps the program in a file that is there whole or not at all."""
         number = len(compiled.runtime_executable().local_devices())
-        body = pickle.dumps((number, *serialize(compiled)))
         unfinished = self._folder / f"{name}.{os.getpid()}.tmp"
         try:
+            body = pickle.dumps((number, *serialize(compiled)))
             self._folder.mkdir(parents=True, exist_ok=True)
             unfinished.write_bytes(_digest_of_file(name, body) + body)
             unfinished.replace(self._folder / name)
             self._throw_away()
-        except OSError:
-            unfinished.unlink(missing_ok=True)
+        except Exception:  # whatever it is, the program is compiled
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
 
     def _throw_away(self) -> None:
         """Deletes the files that were used longest ago, until the others are few enough bytes."""
-        states = [(path, path.stat()) for path in self._folder.iterdir()]
+        states = [(path, path.stat()) for path in self._folder.glob(f"*{_SUFFIX}")]
         total = 0
         for path, state in sorted(states, key=lambda of: of[1].st_mtime_ns, reverse=True):
             total += state.st_size

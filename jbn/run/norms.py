@@ -29,11 +29,12 @@ def compile_norms(task: Task, x: Any, build: Build) -> Callable[..., NormReport]
     hypers = jax.eval_shape(lambda: Hypers.of(config))
     if "batch_stats" not in first.collections:
         return None
-    if config.own_functions:  # then the statistics may be those of something else
+    if config.own_functions or config.train.freeze:  # then no statistics may be those of a batch
         batch = x[: config.train.batch_size]
         keys = TrainKeys.of(jax.random.key(0))
         if not jax.eval_shape(task.moments, first, batch, keys, hypers):
             return None
+
     def describe(variables: Any, x: Any, hypers: Hypers, normalization: Any) -> NormReport:
         prepare = task.with_normalization(normalization).prepare
         options: dict[str, Any] = {

@@ -1,6 +1,7 @@
 """Every trial of a config trained, group after group, each on disk as soon as it is done."""
 
 import contextlib
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from jbn import store
 from jbn.config import Config, DataConfig, Program, UserError, describe_plan, plan, plan_groups
 from jbn.config.functions import source_of
 from jbn.data import Dataset, load_all
-from jbn.environment import describe_environment, disable_compilation_cache
+from jbn.environment import describe_environment, without_compilation_cache
 from jbn.run.engine import Compiler, Datasets, first_num_lanes, train_group
 from jbn.run.events import Said, Sink
 from jbn.run.kept import KeptPrograms
@@ -54,10 +55,13 @@ def run(
     programs, datasets = _prepared(config, sinks)
     # What doesn't fit together fails here, before a file is written.
     devices = sorted(jax.devices(device.platform), key=lambda other: other != device)
-    compiler = Compiler(programs, datasets, devices, _kept(programs, devices, cache))
-    part = _describe_part(device, command, datasets)
+    kept = _kept(programs, devices, cache)
+    compiler = Compiler(programs, datasets, devices, kept)
+    part = _describe_part(device, command, datasets, compiler, programs)
     metrics = _shown_metrics(config, programs, compiler)
     with (
+        # A program from JAX's cache is there in part only, at least on a CPU, and can't be kept.
+        contextlib.nullcontext() if kept is None else without_compilation_cache(),
         contextlib.closing(compiler),
         store.opened(out, config, part, metrics, _sources(programs)) as folder,
         jax.default_device(device),
@@ -97,14 +101,9 @@ def _prepared(config: Config, sinks: Sequence[Sink]) -> tuple[list[Program], Dat
 def _kept(
     programs: Sequence[Program], devices: Sequence[jax.Device], cache: Path | None
 ) -> KeptPrograms | None:
-    """Where programs are kept whole; None where JAX's cache has them instead, or nothing has.
-
-    A program from JAX's cache is there in part only, at least on a CPU, and can't be kept. So it is
-    one or the other for a run.
-    """
+    """Where programs are kept whole; None where JAX's cache has them instead, or nothing has."""
     if cache is None or any(program.config.own_functions for program in programs):
         return None
-    disable_compilation_cache()
     return KeptPrograms(cache / "programs", devices)
 
 
@@ -113,14 +112,34 @@ def _say(sinks: Sequence[Sink], text: str | None) -> None:
         sink(Said(text or ""))
 
 
-def _describe_part(device: jax.Device, command: str, datasets: Datasets) -> dict[str, Any]:
+def _describe_part(
+    device: jax.Device,
+    command: str,
+    datasets: Datasets,
+    compiler: Compiler,
+    programs: Sequence[Program],
+) -> dict[str, Any]:
     """What a reader needs to make this part of the run again."""
+    weights = {
+        program.config.model.init_from: compiler.task_of(program).weights for program in programs
+    }
     return {
         **describe_environment(device),
         "command": command,
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data_sha256": _checksums(datasets),
+        "data_sha256": {
+            **_checksums(datasets),
+            **{path: _checksum(tree) for path, tree in weights.items() if path is not None},
+        },
     }
+
+
+def _checksum(tree: Any) -> str:
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        digest.update(f"{path} {leaf.dtype} {leaf.shape}".encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def _summarize(folder: store.Folder, baseline: dict[str, Any] | None) -> dict[str, Any]:
@@ -149,6 +168,12 @@ def _shown_metrics(
                 f"report.metric: found {metric!r}, which arm {program.arm!r} doesn't report; "
                 f"wanted one of {', '.join(found)}"
             )
+    for task, found in zip(tasks, names, strict=True):
+        if missing := [name for name in task.loss.shown if name not in found]:
+            raise UserError(
+                f"loss.factory: shows {missing[0]!r}, which its metrics lack; wanted some of "
+                f"{', '.join(found)}"
+            )
     shown = dict.fromkeys([metric, *(name for task in tasks for name in task.loss.shown)])
     in_all = [name for name in shown if all(name in found for found in names)]
     rising = [name for name in in_all if name in tasks[0].loss.higher_is_better]
@@ -171,10 +196,11 @@ def _baseline(
         task, dataset = compiler.task_of(program), datasets[program.config.data]
         targets = dataset.train.y, dataset.test.y
         metrics = baseline_metrics(task, *targets, compiler.build_of(program))
-        if task.loss.baseline is not None:
-            test = {f"test_{name}": finite(metric) for name, metric in (metrics or {}).items()}
-            found.append({"name": task.loss.baseline[0], **test})
-    return found[0] if found and all(other == found[0] for other in found) else None
+        if metrics is None or task.loss.baseline is None:
+            return None
+        test = {f"test_{name}": finite(metric) for name, metric in metrics.items()}
+        found.append({"name": task.loss.baseline[0], **test})
+    return found[0] if all(other == found[0] for other in found) else None
 
 
 def _describe(data: DataConfig, dataset: Dataset) -> str:

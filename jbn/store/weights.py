@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jbn.config import UserError
 from jbn.store.arrays import load_arrays
@@ -38,6 +39,10 @@ def read_weights(path: str | Path) -> dict[str, Any]:
             f"model.init_from: found nothing at {path}, wanted a run's folder, an npz file or an "
             "Orbax folder"
         )
+    weights = jax.tree.map(np.asarray, weights)
+    weights = unflatten_dict(
+        {path: leaf for path, leaf in flatten_dict(weights).items() if leaf.dtype.kind not in "OSU"}
+    )
     if not isinstance(weights.get("params"), dict):
         raise UserError(
             f"model.init_from: found {', '.join(map(str, weights)) or 'nothing'} in {path}, wanted "

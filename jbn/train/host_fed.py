@@ -1,7 +1,8 @@
 """A program whose data stay in the host's memory, from where batches are sent to the devices.
 
-It comes to the same bits as a program that has the data on its devices: the order of the examples
-and the noise of their labels follow from keys and rows, whoever gathers them.
+Its variables have the bits of a program that has the data on its devices; its metrics are the same
+to rounding. The order of the examples and the noise of their labels follow from keys and rows,
+whoever gathers them.
 """
 
 import functools

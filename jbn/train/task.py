@@ -69,6 +69,8 @@ class Task:
         """
         with _named_errors():
             first = jax.eval_shape(self.init, *_arguments(self.config))
+        if not jax.tree.leaves(first.params):
+            raise UserError("model: found no parameters, wanted some to train")
         _check_freeze(self.config, first)
         return first
 
@@ -109,12 +111,23 @@ class Task:
         """
         return self.convolves and self.platform == "cpu"
 
-    @property
+    @functools.cached_property
     def recomputes(self) -> bool:
         """Whether the final variables have recomputed batch statistics."""
-        train = self.config.train
+        train, first = self.config.train, self.first
         is_wanted = train.recompute_stats or train.ema_decay is not None
-        return is_wanted and "batch_stats" in self.first.collections
+        if not is_wanted or "batch_stats" not in first.collections:
+            return False
+        if self.parts.model is None and not train.freeze:
+            return True
+        # They may be those of something else than a batch normalization, or all be frozen.
+        x = jnp.zeros((train.batch_size, *self.spec.features))
+        return bool(jax.eval_shape(self.moments, first, x, *_arguments(self.config)))
+
+    @property
+    def num_steps(self) -> int:
+        """The batches of all epochs."""
+        return self.config.train.num_epochs * self.num_batches
 
     @property
     def loss(self) -> Loss:
@@ -129,15 +142,16 @@ class Task:
         """
         model = self.build(self.config.norm, hypers)
         weights = self.weights if weights is None else weights
-        return _init(self.config, self.spec, self.parts, model, keys, hypers, weights)
+        return _init(self, model, keys, hypers, weights)
 
     def step(
         self, state: TrainState, batch: Batch, keys: TrainKeys, hypers: Hypers
     ) -> tuple[TrainState, StepMetrics]:
         """The state after one more batch. The parameters may come as one vector, and stay it."""
         gradient, collections, metrics = self.gradient(state, batch, keys, hypers)
-        num_steps = self.config.train.num_epochs * self.num_batches
-        optimizer = make_optimizer(self.config, self.parts, hypers, self.first.params, num_steps)
+        optimizer = make_optimizer(
+            self.config, self.parts, hypers, self.first.params, self.num_steps
+        )
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         average = _next_average(self.config, state, params)
@@ -335,7 +349,10 @@ def check_task(task: Task) -> None:
     with _named_errors():
         after, _ = jax.eval_shape(task.step, state, batch, keys, hypers)
         jax.eval_shape(task.evaluate, state.variables, batch, hypers)
-        moments = jax.eval_shape(task.moments, state, x, keys, hypers) if task.recomputes else {0}
+        if config.train.recompute_stats and "batch_stats" in state.collections:
+            has_moments = task.recomputes
+        else:
+            has_moments = True
     for name, old in state.collections.items():
         structure: Any = jax.tree.structure(old)
         if jax.tree.structure(after.collections[name]) != structure:
@@ -343,10 +360,10 @@ def check_task(task: Task) -> None:
                 f"model: found the collection {name!r}, in which a step leaves other arrays than "
                 "it found; wanted the same ones, or to sow into 'intermediates'"
             )
-    if not moments:
+    if not has_moments:
         raise UserError(
             "train.recompute_stats: found no batch normalization in the model whose statistics "
-            "could be recomputed; train.ema_decay wants the same"
+            "could be recomputed"
         )
 
 
@@ -368,24 +385,41 @@ def _named_errors() -> Iterator[None]:
 
 
 def metric_names(task: Task) -> list[str]:
-    """What the task's loss reports."""
+    """What the task's loss reports.
+
+    Raises:
+        UserError: the loss gives something else than it should.
+    """
     spec, loss = task.spec, task.loss
     x = jax.ShapeDtypeStruct((2, *spec.features), jnp.float32)
     y = jax.ShapeDtypeStruct((2, *spec.target.shape), spec.target.dtype)
 
-    def metrics(output: Any, y: Array) -> dict[str, Array]:
-        return loss.metrics(measure(loss.measured(output, y), None).means)
+    def reported(output: Any, y: Array) -> tuple[Any, Any, Any]:
+        measured = loss.measured(output, y)
+        return loss.trained(output, y), measured, loss.metrics(measure(measured, None).means)
+
+    def of_model(state: TrainState, x: Array, y: Array) -> tuple[Any, Any, Any]:
+        hypers = Hypers.of(task.config)
+        model = task.build(task.config.norm, hypers)
+        output = model.apply(state.variables, task.prepare(x, hypers), train=False)
+        return reported(jax.tree.map(_widened, output), y)
 
     if loss.output_shape is not None:  # then the model needs no trace
         output = jax.ShapeDtypeStruct((2, *loss.output_shape), jnp.float32)
-        return list(jax.eval_shape(metrics, output, y))
-
-    def of_model(state: TrainState, x: Array, y: Array) -> dict[str, Array]:
-        hypers = Hypers.of(task.config)
-        measured = task.evaluate(state.variables, Batch(x, y), hypers)
-        return loss.metrics(measured.means)
-
-    return list(jax.eval_shape(of_model, task.first, x, y))
+        trained, measured, metrics = jax.eval_shape(reported, output, y)
+    else:
+        trained, measured, metrics = jax.eval_shape(of_model, task.first, x, y)
+    if trained.shape != (2,):
+        raise UserError(
+            f"loss: found trained of shape {trained.shape} for 2 examples, wanted a number for each"
+        )
+    for found, what in ((measured, "measured"), (metrics, "metrics")):
+        if "loss" not in found:
+            raise UserError(f"loss: {what} lack 'loss', found {', '.join(found) or 'nothing'}")
+    for name, metric in metrics.items():
+        if metric.shape:
+            raise UserError(f"loss: the metric {name!r} has the shape {metric.shape}, wanted ()")
+    return list(metrics)
 
 
 def baseline_metrics(
@@ -433,17 +467,10 @@ def _kept(param: Array, is_frozen: bool) -> Array:
     return jax.lax.stop_gradient(param) if is_frozen else param
 
 
-def _init(
-    config: ArmConfig,
-    spec: DataSpec,
-    parts: Parts,
-    model: Model,
-    keys: TrainKeys,
-    hypers: Hypers,
-    weights: Any = None,
-) -> TrainState:
+def _init(task: Task, model: Model, keys: TrainKeys, hypers: Hypers, weights: Any) -> TrainState:
+    config = task.config
     # Raw inputs become float32 wherever they are prepared.
-    x = jnp.zeros((2, *spec.features))
+    x = jnp.zeros((2, *task.spec.features))
     variables = dict(model.init({"params": keys.init, "dropout": keys.dropout}, x, train=True))
     variables.pop("intermediates", None)  # no state: they are of the last call
     params = _scaled_kernels(variables.get("params", {}), hypers.init_gain)
@@ -451,7 +478,8 @@ def _init(
     if weights is not None:
         variables = begin_with(config.model, variables, weights)
     params = variables.pop("params")
-    opt_state = make_optimizer(config, parts, hypers, params, num_steps=1).init(params)
+    optimizer = make_optimizer(config, task.parts, hypers, params, task.num_steps)
+    opt_state = optimizer.init(params)
     average = None if config.train.ema_decay is None else params
     return TrainState(jnp.zeros((), jnp.int32), params, variables, opt_state, average)
 

@@ -27,6 +27,7 @@ LayerMoments = Mapping[tuple[Any, ...], ShiftedMoments]
 # Variables beside mean and var: the moments of a layer's inputs, and its epsilon for each channel.
 _NAME = "moments"
 _EPSILON = "layer_epsilon"
+FROZEN = "is_frozen"  # the attribute of a layer that normalizes with its running statistics
 
 
 def recompute_batch_stats(
@@ -213,7 +214,7 @@ def _record(next_call, args, kwargs, context):
     y = next_call(*args, **kwargs)
     var: Array = layer.get_variable("batch_stats", "var")
     layer.put_variable("batch_stats", _EPSILON, jnp.zeros_like(var) + layer.epsilon)
-    if is_evaluation(layer, call.get("use_running_average")):
+    if _has_running_average(layer, call.get("use_running_average")):
         return y
     now = batch_moments(layer, call["x"], mask=call.get("mask"))
     if layer.has_variable("batch_stats", _NAME):  # a second call in one batch
@@ -222,13 +223,31 @@ def _record(next_call, args, kwargs, context):
     return y
 
 
+def freeze_norm(layer: nnx.BatchNorm) -> None:
+    """Makes an NNX layer normalize with its running statistics, whatever it is told."""
+    layer_class: Any = type(layer)
+
+    class Frozen(layer_class):  # type: ignore[misc]  # Flax's or jbn's, known at run time
+        def __call__(self, *args, **kwargs):
+            call = inspect.signature(layer_class.__call__).bind(self, *args, **kwargs)
+            call.arguments["use_running_average"] = True
+            return layer_class.__call__(*call.args, **call.kwargs)
+
+    layer.__class__ = Frozen
+    setattr(layer, FROZEN, True)
+
+
+def _has_running_average(layer: Any, told: bool | None) -> bool:
+    return getattr(layer, FROZEN, False) or is_evaluation(layer, told)
+
+
 def _recording(layer_class: type, seen: list[Any]) -> type:
     """A subclass of an NNX batch normalization that merges its inputs' moments in `moments`."""
 
     class Recording(layer_class):  # type: ignore[misc]  # Flax's or jbn's, known at run time
         def __call__(self, x, use_running_average=None, *, mask=None):
             y = super().__call__(x, use_running_average, mask=mask)
-            if is_evaluation(self, use_running_average):
+            if _has_running_average(self, use_running_average):
                 return y
             seen.append(True)
             now = batch_moments(self, x, mask=mask)

@@ -273,11 +273,14 @@ def test_a_swept_key_that_changes_nothing_is_an_error(key):
     section, name = where.split(".")
     others = [choice for choice in choices(where) if choice not in values]
     found = mistakes(sweep=sweep, **{section: {name: others[0]}})
-    if key in ("data.path", "optimizer.weight_decay"):  # which don't fit, besides
+    # Some don't fit, besides.
+    if key in ("data.path", "data.num_targets", "optimizer.weight_decay"):
         assert found[0].startswith("sweep, at ")
     else:
         assert found[0].startswith(f"sweep.{key}: changes nothing, as no arm has {where} '")
     table = {"name": "x", section: {name: values[0]}}
+    if key == "data.num_targets":
+        table["data"]["targets"] = "numbers"
     if values[0] in ("npz", "csv"):
         table["data"]["path"] = "a"
     config_from_dict({**table, "sweep": sweep})

@@ -34,7 +34,7 @@ VALUES = {
     "data.dir": (["none", "a"], MNIST),
     "data.path": (["a", "b"], CSV),
     "data.targets": (["labels", "numbers"], TABLE),
-    "data.num_targets": ([1, 2], TABLE),
+    "data.num_targets": ([1, 2], {"data": {**TABLE["data"], "targets": "numbers"}}),
     "data.split_seed": ([0, 1], {}),
     "data.input_scale": ([1.0, 2.0], {"data": {"normalize": "none"}}),
     "data.normalize": (["standardize", "none"], {}),
