@@ -1,4 +1,4 @@
-"""Runs both configs on handwritten digits, keeps their results, and draws the README's picture.
+"""Runs the configs of small data sets, keeps their results, and draws the README's picture.
 
 python experiments/digits/run.py && python experiments/write_numbers.py
 """
@@ -22,7 +22,8 @@ from jbn.store import read_config, read_parts, read_summary
 from jbn.trained import load_run
 
 HERE = Path(__file__).parent
-CONFIGS = HERE.parents[1] / "configs" / "digits"
+CONFIGS = HERE.parents[1] / "configs"
+SETS = ("diabetes", "digits")
 SHOWN = "article"  # the config whose curves are the picture
 
 
@@ -60,15 +61,15 @@ def main() -> None:
     """Trains, then writes `results.json` and `learning_curves.svg` beside this file."""
     results = {}
     with tempfile.TemporaryDirectory() as folder:
-        for path in sorted(CONFIGS.glob("*.toml")):
+        for path in sorted(p for data in SETS for p in (CONFIGS / data).glob("*.toml")):
             out = Path(folder) / path.stem
             # A compilation cache that is empty at first: compile times are those of a first run.
             folder_of_cache = str(Path(folder) / f"{path.stem}-cache")
             cache = {**os.environ, "JAX_COMPILATION_CACHE_DIR": folder_of_cache}
             command = [sys.executable, "-m", "jbn", "run", path, "--out", out]
-            subprocess.run(command, check=True, env=cache)
+            subprocess.run(command, check=True, env=cache, cwd=HERE.parents[1])
             (environment,) = read_parts(out)
-            environment["command"] = f"jbn run configs/digits/{path.name}"
+            environment["command"] = f"jbn run configs/{path.parent.name}/{path.name}"
             results[path.stem] = {"environment": environment, "summary": read_summary(out)}
             if path.stem == "article_custom":
                 found = largest_normalized_values(out, "batch_norm_hard")

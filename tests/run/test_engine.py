@@ -1,5 +1,7 @@
 """Groups in turns of lanes: as many as fit the memory, no trial lost, none twice."""
 
+import contextlib
+
 import jax
 import numpy as np
 import pytest
@@ -144,6 +146,7 @@ def test_data_that_do_not_fit_the_device_stay_on_the_host(monkeypatch):
 
     monkeypatch.setattr(engine, "compile_host_fed", compile_fed)
     monkeypatch.setattr(engine, "compile_program", fake_compile)
+    monkeypatch.setattr(jax, "default_device", lambda device: contextlib.nullcontext())
     programs = plan(config_from_dict({"name": "x", "num_seeds": 1}))
     datasets = load_all(program.config.data for program in programs)
     for devices, wanted in ((jax.devices(), 0), ([Device()], 1)):

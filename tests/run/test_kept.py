@@ -1,11 +1,8 @@
 """Kept programs: the bits of new ones, never another's, and nothing of a user's own among them."""
 
-from typing import Any
-
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from jbn import store
 from jbn.config import config_from_dict
@@ -23,15 +20,6 @@ TABLE = {
         "raw": {"data": {"normalize": "none", "input_scale": 0.1}},
     },
 }
-
-
-@pytest.fixture(autouse=True)
-def jaxs_cache_as_before():
-    config: Any = jax.config
-    was_enabled = config.jax_enable_compilation_cache
-    yield
-    config.update("jax_enable_compilation_cache", was_enabled)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture
@@ -123,3 +111,18 @@ def test_the_folder_has_an_end_and_what_was_used_last_stays(tmp_path, compiled, 
     assert sum(path.stat().st_size for path in left) <= kept._MOST_BYTES
     assert left - set(files)
     assert newest.exists() or len(left & set(files)) < len(files)
+
+
+def test_other_files_of_the_folder_are_left_alone(tmp_path, compiled, monkeypatch):
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    (folder / "thesis.tar").write_bytes(bytes(100))
+    monkeypatch.setattr(kept, "_MOST_BYTES", 1)
+    results(tmp_path / "a", tmp_path)
+    assert [path.name for path in folder.iterdir()] == ["thesis.tar"]
+
+
+def test_jaxs_own_cache_is_as_it_was_after_a_run(tmp_path, compiled):
+    before = jax.config.values["jax_enable_compilation_cache"]
+    results(tmp_path / "a", tmp_path)
+    assert jax.config.values["jax_enable_compilation_cache"] == before

@@ -11,9 +11,10 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 import jbn
 from jbn import store
 from jbn.config import UserError, config_from_dict
-from jbn.data import load
+from jbn.data import DataSpec, load
 from jbn.report.page import write_report
 from jbn.run import run
+from jbn.train import make_task
 
 SOURCE = """
 import math
@@ -177,6 +178,51 @@ def test_a_run_begins_with_the_weights_of_another(houses, tmp_path, monkeypatch)
         if name in ("mean", "std", "count"):
             np.testing.assert_array_equal(tuned["inputs"][name], value)
     assert not np.allclose(tuned["params"]["head"]["kernel"], first["params"]["head"]["kernel"])
+
+
+def test_nothing_is_imported_from_the_folder_itself(houses, tmp_path, monkeypatch):
+    """Not even where Python would find it there, as a package without a file."""
+    folder, _ = houses
+    out = shutil.copytree(folder / "run", tmp_path / "evil")
+    (out / "source" / "payload.py").write_text("raise SystemExit('executed')")
+    path = out / "config.json"
+    text = path.read_text().replace("own_houses:make_net", "evil.source.payload:make")
+    path.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"would be imported from .*evil itself, which trust_sou"):
+        jbn.load_run(out)
+
+
+def test_builtins_are_no_factories():
+    config = config_from_dict({"name": "x", "model": {"factory": "os:abort"}})
+    with pytest.raises(UserError, match="found 'os:abort', wanted a function written in Python"):
+        make_task(config.arms["batch"], DataSpec(100, (4,), 3))
+
+
+def test_with_every_norm_frozen_a_run_comes_to_its_end(tmp_path):
+    """With an average, too, whose statistics would be recomputed."""
+    train = {"num_epochs": 1, "batch_size": 480, "freeze": "BatchNorm*", "ema_decay": 0.9}
+    table = {"name": "x", "num_seeds": 1, "model": {"hidden_sizes": [4]}, "train": train}
+    summary = run(config_from_dict(table), tmp_path / "x", device=jax.devices()[0])
+    assert summary["arms"]["batch"]["num_diverged"] == 0
+    assert store.read_norms(tmp_path / "x") == {}
+
+
+def test_a_stopped_run_does_not_go_on_from_other_weights(tmp_path):
+    weights = tmp_path / "weights.npz"
+    table = {"name": "x", "num_seeds": 1, "model": {"hidden_sizes": [4]}}
+    table["train"] = {"num_epochs": 1, "batch_size": 480}
+    run(config_from_dict(table), tmp_path / "first", device=jax.devices()[0])
+    shutil.copy(tmp_path / "first" / "variables" / "batch" / "0.npz", weights)
+    table["model"]["init_from"] = str(weights)
+    out = tmp_path / "tuned"
+    run(config_from_dict(table), out, device=jax.devices()[0])
+    (out / "summary.json").unlink()
+    with np.load(weights) as arrays:
+        others = {name: 2 * arrays[name] for name in arrays.files}
+    np.savez(weights, **others)
+    with pytest.raises(UserError, match="holds a part of a run with other data"):
+        run(config_from_dict(table), out, device=jax.devices()[0])
 
 
 def test_a_metric_that_no_loss_reports_is_named_before_a_file_is_written(tmp_path):

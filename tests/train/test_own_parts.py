@@ -244,15 +244,44 @@ def test_what_is_frozen_stays_and_normalizes_as_in_evaluation(model):
         assert not ravel_pytree(found[name])[0].any()
 
 
-def test_frozen_statistics_are_not_recomputed():
+class ToldInTheCall(nnx.Module):
+    """Its norms are told the mode in their calls."""
+
+    def __init__(self, num_outputs, rngs):
+        self.dense_0 = nnx.Linear(4, 8, rngs=rngs)
+        self.norm_0 = nnx.BatchNorm(8, rngs=rngs)
+        self.norm_1 = nnx.BatchNorm(8, rngs=rngs)
+        self.head = nnx.Linear(8, num_outputs, rngs=rngs)
+
+    def __call__(self, x, train):
+        x = self.norm_0(self.dense_0(x), use_running_average=not train)
+        return self.head(nnx.relu(self.norm_1(x, use_running_average=not train)))
+
+
+def test_a_frozen_norm_in_nnx_may_be_told_the_mode_in_the_call():
+    """It leaves x as it is, by its first statistics; else it would take the batch's mean away."""
+    config = config_of(freeze=("norm_0*",))
+    frozen, free = (make_task(c, SPEC, model=ToldInTheCall) for c in (config, config_of()))
+    hypers = Hypers.of(config)
+    state = frozen.init(KEYS, hypers)
+    batch = Batch(jnp.asarray(X[:8] + 9), jnp.asarray(Y[:8]))
+    after = [jax.jit(task.step)(state, batch, KEYS, hypers)[0] for task in (frozen, free)]
+    means = [s.collections["batch_stats"]["norm_1"]["mean"] for s in after]
+    assert not np.allclose(means[0], 0, atol=1e-3)
+    np.testing.assert_allclose(means[1], 0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "model", [InLinen, in_nnx, flaxs_own(in_call=True), ToldInTheCall], ids=range(4)
+)
+def test_frozen_statistics_are_not_recomputed(model):
     config = config_of(freeze=("norm_0*",), recompute_stats=True)
-    for model in (InLinen, in_nnx):
-        task = make_task(config, SPEC, model=model)
-        hypers = Hypers.of(config)
-        state = task.init(KEYS, hypers)
-        stats = final_variables(task, state, jnp.asarray(X), KEYS, hypers)["batch_stats"]
-        chex.assert_trees_all_equal(stats["norm_0"], state.collections["batch_stats"]["norm_0"])
-        assert not np.allclose(stats["norm_1"]["mean"], 0)
+    task = make_task(config, SPEC, model=model)
+    hypers = Hypers.of(config)
+    state = task.init(KEYS, hypers)
+    stats = final_variables(task, state, jnp.asarray(X), KEYS, hypers)["batch_stats"]
+    chex.assert_trees_all_equal(stats["norm_0"], state.collections["batch_stats"]["norm_0"])
+    assert not np.allclose(stats["norm_1"]["mean"], 0)
 
 
 @pytest.mark.parametrize(
@@ -323,6 +352,52 @@ def test_a_schedule_of_ones_own_multiplies_the_rate_of_every_optimizer():
         make_optimizer(config, Parts(schedule=ones), Hypers.of(config), PARAMS, 3), True
     )
     assert not np.allclose(steady["kernel"], wanted["kernel"])
+
+
+def test_a_factory_is_given_the_steps_of_the_whole_training():
+    """Also where the state is made: it may depend on them."""
+    seen = []
+
+    def make(learning_rate, num_steps):
+        seen.append(num_steps)
+        return optax.sgd(learning_rate)
+
+    task = make_task(config_of(), SPEC, optimizer=make)
+    check_task(task)
+    assert set(seen) == {10}  # two epochs of five batches
+
+
+def test_what_a_partial_function_has_already_it_is_not_given():
+    model = functools.partial(InLinen, norm=lambda use_running_average, name: lambda x: x)
+    state = make_task(config_of(), SPEC, model=model).first
+    assert sorted(state.params) == ["dense_0", "dense_1", "head"]
+
+
+def test_a_class_in_nnx_is_a_factory():
+    assert "norm_1" in make_task(config_of(), SPEC, model=ToldInTheCall).first.params
+
+
+LOGITS = Loss((3,), lambda output, y: output[:, 0], lambda output, y: {"loss": output[:, 0]})
+
+
+@pytest.mark.parametrize(
+    ("loss", "line"),
+    [
+        (
+            LOGITS._replace(trained=lambda output, y: output),
+            r"loss: found trained of shape \(2, 3\)",
+        ),
+        (LOGITS._replace(measured=lambda output, y: {"x": output}), "loss: measured lack 'loss'"),
+        (LOGITS._replace(metrics=lambda means: {"x": 0.0}), "loss: metrics lack 'loss', found x"),
+        (
+            LOGITS._replace(measured=lambda output, y: {"loss": output}),
+            r"loss: the metric 'loss' has the shape \(3,\), wanted \(\)",
+        ),
+    ],
+)
+def test_a_loss_that_gives_something_else_is_named(loss, line):
+    with pytest.raises(UserError, match=line):
+        metric_names(make_task(config_of(), SPEC, loss=loss))
 
 
 def test_an_augmentation_of_ones_own_changes_training_batches_alone():
