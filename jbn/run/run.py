@@ -15,7 +15,8 @@ from jbn.config import Config, DataConfig, Program, UserError, describe_plan, pl
 from jbn.config.functions import source_of
 from jbn.data import Dataset, load_all
 from jbn.environment import describe_environment, without_compilation_cache
-from jbn.run.engine import Compiler, Datasets, first_num_lanes, train_group
+from jbn.run.compiler import Compiler, Datasets
+from jbn.run.engine import first_num_lanes, train_group
 from jbn.run.events import Said, Sink
 from jbn.run.kept import KeptPrograms
 from jbn.run.norms import describe_norms, inputs_to_describe

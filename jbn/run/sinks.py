@@ -11,7 +11,7 @@ import rich.progress
 from rich.console import Console
 
 from jbn.config import Program
-from jbn.run.engine import Compiler
+from jbn.run.compiler import Compiler
 from jbn.run.events import (
     EpochEnded,
     Event,

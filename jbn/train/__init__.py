@@ -8,6 +8,7 @@ makes a program of many trainings.
 from jbn.data import Batch as Batch
 from jbn.data import DataSpec as DataSpec
 from jbn.data import Examples as Examples
+from jbn.train.baseline import baseline_metrics as baseline_metrics
 from jbn.train.compile import Build as Build
 from jbn.train.compile import Lower as Lower
 from jbn.train.compile import compile_together as compile_together
@@ -39,8 +40,7 @@ from jbn.train.state import TrainKeys as TrainKeys
 from jbn.train.state import TrainState as TrainState
 from jbn.train.task import StepMetrics as StepMetrics
 from jbn.train.task import Task as Task
-from jbn.train.task import baseline_metrics as baseline_metrics
-from jbn.train.task import check_task as check_task
-from jbn.train.task import count_parameters as count_parameters
 from jbn.train.task import make_task as make_task
-from jbn.train.task import metric_names as metric_names
+from jbn.train.trace import check_task as check_task
+from jbn.train.trace import count_parameters as count_parameters
+from jbn.train.trace import metric_names as metric_names

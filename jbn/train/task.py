@@ -17,7 +17,6 @@ from jax.extend import core
 from jaxtyping import Array, Float
 
 from jbn.config import ArmConfig, NormConfig, UserError
-from jbn.config.schema import BATCH_NORMS
 from jbn.data import (
     Batch,
     DataSpec,
@@ -27,10 +26,9 @@ from jbn.data import (
     normalize_by,
     normalize_inputs,
 )
-from jbn.data.augment import keeps_images
 from jbn.functional._stats import ema_momentum
 from jbn.models import Model, build_model, norm_of_batch, recording
-from jbn.train.compile import Build, compile_together
+from jbn.train.check import check_config
 from jbn.train.loss import Loss
 from jbn.train.metrics import Metrics, measure
 from jbn.train.optimizer import make_optimizer
@@ -67,8 +65,8 @@ class Task:
         Raises:
             UserError: the model doesn't take the data.
         """
-        with _named_errors():
-            first = jax.eval_shape(self.init, *_arguments(self.config))
+        with named_errors():
+            first = jax.eval_shape(self.init, *abstract_arguments(self.config))
         if not jax.tree.leaves(first.params):
             raise UserError("model: found no parameters, wanted some to train")
         _check_freeze(self.config, first)
@@ -85,8 +83,8 @@ class Task:
         """Whether the model has a convolution."""
         if self.parts.model is None:
             return self.config.model.kind != "mlp"
-        with _named_errors():
-            traced = jax.make_jaxpr(self.init)(*_arguments(self.config))
+        with named_errors():
+            traced = jax.make_jaxpr(self.init)(*abstract_arguments(self.config))
         return "conv_general_dilated" in _primitives(traced.jaxpr)
 
     @property
@@ -122,7 +120,7 @@ class Task:
             return True
         # They may be those of something else than a batch normalization, or all be frozen.
         x = jnp.zeros((train.batch_size, *self.spec.features))
-        return bool(jax.eval_shape(self.moments, first, x, *_arguments(self.config)))
+        return bool(jax.eval_shape(self.moments, first, x, *abstract_arguments(self.config)))
 
     @property
     def num_steps(self) -> int:
@@ -278,7 +276,7 @@ class Task:
         """The output, at least float32, if it and the targets are what the loss takes."""
         self.loss.check(batch.y)
         if self.loss.output_shape is None:
-            return jax.tree.map(_widened, output)
+            return jax.tree.map(widened, output)
         wanted = (len(batch.x), *self.loss.output_shape)
         is_array = isinstance(output, jax.Array)
         if not is_array or output.shape != wanted or len(batch.y) != len(batch.x):
@@ -286,7 +284,7 @@ class Task:
                 f"model: found an output of {_in_words(output)} for x of shape "
                 f"{jnp.shape(batch.x)} and {len(batch.y)} targets, wanted the shape {wanted}"
             )
-        return _widened(output)
+        return widened(output)
 
 
 def make_task(
@@ -328,53 +326,18 @@ def make_task(
     platform = jax.default_backend() if platform is None else platform
     parts = make_parts(config, spec, Parts(model, loss, optimizer, schedule, augment))
     num_batches = math.ceil(spec.num_examples / config.train.batch_size)
-    _check_sizes(config, spec.num_examples)
-    _check_augment(config, spec.features)
-    _check_updates(config, config.train.num_epochs * num_batches)
-    _check_order(config, spec)
+    check_config(config, spec, num_steps=config.train.num_epochs * num_batches)
     return Task(config, spec, platform, parts, num_batches, weights)
 
 
-def check_task(task: Task) -> None:
-    """Traces what a training does, and computes nothing.
-
-    Raises:
-        UserError: model, loss and data don't fit together.
-    """
-    state = task.first
-    config, features = task.config, task.spec.features
-    x = jnp.zeros((config.train.batch_size, *features))
-    batch = Batch(x, jnp.zeros((len(x), *task.spec.target.shape), task.spec.target.dtype))
-    keys, hypers = _arguments(config)
-    with _named_errors():
-        after, _ = jax.eval_shape(task.step, state, batch, keys, hypers)
-        jax.eval_shape(task.evaluate, state.variables, batch, hypers)
-        if config.train.recompute_stats and "batch_stats" in state.collections:
-            has_moments = task.recomputes
-        else:
-            has_moments = True
-    for name, old in state.collections.items():
-        structure: Any = jax.tree.structure(old)
-        if jax.tree.structure(after.collections[name]) != structure:
-            raise UserError(
-                f"model: found the collection {name!r}, in which a step leaves other arrays than "
-                "it found; wanted the same ones, or to sow into 'intermediates'"
-            )
-    if not has_moments:
-        raise UserError(
-            "train.recompute_stats: found no batch normalization in the model whose statistics "
-            "could be recomputed"
-        )
-
-
-def _arguments(config: ArmConfig) -> tuple[TrainKeys, Hypers]:
+def abstract_arguments(config: ArmConfig) -> tuple[TrainKeys, Hypers]:
     """Shapes and dtypes of what a training is given, to trace with."""
     keys = jax.eval_shape(lambda: TrainKeys.of(jax.random.key(0)))
     return keys, jax.eval_shape(lambda: Hypers.of(config))
 
 
 @contextlib.contextmanager
-def _named_errors() -> Iterator[None]:
+def named_errors() -> Iterator[None]:
     """Raises what a model finds wrong as a UserError."""
     try:
         yield
@@ -384,71 +347,7 @@ def _named_errors() -> Iterator[None]:
         raise UserError(f"model: {error}".rstrip()) from None
 
 
-def metric_names(task: Task) -> list[str]:
-    """What the task's loss reports.
-
-    Raises:
-        UserError: the loss gives something else than it should.
-    """
-    spec, loss = task.spec, task.loss
-    x = jax.ShapeDtypeStruct((2, *spec.features), jnp.float32)
-    y = jax.ShapeDtypeStruct((2, *spec.target.shape), spec.target.dtype)
-
-    def reported(output: Any, y: Array) -> tuple[Any, Any, Any]:
-        measured = loss.measured(output, y)
-        return loss.trained(output, y), measured, loss.metrics(measure(measured, None).means)
-
-    def of_model(state: TrainState, x: Array, y: Array) -> tuple[Any, Any, Any]:
-        hypers = Hypers.of(task.config)
-        model = task.build(task.config.norm, hypers)
-        output = model.apply(state.variables, task.prepare(x, hypers), train=False)
-        return reported(jax.tree.map(_widened, output), y)
-
-    if loss.output_shape is not None:  # then the model needs no trace
-        output = jax.ShapeDtypeStruct((2, *loss.output_shape), jnp.float32)
-        trained, measured, metrics = jax.eval_shape(reported, output, y)
-    else:
-        trained, measured, metrics = jax.eval_shape(of_model, task.first, x, y)
-    if trained.shape != (2,):
-        raise UserError(
-            f"loss: found trained of shape {trained.shape} for 2 examples, wanted a number for each"
-        )
-    for found, what in ((measured, "measured"), (metrics, "metrics")):
-        if "loss" not in found:
-            raise UserError(f"loss: {what} lack 'loss', found {', '.join(found) or 'nothing'}")
-    for name, metric in metrics.items():
-        if metric.shape:
-            raise UserError(f"loss: the metric {name!r} has the shape {metric.shape}, wanted ()")
-    return list(metrics)
-
-
-def baseline_metrics(
-    task: Task, train_y: Any, y: Any, build: Build = compile_together
-) -> dict[str, float] | None:
-    """The metrics for the targets y of a model that sees the targets of training, but no inputs.
-
-    None: the loss knows no such model. `build` compiles.
-    """
-    loss = task.loss
-    if loss.baseline is None or loss.output_shape is None:
-        return None
-    (_, best_output), shape = loss.baseline, loss.output_shape
-
-    def of_targets(train_y: Array, y: Array) -> dict[str, Array]:
-        output = jnp.broadcast_to(best_output(train_y), (len(y), *shape))
-        return loss.metrics(measure(loss.measured(output, y), None).means)
-
-    lower = functools.partial(jax.jit(of_targets).lower, train_y, y)
-    metrics = build({"baseline": lower})["baseline"](train_y, y)
-    return {name: float(metric) for name, metric in metrics.items()}
-
-
-def count_parameters(task: Task) -> int:
-    """The number of trained numbers."""
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(task.first.params))
-
-
-def _widened(output: Array) -> Array:
+def widened(output: Array) -> Array:
     return output.astype(jnp.promote_types(output.dtype, jnp.float32))
 
 
@@ -533,27 +432,6 @@ def _next_average(config: ArmConfig, state: TrainState, params: Any) -> Any:
     return optax.incremental_update(params, state.average, jnp.where(has_moved, weight, 0))
 
 
-def _check_sizes(config: ArmConfig, num_examples: int) -> None:
-    """Raises UserError where the data aren't a batch, or leave a batch of one that can't be."""
-    batch_size = config.train.batch_size
-    if batch_size > num_examples:
-        raise UserError(
-            f"train.batch_size: found {batch_size}, wanted at most {num_examples}, the number of "
-            "training examples"
-        )
-    # Of one example each value of a Dense layer is its own mean.
-    norm, num_last = config.norm, num_examples % batch_size
-    group_size = norm.virtual_batch_size if norm.kind == "ghost" else batch_size
-    is_alone = norm.kind in BATCH_NORMS and num_last % group_size == 1
-    is_dense = config.model.factory is None and config.model.kind == "mlp"
-    if is_alone and is_dense and config.model.hidden_sizes:
-        raise UserError(
-            f"train.batch_size: found {batch_size}, which leaves a last batch of {num_last} of "
-            f"{num_examples} examples, and norm.kind {norm.kind!r} one of them by itself; it wants "
-            "at least 2: choose another size"
-        )
-
-
 def _check_freeze(config: ArmConfig, first: TrainState) -> None:
     """Raises UserError where a pattern freezes nothing, or all."""
     params = flatten_dict(first.params)
@@ -564,37 +442,4 @@ def _check_freeze(config: ArmConfig, first: TrainState) -> None:
     if config.train.freeze and all(is_matched(path, config.train.freeze) for path in params):
         raise UserError(
             f"train.freeze: found {list(config.train.freeze)}, which leaves no parameter to train"
-        )
-
-
-def _check_order(config: ArmConfig, spec: DataSpec) -> None:
-    """Raises UserError where targets can't be sorted."""
-    order = config.train.order
-    if order in ("sorted", "class_blocked") and spec.target.shape:
-        raise UserError(
-            f"train.order: found {order!r}, wanted 'shuffled' or 'fixed' for several targets"
-        )
-
-
-def _check_augment(config: ArmConfig, features: tuple[int, ...]) -> None:
-    """Raises UserError where what isn't images shall be augmented."""
-    if not keeps_images(config.data.augment) and len(features) != 3:
-        raise UserError(
-            f"data.augment: found inputs of shape {features}, wanted images, of shape (height, "
-            "width, channels)"
-        )
-
-
-def _check_updates(config: ArmConfig, num_steps: int) -> None:
-    """Raises UserError where training would end before parameters or rate get anywhere."""
-    accumulate, warmup_steps = config.optimizer.accumulate, config.optimizer.warmup_steps
-    if accumulate > num_steps:
-        raise UserError(
-            f"optimizer.accumulate: found {accumulate}, wanted at most {num_steps}, the number of "
-            "batches in all epochs"
-        )
-    if warmup_steps >= num_steps // accumulate:
-        raise UserError(
-            f"optimizer.warmup_steps: found {warmup_steps}, wanted fewer than "
-            f"{num_steps // accumulate}, the number of steps in all epochs"
         )

@@ -9,13 +9,15 @@ from recorded import Recorder, fake_compile
 
 from jbn.config import UserError, config_from_dict, plan, plan_groups
 from jbn.data import load_all
-from jbn.run import EpochEnded, LanesCompiled, TrialsEnded, engine
-from jbn.run.engine import Compiler, train_group
+from jbn.run import EpochEnded, LanesCompiled, TrialsEnded
+from jbn.run import compiler as compiling
+from jbn.run.compiler import Compiler
+from jbn.run.engine import train_group
 
 
 def trained(monkeypatch, num_seeds, max_lanes, compile_program, *, lanes=(), done=(), at_once=None):
     """What happens when so many seeds are trained, in groups of at most `max_lanes`."""
-    monkeypatch.setattr(engine, "compile_program", compile_program)
+    monkeypatch.setattr(compiling, "compile_program", compile_program)
     programs = plan(
         config_from_dict({"name": "x", "num_seeds": num_seeds, "train": {"num_epochs": 3}})
     )
@@ -144,8 +146,8 @@ def test_data_that_do_not_fit_the_device_stay_on_the_host(monkeypatch):
         fed.append(True)
         return fake_compile(*arguments)
 
-    monkeypatch.setattr(engine, "compile_host_fed", compile_fed)
-    monkeypatch.setattr(engine, "compile_program", fake_compile)
+    monkeypatch.setattr(compiling, "compile_host_fed", compile_fed)
+    monkeypatch.setattr(compiling, "compile_program", fake_compile)
     monkeypatch.setattr(jax, "default_device", lambda device: contextlib.nullcontext())
     programs = plan(config_from_dict({"name": "x", "num_seeds": 1}))
     datasets = load_all(program.config.data for program in programs)

@@ -17,7 +17,8 @@ from recorded import Recorder, fake_compile
 from jbn import store
 from jbn.config import DataConfig, UserError, config_from_dict
 from jbn.data import load
-from jbn.run import EpochEnded, TrialsEnded, engine, run
+from jbn.run import EpochEnded, TrialsEnded, run
+from jbn.run import compiler as compiling
 from jbn.store.table import append_rows
 from jbn.trained import load_run
 
@@ -162,7 +163,7 @@ def fake_programs(monkeypatch):
 
         return compiled._replace(init=init, run_epoch=run_epoch)
 
-    monkeypatch.setattr(engine, "compile_program", compile_program)
+    monkeypatch.setattr(compiling, "compile_program", compile_program)
     return trained, stop_at
 
 
@@ -293,7 +294,7 @@ def test_lanes_halved_once_are_so_in_every_part(tmp_path, monkeypatch):
 
         return compiled._replace(finish=finish)
 
-    monkeypatch.setattr(engine, "compile_program", compile_program)
+    monkeypatch.setattr(compiling, "compile_program", compile_program)
     table = {"name": "x", "num_seeds": 8, "train": {"num_epochs": 2}}
     with pytest.raises(Stopped):
         start(tmp_path / "a", table)
@@ -326,7 +327,7 @@ def test_a_new_metric_is_in_the_tables_without_a_word(tmp_path, monkeypatch):
 
         return compiled._replace(run_epoch=run_epoch)
 
-    monkeypatch.setattr(engine, "compile_program", compile_program)
+    monkeypatch.setattr(compiling, "compile_program", compile_program)
     start(tmp_path / "a", {"name": "x", "num_seeds": 2, "train": {"num_epochs": 1}})
     column = store.read_metrics(tmp_path / "a")["train_cosine"]
     np.testing.assert_array_equal(column.astype(np.float32), np.full(2, 1 / 3, np.float32))
@@ -343,7 +344,7 @@ def test_the_best_point_is_that_of_the_highest_validation_accuracy(tmp_path, mon
 
         return compiled._replace(run_epoch=run_epoch)
 
-    monkeypatch.setattr(engine, "compile_program", compile_program)
+    monkeypatch.setattr(compiling, "compile_program", compile_program)
     summary, _ = start(tmp_path / "a")
     for arm in summary["arms"].values():
         assert arm["point"]["optimizer.learning_rate"] == 0.2
@@ -412,7 +413,7 @@ def test_classes_without_examples_are_said(tmp_path):
 
 
 def test_the_offset_of_the_inputs_is_kept_with_the_variables(tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "compile_program", fake_compile)
+    monkeypatch.setattr(compiling, "compile_program", fake_compile)
     path = str(tmp_path / "a.npz")
     np.savez(path, x=1.7e12 + np.arange(80.0).reshape(40, 2), y=np.arange(40) % 2)
     data = {"name": "npz", "path": path}

@@ -10,14 +10,16 @@ from rich.console import Console
 
 from jbn.config import config_from_dict, plan, plan_groups
 from jbn.data import load_all
-from jbn.run import Said, engine, progress_sink
-from jbn.run.engine import Compiler, train_group
+from jbn.run import Said, progress_sink
+from jbn.run import compiler as compiling
+from jbn.run.compiler import Compiler
+from jbn.run.engine import train_group
 from jbn.run.sinks import describe
 
 
 def shown(monkeypatch, table, max_lanes=None, compile_program=fake_compile, **options):
     """What stands on the console after the config's groups."""
-    monkeypatch.setattr(engine, "compile_program", compile_program)
+    monkeypatch.setattr(compiling, "compile_program", compile_program)
     console = Console(width=100, record=True, file=io.StringIO(), **options)
     programs = plan(config_from_dict({"name": "x", **table}))
     datasets = load_all(program.config.data for program in programs)

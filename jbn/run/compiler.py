@@ -1,0 +1,231 @@
+"""Compiles the programs of a run: ahead, side by side, and each kind once."""
+
+import concurrent.futures
+import functools
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import jax
+
+from jbn.config import ArmConfig, DataConfig, Program, UserError
+from jbn.data import Dataset, input_stats_of
+from jbn.diagnose import NormReport
+from jbn.functional._input_stats import InputStats
+from jbn.run.kept import KeptPrograms
+from jbn.run.norms import compile_norms, inputs_to_describe
+from jbn.store import INPUTS, read_weights
+from jbn.train import (
+    Build,
+    CompiledProgram,
+    Lower,
+    Task,
+    axes_of_lanes,
+    check_taken,
+    check_task,
+    compile_host_fed,
+    compile_program,
+    compile_together,
+    make_task,
+)
+
+Datasets = Mapping[DataConfig, Dataset]
+_AT_ONCE = 2  # programs that are traced or compiled; XLA shares each of them out among the cores
+
+
+class Compiler:
+    """Compiles programs for some devices.
+
+    Arms that differ in numbers alone share a program.
+
+    Args:
+        programs: of the run.
+        datasets: of the programs.
+        devices: where to train.
+        kept: has programs of earlier runs, and keeps those of this one; None compiles them anew. It
+            isn't asked where a function of the user's takes part.
+
+    Raises:
+        UserError: a program's model and data don't fit together.
+    """
+
+    def __init__(
+        self,
+        programs: Sequence[Program],
+        datasets: Datasets,
+        devices: Sequence[jax.Device],
+        kept: KeptPrograms | None = None,
+    ):
+        self.compiled: CompiledProgram | None = None
+        self._datasets = datasets
+        self._devices = devices
+        self._kept = kept
+        self._pool = ThreadPoolExecutor(_AT_ONCE)
+        self._found: dict[Any, Future[tuple[CompiledProgram, float]]] = {}
+        self._norms: dict[ArmConfig, Future[Callable[..., NormReport] | None]] = {}
+        self._built: dict[tuple[str, ...], Future[dict[str, Any]]] = {}
+        self._lock = threading.Lock()
+        self._told: set[Any] = set()  # of these, whose seconds were told
+        self._tasks = {program.config: self._make_task(program) for program in programs}
+
+    def close(self) -> None:
+        """Compiles no more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def prepare(self, wanted: Sequence[tuple[Program, int]], *, norms: bool) -> None:
+        """Compiles programs for so many lanes side by side, so that `compile` finds them.
+
+        It ends when all are compiled: beside them no training would go on at its pace. Those that
+        aren't wanted are forgotten.
+
+        Args:
+            wanted: programs, and for how many lanes.
+            norms: whether `norms_of` is going to be asked for them, too.
+        """
+        keys = [_key_of(*of) for of in wanted]
+        self._built.clear()
+        self._found = {key: future for key, future in self._found.items() if key in keys}
+        self._told &= self._found.keys()
+        futures: list[Future[Any]] = [self._future_of(*of) for of in wanted]
+        futures += [self._norms_future_of(program) for program, _ in wanted if norms]
+        concurrent.futures.wait(futures)  # what went wrong is raised where it is used
+
+    def compile(self, program: Program, num_lanes: int) -> float:
+        """Makes `compiled` the program for so many lanes; returns the seconds, 0 if it is there."""
+        compiled, seconds = self._future_of(program, num_lanes).result()
+        if self.compiled is not None and compiled is not self.compiled:
+            self.compiled.release()
+        self.compiled = compiled
+        key = _key_of(program, num_lanes)
+        was_there = key in self._told
+        self._told.add(key)
+        return 0.0 if was_there else seconds
+
+    def norms_of(self, program: Program) -> Callable[..., NormReport] | None:
+        """As `compile_norms`."""
+        return self._norms_future_of(program).result()
+
+    def task_of(self, program: Program) -> Task:
+        """The program's task."""
+        return self._tasks[program.config]
+
+    def build_of(self, program: Program, *more: Any) -> Build:
+        """What compiles parts of a program, or brings them from an earlier run.
+
+        Args:
+            program: of the run.
+            more: what the parts depend on beside the config and the data's shapes.
+        """
+        if program.config.own_functions:
+            return compile_together
+        dataset = self._datasets[program.config.data]
+        shapes = jax.eval_shape(lambda *splits: splits, *dataset[:3])
+        weights, normalization = jax.eval_shape(
+            lambda: (self.task_of(program).weights, self.task_of(program).normalization)
+        )
+        spec = dataset.spec._replace(input_stats=None)
+        key = _shared(program.config), spec, shapes, weights, normalization, *more
+        return functools.partial(self._build, repr(key))
+
+    def _build(self, key: str, parts: Mapping[str, Lower]) -> dict[str, Any]:
+        """The parts of a program, which are made once for who asks at the same time."""
+        with self._lock:
+            is_mine = (key, *parts) not in self._built
+            future = self._built.setdefault((key, *parts), Future())
+        if is_mine:
+            try:
+                if self._kept is None:
+                    future.set_result(compile_together(parts))
+                else:
+                    future.set_result(self._kept.build(key, parts))
+            except BaseException as error:
+                future.set_exception(error)
+        return future.result()
+
+    def _future_of(self, program: Program, num_lanes: int) -> Future[tuple[CompiledProgram, float]]:
+        key = _key_of(program, num_lanes)
+        if key not in self._found:
+            self._found[key] = self._pool.submit(self._compile, program, num_lanes)
+        return self._found[key]
+
+    def _norms_future_of(self, program: Program) -> Future[Callable[..., NormReport] | None]:
+        if program.config not in self._norms:
+            self._norms[program.config] = self._pool.submit(self._compile_norms, program)
+        return self._norms[program.config]
+
+    def _compile(self, program: Program, num_lanes: int) -> tuple[CompiledProgram, float]:
+        clock = time.perf_counter()
+        dataset = self._datasets[program.config.data]
+        wanted = self.task_of(program), program, dataset, num_lanes, self._devices
+        with jax.default_device(self._devices[0]):  # a thread of its own knows nothing of it
+            if not _fits(dataset, self._devices[0]):
+                compiled = compile_host_fed(*wanted)
+            else:
+                build = self.build_of(program, axes_of_lanes(program), num_lanes)
+                compiled = compile_program(*wanted, build)
+        return compiled, time.perf_counter() - clock
+
+    def _compile_norms(self, program: Program) -> Callable[..., NormReport] | None:
+        x = inputs_to_describe(self._datasets[program.config.data].train.x)
+        with jax.default_device(self._devices[0]):
+            return compile_norms(self.task_of(program), x, self.build_of(program))
+
+    def dataset_of(self, program: Program) -> Dataset:
+        """The program's data."""
+        return self._datasets[program.config.data]
+
+    def _make_task(self, program: Program) -> Task:
+        dataset, path = self.dataset_of(program), program.config.model.init_from
+        weights = {} if path is None else read_weights(path)
+        spec = dataset.spec._replace(input_stats=_input_stats(dataset, weights.pop(INPUTS, None)))
+        platform = self._devices[0].platform
+        task = make_task(program.config, spec, weights=weights or None, platform=platform)
+        for config in {trial.config for trial in program.trials}:
+            check_taken(config, task.parts)
+        if program.config.own_functions:  # jbn's own models train with all data that they take
+            check_task(task)
+            if INPUTS in task.first.collections:
+                raise UserError(
+                    f"model: found a collection named {INPUTS!r}, as jbn calls what it keeps "
+                    "beside the variables; wanted another name"
+                )
+        elif (
+            program.config.model.kind != "mlp"  # which takes inputs of any shape
+            or program.config.train.freeze
+            or weights
+        ):
+            _ = task.first  # raises what doesn't fit, before a file is written
+        return task
+
+
+def _key_of(program: Program, num_lanes: int) -> Any:
+    """What programs have in common that are compiled to the same."""
+    return program.config, axes_of_lanes(program), num_lanes
+
+
+def _shared(config: ArmConfig) -> str:
+    """What a program depends on of a config, beside shapes: not how its inputs are normalized."""
+    data = config.data.model_copy(update={"normalize": "none", "normalize_per": "feature"})
+    return config.model_copy(update={"data": data}).model_dump_json()
+
+
+def _input_stats(dataset: Dataset, of_weights: Mapping[str, Any] | None) -> InputStats:
+    """The statistics to normalize inputs with: those that the weights were trained with, if any.
+
+    They are the data's own where those of the weights don't fit: other features, or columns from
+    which something was subtracted.
+    """
+    own = dataset.input_stats
+    if of_weights is None or "offset" in of_weights or dataset.input_offset is not None:
+        return own
+    found = input_stats_of(of_weights)
+    return found if found.mean.shape == own.mean.shape else own
+
+
+def _fits(dataset: Dataset, device: jax.Device) -> bool:
+    """Whether the data can stay on a device: in half of its memory, where it has one of its own."""
+    limit = (device.memory_stats() or {}).get("bytes_limit")
+    num_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(dataset[:3]))
+    return limit is None or num_bytes <= limit / 2
