@@ -47,7 +47,7 @@ def test_a_second_run_keeps_the_first_and_another_config_is_refused(jbn_command,
 
 def test_a_model_of_ones_own_runs_loads_and_runs_again(jbn_command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "own_model.py").write_text(
+    (tmp_path / "cli_model.py").write_text(
         "from flax import linen as nn\n"
         "class Own(nn.Module):\n"
         "    num_classes: int\n"
@@ -60,7 +60,7 @@ def test_a_model_of_ones_own_runs_loads_and_runs_again(jbn_command, tmp_path, mo
         "def make(num_outputs, norm):\n"
         "    return Own(num_outputs, norm)\n"
     )
-    Path("own.toml").write_text('name = "own"\nmodel.factory = "own_model:make"\n')
+    Path("own.toml").write_text('name = "own"\nmodel.factory = "cli_model:make"\n')
     arguments = ("run", "own.toml", "--set", "train.num_epochs=1", "--no-cache")
     assert jbn_command(*arguments)[0] == 0
     x = jbn.data.load(DataConfig()).test.x

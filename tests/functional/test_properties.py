@@ -131,6 +131,9 @@ def test_state_is_the_reference_for_any_input(norm, problem, momentum):
     axes = reference.reduction_axes(x.ndim, problem.axis)
     weights = np.broadcast_to(1.0 if mask is None else np.asarray(mask, np.float64), x.shape)
     count = weights.sum(axes).reshape(features)
-    for before, after, value in zip(old, new, batch, strict=True):
+    var = batch[1].reshape(features)
+    for before, after, value, size in zip(old, new, batch, (np.sqrt(var), var), strict=True):
         moved = np.where(count >= 2, reference.running(before, value, momentum), before)
-        close(after, moved)
+        # A mean is rounded as the numbers are whose mean it is: in their deviations.
+        unit_of = np.maximum(1, size)
+        close(np.asarray(after, np.float64) / unit_of, moved / unit_of)
