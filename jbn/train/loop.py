@@ -114,8 +114,9 @@ def epoch_metrics(
     last_step = first_step + len(is_finite) - 1
     after = jnp.where(jnp.isfinite(val.sums["loss"]), -1, last_step)
     train: Metrics = jax.tree.map(lambda per_step: per_step.sum(0), steps.batch)
+    of_train = task.loss.metrics(train.means)
     return EpochMetrics(
-        train=task.loss.metrics(train.means),
+        train={n: of_train[n] for n in of_train if n not in task.loss.evaluated_only},
         gradient_norm=steps.gradient_norm.mean(),
         val=task.loss.metrics(val.means),
         diverged_step=jnp.where(is_finite.all(), after, first_step + is_finite.argmin()),

@@ -33,6 +33,8 @@ class Loss(NamedTuple):
     shown: tuple[str, ...] = ("loss",)
     # Of these metrics more is better; of all others less is.
     higher_is_better: tuple[str, ...] = ()
+    # Metrics of evaluations alone: of the training batches they would cost more than they say.
+    evaluated_only: tuple[str, ...] = ()
     # What a model without inputs would be called, and y -> its output for every example.
     baseline: tuple[str, Callable[[Any], Array]] | None = None
 
@@ -56,7 +58,8 @@ def make_cross_entropy(
         accuracy = the share of the examples whose largest logit is that of their class
         balanced accuracy = the mean over the classes of the accuracy of the class's examples
 
-    A class without an example has no part in the balanced accuracy.
+    A class without an example has no part in the balanced accuracy. It is that of validation and
+    test, not of the training batches.
 
     Args:
         num_classes: the number of logits.
@@ -104,6 +107,7 @@ def make_cross_entropy(
         metrics=_accuracies,
         shown=("accuracy", *(["balanced_accuracy"] if is_weighted else []), "loss"),
         higher_is_better=("accuracy", "balanced_accuracy"),
+        evaluated_only=("balanced_accuracy",),
         baseline=("majority class", baseline),
     )
 
