@@ -68,6 +68,8 @@ class Compiler:
         self._built: dict[tuple[str, ...], Future[dict[str, Any]]] = {}
         self._lock = threading.Lock()
         self._told: set[Any] = set()  # of these, whose seconds were told
+        paths = {program.config.model.init_from for program in programs}
+        self._weights = {path: read_weights(path) for path in paths if path is not None}
         self._tasks = {program.config: self._make_task(program) for program in programs}
 
     def close(self) -> None:
@@ -120,7 +122,7 @@ class Compiler:
         """
         if program.config.own_functions:
             return compile_together
-        dataset = self._datasets[program.config.data]
+        dataset = self.dataset_of(program)
         shapes = jax.eval_shape(lambda *splits: splits, *dataset[:3])
         weights, normalization = jax.eval_shape(
             lambda: (self.task_of(program).weights, self.task_of(program).normalization)
@@ -157,7 +159,7 @@ class Compiler:
 
     def _compile(self, program: Program, num_lanes: int) -> tuple[CompiledProgram, float]:
         clock = time.perf_counter()
-        dataset = self._datasets[program.config.data]
+        dataset = self.dataset_of(program)
         wanted = self.task_of(program), program, dataset, num_lanes, self._devices
         with jax.default_device(self._devices[0]):  # a thread of its own knows nothing of it
             if not _fits(dataset, self._devices[0]):
@@ -168,7 +170,7 @@ class Compiler:
         return compiled, time.perf_counter() - clock
 
     def _compile_norms(self, program: Program) -> Callable[..., NormReport] | None:
-        x = inputs_to_describe(self._datasets[program.config.data].train.x)
+        x = inputs_to_describe(self.dataset_of(program).train.x)
         with jax.default_device(self._devices[0]):
             return compile_norms(self.task_of(program), x, self.build_of(program))
 
@@ -178,13 +180,14 @@ class Compiler:
 
     def _make_task(self, program: Program) -> Task:
         dataset, path = self.dataset_of(program), program.config.model.init_from
-        weights = {} if path is None else read_weights(path)
-        spec = dataset.spec._replace(input_stats=_input_stats(dataset, weights.pop(INPUTS, None)))
+        read = {} if path is None else self._weights[path]
+        weights = {name: of for name, of in read.items() if name != INPUTS}
+        spec = dataset.spec._replace(input_stats=_input_stats(dataset, read.get(INPUTS)))
         platform = self._devices[0].platform
         task = make_task(program.config, spec, weights=weights or None, platform=platform)
-        for config in {trial.config for trial in program.trials}:
-            check_taken(config, task.parts)
         if program.config.own_functions:  # jbn's own models train with all data that they take
+            for trial in program.trials:
+                check_taken(trial.config, task.parts)
             check_task(task)
             if INPUTS in task.first.collections:
                 raise UserError(

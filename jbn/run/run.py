@@ -83,8 +83,8 @@ def run(
                     for sink in sinks:
                         sink(event)
         folder.sort()
-        summary = _summarize(folder, _baseline(programs, compiler, datasets))
-        norms = {} if config.sweep.axes else _describe_all_norms(programs, compiler, datasets, out)
+        summary = _summarize(folder, _baseline(programs, compiler))
+        norms = {} if config.sweep.axes else _describe_all_norms(programs, compiler, out)
         folder.finish(norms, summary)
     return summary
 
@@ -159,11 +159,11 @@ def _shown_metrics(
     Raises:
         UserError: an arm hasn't the metric to judge by.
     """
-    of_losses = {(program.config.data, program.config.loss): program for program in programs}
-    tasks = [compiler.task_of(program) for program in of_losses.values()]
+    some = _one_of_each_loss(programs)
+    tasks = [compiler.task_of(program) for program in some]
     names = [metric_names(task) for task in tasks]
     metric = config.report.metric or tasks[0].loss.shown[0]
-    for program, found in zip(of_losses.values(), names, strict=True):
+    for program, found in zip(some, names, strict=True):
         if metric not in found:
             raise UserError(
                 f"report.metric: found {metric!r}, which arm {program.arm!r} doesn't report; "
@@ -187,14 +187,17 @@ def _sources(programs: Sequence[Program]) -> dict[str, str]:
     return dict(found for path in paths if (found := source_of(path)) is not None)
 
 
-def _baseline(
-    programs: Sequence[Program], compiler: Compiler, datasets: Datasets
-) -> dict[str, Any] | None:
+def _one_of_each_loss(programs: Sequence[Program]) -> list[Program]:
+    """A program for each of the data and losses among all programs."""
+    of_losses = {(program.config.data, program.config.loss): program for program in programs}
+    return list(of_losses.values())
+
+
+def _baseline(programs: Sequence[Program], compiler: Compiler) -> dict[str, Any] | None:
     """What a model without inputs would come to on the test split; None if arms differ in it."""
     found = []
-    of_losses = {(program.config.data, program.config.loss): program for program in programs}
-    for program in of_losses.values():
-        task, dataset = compiler.task_of(program), datasets[program.config.data]
+    for program in _one_of_each_loss(programs):
+        task, dataset = compiler.task_of(program), compiler.dataset_of(program)
         targets = dataset.train.y, dataset.test.y
         metrics = baseline_metrics(task, *targets, compiler.build_of(program))
         if metrics is None or task.loss.baseline is None:
@@ -231,7 +234,7 @@ def _checksums(datasets: Mapping[DataConfig, Dataset]) -> dict[str, str]:
 
 
 def _describe_all_norms(
-    programs: Sequence[Program], compiler: Compiler, datasets: Datasets, out: Path
+    programs: Sequence[Program], compiler: Compiler, out: Path
 ) -> dict[str, Any]:
     """What the batch statistics say of each arm's first seed, where it has any."""
     norms = {}
@@ -240,7 +243,7 @@ def _describe_all_norms(
         del variables[store.INPUTS]
         report = compiler.norms_of(program) if "batch_stats" in variables else None
         if report is not None:
-            x = inputs_to_describe(datasets[program.config.data].train.x)
+            x = inputs_to_describe(compiler.dataset_of(program).train.x)
             hypers = Hypers.of(program.trials[0].config)
             norms[program.arm] = describe_norms(report(variables, x, hypers))
     return norms
