@@ -12,7 +12,7 @@ def make_trainer(program: CompiledProgram, lanes: Lanes, num_epochs: int) -> Cal
     def train() -> Any:
         state = program.init(lanes)
         for _ in range(num_epochs):
-            state, metrics = program.run_epoch(state, lanes)
+            *_, (state, _, metrics) = program.run_epoch(state, lanes, None)
         return metrics, program.finish(state, lanes)
 
     return train

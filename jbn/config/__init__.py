@@ -14,6 +14,7 @@ from jbn.config.plan import split_evenly as split_evenly
 from jbn.config.plan import trial_shape as trial_shape
 from jbn.config.schema import ArmConfig as ArmConfig
 from jbn.config.schema import AugmentConfig as AugmentConfig
+from jbn.config.schema import CheckpointConfig as CheckpointConfig
 from jbn.config.schema import Config as Config
 from jbn.config.schema import DataConfig as DataConfig
 from jbn.config.schema import LossConfig as LossConfig

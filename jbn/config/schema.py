@@ -355,12 +355,24 @@ class ReportConfig(Section):
     target: Annotated[float | None, _OrNone] = None  # of the metric, on the validation split
 
 
+class CheckpointConfig(Section):
+    """When a run saves its state, to go on from there. One that isn't None is enough."""
+
+    every_minutes: Annotated[Annotated[float, Field(gt=0, le=1e6)] | None, _OrNone] = 5.0
+    every_epochs: Annotated[_Count | None, _OrNone] = None
+    every_steps: Annotated[_Count | None, _OrNone] = None  # an epoch of more is cut there
+    keep: _Count = 2  # the last so many checkpoints
+    keep_best: bool = False  # the variables of each trial's best epoch, beside its last
+
+
 class Config(Section):
     """A run: every arm at every point of the sweep from every seed. `load_config` makes it."""
 
     name: _Name
     seed: int = Field(default=0, ge=0, le=2_000_000_000)
     num_seeds: int = Field(default=8, ge=1, le=4096)
+    on_divergence: Literal["continue", "stop"] = "continue"  # when a number isn't finite
     arms: dict[_Name, ArmConfig] = Field(min_length=1)
     sweep: SweepConfig = SweepConfig()
     report: ReportConfig = ReportConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()

@@ -25,7 +25,7 @@ from jbn.train import (
     axes_of_lanes,
     check_taken,
     check_task,
-    compile_host_fed,
+    compile_in_parts,
     compile_program,
     compile_together,
     make_task,
@@ -46,6 +46,7 @@ class Compiler:
         devices: where to train.
         kept: has programs of earlier runs, and keeps those of this one; None compiles them anew. It
             isn't asked where a function of the user's takes part.
+        most_steps: at once, of an epoch that has more; None: all of them.
 
     Raises:
         UserError: a program's model and data don't fit together.
@@ -57,11 +58,14 @@ class Compiler:
         datasets: Datasets,
         devices: Sequence[jax.Device],
         kept: KeptPrograms | None = None,
+        *,
+        most_steps: int | None = None,
     ):
         self.compiled: CompiledProgram | None = None
         self._datasets = datasets
         self._devices = devices
         self._kept = kept
+        self._most_steps = most_steps
         self._pool = ThreadPoolExecutor(_AT_ONCE)
         self._found: dict[Any, Future[tuple[CompiledProgram, float]]] = {}
         self._norms: dict[ArmConfig, Future[Callable[..., NormReport] | None]] = {}
@@ -160,10 +164,13 @@ class Compiler:
     def _compile(self, program: Program, num_lanes: int) -> tuple[CompiledProgram, float]:
         clock = time.perf_counter()
         dataset = self.dataset_of(program)
-        wanted = self.task_of(program), program, dataset, num_lanes, self._devices
+        task = self.task_of(program)
+        wanted = task, program, dataset, num_lanes, self._devices
+        on_host = not _fits(dataset, self._devices[0])
+        is_cut = self._most_steps is not None and self._most_steps < task.num_batches
         with jax.default_device(self._devices[0]):  # a thread of its own knows nothing of it
-            if not _fits(dataset, self._devices[0]):
-                compiled = compile_host_fed(*wanted)
+            if on_host or is_cut:
+                compiled = compile_in_parts(*wanted, most_steps=self._most_steps, on_host=on_host)
             else:
                 build = self.build_of(program, axes_of_lanes(program), num_lanes)
                 compiled = compile_program(*wanted, build)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,10 +15,15 @@ from jbn.run.events import (
     Event,
     LanesCompiled,
     LanesTooMany,
+    PartEnded,
+    TrainingBegan,
     TrialsEnded,
     TurnBegan,
+    TurnState,
 )
-from jbn.train import default_num_lanes, make_lanes
+from jbn.train import CompiledProgram, default_num_lanes, make_lanes
+
+Restore = Callable[[Sequence[Trial], TurnState], TurnState | None]
 
 
 def first_num_lanes(
@@ -41,6 +46,7 @@ def train_group(
     done: Collection[int] = frozenset(),
     *,
     max_lanes: int | None = None,
+    restore: Restore = lambda turn, first: None,
 ) -> Iterator[Event]:
     """Trains the group's trials in turns: some lanes, then the next.
 
@@ -53,6 +59,8 @@ def train_group(
             lanes at a time. A turn is executed so again, and comes to the same bits.
         done: numbers of trials; a turn that has no others is left out.
         max_lanes: at most so many train at once; None is as many as the device likes.
+        restore: of a turn's trials, and its state before the first step, the state from which it
+            goes on; None if it begins.
 
     Yields:
         What happens.
@@ -76,7 +84,10 @@ def train_group(
             if num_lanes != told:
                 yield LanesCompiled(group, turn[0], num_lanes, seconds)
                 told = num_lanes
-            yield from _train_turn(group, turn, compiler.compiled, num_lanes)
+            compiled = compiler.compiled
+            assert compiled is not None  # by `compile`
+            num_batches = compiler.task_of(program).num_batches
+            yield from _train_turn(group, turn, compiled, num_lanes, num_batches, restore)
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -104,20 +115,33 @@ def _num_lanes(sizes: Sequence[tuple[int, int]], trial: Trial) -> int:
 
 
 def _train_turn(
-    group: Group, turn: Sequence[Trial], compiled: Any, num_lanes: int
+    group: Group,
+    turn: Sequence[Trial],
+    compiled: CompiledProgram,
+    num_lanes: int,
+    num_batches: int,
+    restore: Restore,
 ) -> Iterator[Event]:
     clock = time.perf_counter()
     # A turn that is smaller is filled up with its last trial.
     lanes = make_lanes(group.program, [*turn, *[turn[-1]] * (num_lanes - len(turn))])
-    state = compiled.init(lanes)
+    first = TurnState(compiled.init(lanes), 0, 0.0, np.full(len(turn), -1), {})
+    state, epoch, seconds, diverged, metrics, steps = restore(turn, first) or first
+    clock -= seconds
     num_epochs = group.program.config.train.num_epochs
-    diverged = np.full(len(turn), -1)
-    metrics: dict[str, np.ndarray] = {}
-    for epoch in range(1, num_epochs + 1):
-        state, of_epoch = compiled.run_epoch(state, lanes)
-        metrics = _of(turn, jax.device_get(of_epoch).by_name)
-        diverged = np.where(diverged >= 0, diverged, metrics["diverged_step"])
-        yield EpochEnded(group, turn, epoch, num_epochs, metrics)
+    yield TrainingBegan(group, turn, epoch)
+    while epoch < num_epochs:
+        for part in compiled.run_epoch(state, lanes, steps):
+            state, steps = part.state, part.steps
+            if part.metrics is not None:
+                epoch += 1
+                metrics = _of(turn, jax.device_get(part.metrics).by_name)
+                diverged = np.where(diverged >= 0, diverged, metrics["diverged_step"])
+                yield EpochEnded(group, turn, epoch, num_epochs, metrics)
+            num_steps = epoch * num_batches + (0 if steps is None else steps.gradient_norm.shape[1])
+            seconds = time.perf_counter() - clock
+            reached = TurnState(state, epoch, seconds, diverged, metrics, steps)
+            yield PartEnded(group, turn, num_steps, reached)
     variables, test = compiled.finish(state, lanes)
     results = {
         "num_parameters": np.full(len(turn), _size(variables["params"]) // num_lanes),

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jbn.config import Group, Trial
+from jbn.train import StepMetrics, TrainState
 
 
 class Said(NamedTuple):
@@ -39,6 +40,14 @@ class LanesTooMany(NamedTuple):
     next_num_lanes: int
 
 
+class TrainingBegan(NamedTuple):
+    """The trials train from here on, or go on from where they were saved."""
+
+    group: Group
+    trials: Sequence[Trial]
+    epoch: int  # has ended before; 0: none has
+
+
 class EpochEnded(NamedTuple):
     """An epoch of the turn's trials, and what it came to."""
 
@@ -47,6 +56,26 @@ class EpochEnded(NamedTuple):
     epoch: int  # from 1
     num_epochs: int
     metrics: Mapping[str, np.ndarray]  # by name, a number for each trial
+
+
+class TurnState(NamedTuple):
+    """All that the rest of a turn depends on."""
+
+    state: TrainState  # with an axis of lanes: first the trials', then what fills up
+    epoch: int  # has ended
+    seconds: float  # the turn has taken
+    diverged_step: np.ndarray  # of each trial; -1 where it hasn't diverged
+    metrics: Mapping[str, np.ndarray]  # of the last epoch
+    steps: StepMetrics | None = None  # of the epoch that goes on, with an axis of lanes
+
+
+class PartEnded(NamedTuple):
+    """The turn has come to where it can be saved: an epoch's end, or between parts of one."""
+
+    group: Group
+    trials: Sequence[Trial]
+    num_steps: int  # that each trial has made
+    turn: TurnState  # its state's memory is reused when the training goes on
 
 
 class TrialsEnded(NamedTuple):
@@ -59,5 +88,14 @@ class TrialsEnded(NamedTuple):
     seconds: float  # to train and test all of them
 
 
-Event = Said | TurnBegan | LanesCompiled | LanesTooMany | EpochEnded | TrialsEnded
+Event = (
+    Said
+    | TurnBegan
+    | LanesCompiled
+    | LanesTooMany
+    | TrainingBegan
+    | EpochEnded
+    | PartEnded
+    | TrialsEnded
+)
 Sink = Callable[[Event], None]  # what listens changes nothing

@@ -12,8 +12,9 @@ from jbn.train.baseline import baseline_metrics as baseline_metrics
 from jbn.train.compile import Build as Build
 from jbn.train.compile import Lower as Lower
 from jbn.train.compile import compile_together as compile_together
-from jbn.train.host_fed import compile_host_fed as compile_host_fed
+from jbn.train.in_parts import compile_in_parts as compile_in_parts
 from jbn.train.lanes import CompiledProgram as CompiledProgram
+from jbn.train.lanes import EpochPart as EpochPart
 from jbn.train.lanes import Lanes as Lanes
 from jbn.train.lanes import axes_of_lanes as axes_of_lanes
 from jbn.train.lanes import compile_program as compile_program

@@ -1,7 +1,7 @@
 """Many trials of one program as its lanes, compiled before they run."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +21,7 @@ from jbn.train.loop import (
 )
 from jbn.train.placement import Placement, place
 from jbn.train.state import Hypers, TrainKeys, TrainState
-from jbn.train.task import Task
+from jbn.train.task import StepMetrics, Task
 
 
 class Lanes(NamedTuple):
@@ -31,11 +31,21 @@ class Lanes(NamedTuple):
     hypers: Hypers
 
 
+class EpochPart(NamedTuple):
+    """What a training has come to after some steps of an epoch."""
+
+    state: TrainState
+    steps: StepMetrics | None  # of the epoch so far; None: it has ended
+    metrics: EpochMetrics | None = None  # of the epoch, if it has ended
+
+
 class CompiledProgram(NamedTuple):
     """Compiled functions; every array of the state, and of the metrics, has an axis of lanes."""
 
     init: Callable[[Lanes], TrainState]
-    run_epoch: Callable[[TrainState, Lanes], tuple[TrainState, EpochMetrics]]
+    # An epoch, part by part; the steps are those of the epoch so far, None where it begins. The
+    # next part may reuse the memory of a part's state.
+    run_epoch: Callable[[TrainState, Lanes, StepMetrics | None], Iterator[EpochPart]]
     # The final variables, and their metrics on the test split.
     finish: Callable[[TrainState, Lanes], tuple[dict[str, Any], dict[str, Any]]]
     release: Callable[[], None] = lambda: None  # the data's memory, until they are needed again
@@ -129,9 +139,10 @@ def compile_program(
         }
     )
 
-    def train_once(state: TrainState, lanes: Lanes) -> tuple[TrainState, EpochMetrics]:
+    def whole_epoch(state: TrainState, lanes: Lanes, _: Any) -> Iterator[EpochPart]:
         train, val, _ = on_devices()
-        return compiled["epoch"](state, placed(lanes), train, val, normalization)
+        state, metrics = compiled["epoch"](state, placed(lanes), train, val, normalization)
+        yield EpochPart(state, None, metrics)
 
     def test_all(state: TrainState, lanes: Lanes) -> tuple[dict[str, Any], dict[str, Any]]:
         train, _, test = on_devices()
@@ -139,7 +150,7 @@ def compile_program(
 
     return CompiledProgram(
         init=lambda lanes: compiled["init"](placed(lanes), weights),
-        run_epoch=train_once,
+        run_epoch=whole_epoch,
         finish=test_all,
         release=on_devices.cache_clear,
     )

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from jbn.run import LanesTooMany, Said, TurnBegan
-from jbn.train import CompiledProgram, EpochMetrics, TrainKeys
+from jbn.train import CompiledProgram, EpochMetrics, EpochPart, TrainKeys
 
 
 class Recorder:
@@ -44,11 +44,12 @@ def fake_compile(task, program, dataset, num_lanes, devices, build=None):
         assert len(seeds) == num_lanes
         return {"seeds": seeds, "epoch": 0}
 
-    def run_epoch(state, lanes):
+    def run_epoch(state, lanes, steps):
         state = {**state, "epoch": state["epoch"] + 1}
         sums = (state["seeds"] + state["epoch"]).astype(np.float32)
         metrics = {"loss": sums, "accuracy": np.ones(num_lanes)}
-        return state, EpochMetrics(metrics, sums, metrics, np.full(num_lanes, -1))
+        metrics = EpochMetrics(metrics, sums, metrics, np.full(num_lanes, -1))
+        yield EpochPart(state, None, metrics)
 
     def finish(state, lanes):
         seeds = state["seeds"]

@@ -13,6 +13,7 @@ from jbn.run import EpochEnded, LanesCompiled, TrialsEnded
 from jbn.run import compiler as compiling
 from jbn.run.compiler import Compiler
 from jbn.run.engine import train_group
+from jbn.train import EpochPart
 
 
 def trained(monkeypatch, num_seeds, max_lanes, compile_program, *, lanes=(), done=(), at_once=None):
@@ -80,7 +81,7 @@ def limited_to(most, at):
             case "compiling":
                 exhausted()
             case "training":
-                return compiled._replace(run_epoch=lambda state, lanes: exhausted())
+                return compiled._replace(run_epoch=lambda state, lanes, steps: exhausted())
         return compiled._replace(finish=lambda state, lanes: exhausted())
 
     return compile_program
@@ -120,10 +121,10 @@ def test_the_first_diverged_step_is_kept(monkeypatch):
     def compile_program(task, program, dataset, num_lanes, devices, build):
         compiled = fake_compile(task, program, dataset, num_lanes, devices, build)
 
-        def run_epoch(state, lanes):
-            state, metrics = compiled.run_epoch(state, lanes)
-            steps = np.array([[-1, -1, -1], [7, 8, 9], [-1, 8, 9]])[:, state["epoch"] - 1]
-            return state, metrics._replace(diverged_step=steps)
+        def run_epoch(state, lanes, _):
+            ((state, steps, metrics),) = compiled.run_epoch(state, lanes, None)
+            diverged = np.array([[-1, -1, -1], [7, 8, 9], [-1, 8, 9]])[:, state["epoch"] - 1]
+            yield EpochPart(state, steps, metrics._replace(diverged_step=diverged))
 
         return compiled._replace(run_epoch=run_epoch)
 
@@ -142,11 +143,11 @@ def test_data_that_do_not_fit_the_device_stay_on_the_host(monkeypatch):
 
     fed = []
 
-    def compile_fed(*arguments):
-        fed.append(True)
+    def compile_fed(*arguments, most_steps, on_host):
+        fed.append(on_host)
         return fake_compile(*arguments)
 
-    monkeypatch.setattr(compiling, "compile_host_fed", compile_fed)
+    monkeypatch.setattr(compiling, "compile_in_parts", compile_fed)
     monkeypatch.setattr(compiling, "compile_program", fake_compile)
     monkeypatch.setattr(jax, "default_device", lambda device: contextlib.nullcontext())
     programs = plan(config_from_dict({"name": "x", "num_seeds": 1}))

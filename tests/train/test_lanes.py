@@ -60,7 +60,7 @@ def swept():
     # Six lanes on four virtual devices: two on each of three.
     assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state)} == {3}
     for _ in range(2):
-        state, metrics = compiled.run_epoch(state, lanes)
+        ((state, _, metrics),) = compiled.run_epoch(state, lanes, None)
         epochs.append(jax.device_get(metrics))
     variables, test = jax.device_get(compiled.finish(state, lanes))
     return program, data, epochs, variables, test
@@ -174,7 +174,7 @@ def test_convolutional_lanes_train():
     task = make_task(program.config, data.spec)
     compiled = compile_program(task, program, data, 2, jax.devices())
     lanes = make_lanes(program, [program.trials[0]] * 2)
-    _, metrics = compiled.run_epoch(compiled.init(lanes), lanes)
+    ((_, _, metrics),) = compiled.run_epoch(compiled.init(lanes), lanes, None)
     losses = metrics.train["loss"]
     assert losses[0] == losses[1]
     assert np.isfinite(losses).all()

@@ -1,5 +1,6 @@
 """Data that stay on the host: the same training, a part at a time."""
 
+import functools
 import threading
 
 import chex
@@ -11,7 +12,7 @@ from problems import normal
 from jbn.config import config_from_dict, plan
 from jbn.data import Dataset, Examples, fit_inputs
 from jbn.data.feed import made_ahead
-from jbn.train import compile_host_fed, compile_program, host_fed, make_lanes, make_task
+from jbn.train import compile_in_parts, compile_program, in_parts, make_lanes, make_task
 
 IMAGES = np.asarray(50 * normal(70, 6, 6, 1) + 100).astype(np.uint8)
 Y = (np.arange(70) % 3).astype(np.int32)
@@ -49,13 +50,13 @@ def test_the_host_comes_to_what_the_device_comes_to(case, monkeypatch):
     dataset = dataset_of(program.config, x)
     task = make_task(program.config, dataset.spec)
     lanes = make_lanes(program, program.trials)
-    monkeypatch.setattr(host_fed, "_BYTES_AT_ONCE", 4 * 2 * 8 * 36)  # two batches
+    monkeypatch.setattr(in_parts, "_BYTES_AT_ONCE", 4 * 2 * 8 * 36)  # two batches
     found = []
-    for compile_lanes in (compile_program, compile_host_fed):
+    for compile_lanes in (compile_program, functools.partial(compile_in_parts, on_host=True)):
         compiled = compile_lanes(task, program, dataset, 4, jax.devices())
         state, epochs = compiled.init(lanes), []
         for _ in range(2):
-            state, metrics = compiled.run_epoch(state, lanes)
+            *_, (state, _, metrics) = compiled.run_epoch(state, lanes, None)
             epochs.append(jax.device_get(metrics))
         found.append(jax.device_get((state, epochs, compiled.finish(state, lanes))))
     on_device, on_host = found

@@ -1,8 +1,9 @@
-"""A program whose data stay in the host's memory, from where batches are sent to the devices.
+"""A program whose epochs are executed in parts: some steps, then the next.
 
-Its variables have the bits of a program that has the data on its devices; its metrics are the same
-to rounding. The order of the examples and the noise of their labels follow from keys and rows,
-whoever gathers them.
+Between two parts a training can be saved and stopped. The data may stay in the host's memory, from
+where the batches of each part are sent to the devices. The variables have the bits of a program
+with whole epochs; the metrics are the same to rounding. The order of the examples and the noise of
+their labels follow from keys and rows, whoever gathers them.
 """
 
 import functools
@@ -19,6 +20,7 @@ from jbn.data import Batch, Dataset, Examples
 from jbn.data.feed import made_ahead
 from jbn.train.lanes import (
     CompiledProgram,
+    EpochPart,
     Lanes,
     axes_of_lanes,
     map_over_lanes,
@@ -26,7 +28,6 @@ from jbn.train.lanes import (
     put_lanes,
 )
 from jbn.train.loop import (
-    EpochMetrics,
     batches_to_evaluate,
     epoch_metrics,
     full_and_last,
@@ -44,23 +45,31 @@ _BYTES_AT_ONCE = 2**26  # of inputs, for all lanes: enough that a call costs lit
 
 
 class Fed(NamedTuple):
-    """What the host sends: examples, with the rows that they have in the training split."""
+    """What the steps of a part get: examples, with their rows in the training split."""
 
     x: Any
     y: Any
     rows: Int[Any, "..."]
 
 
-def compile_host_fed(
+def compile_in_parts(
     task: Task,
     program: Program,
     dataset: Dataset,
     num_lanes: int,
     devices: Sequence[jax.Device],
+    *,
+    most_steps: int | None = None,
+    on_host: bool,
 ) -> CompiledProgram:
-    """As `compile_program`, for data that don't fit the device's memory.
+    """As `compile_program`, with epochs in parts.
 
-    Each lane has an order of its own, so each is sent its own batches.
+    Each lane has an order of its own, so each gets its own batches.
+
+    Args:
+        task, program, dataset, num_lanes, devices: as there.
+        most_steps: in a part. It has fewer where the inputs of so many would be more than 64 MiB.
+        on_host: whether the data stay in the host's memory.
     """
     placement = place_lanes(task, num_lanes, devices)
     over_lanes, axes = map_over_lanes(task, num_lanes), axes_of_lanes(program)
@@ -97,19 +106,39 @@ def compile_host_fed(
     lanes_moments = of_lanes(lambda state, lane, x: task.moments(state, x, *lane), (0, axes, None))
     lanes_final = of_lanes(task.final_variables, (0, 0))
 
-    def run_epoch(state: TrainState, lanes: Lanes) -> tuple[TrainState, EpochMetrics]:
+    @functools.cache
+    def train() -> Examples:
+        return dataset.train if on_host else jax.device_put(dataset.train, placement.everywhere)
+
+    lanes_gather = jax.jit(gathered, out_shardings=placement.by_lane)
+
+    @functools.partial(jax.jit, out_shardings=placement.by_lane)
+    def appended(steps: StepMetrics, more: StepMetrics) -> StepMetrics:
+        return jax.tree.map(lambda *parts: jnp.concatenate(parts, 1), steps, more)
+
+    def feed(part: tuple[np.ndarray, bool]) -> tuple[Fed, bool]:
+        rows, is_full = part
+        if on_host:
+            return jax.device_put(gathered(train(), rows), placement.by_lane), is_full
+        return lanes_gather(train(), jax.device_put(rows, placement.by_lane)), is_full
+
+    def run_epoch(
+        state: TrainState, lanes: Lanes, steps: StepMetrics | None
+    ) -> Iterator[EpochPart]:
         lanes = put_lanes(placement, lanes)
-        first_step = jnp.array(state.step)  # the state is donated
+        steps = jax.device_put(steps, placement.by_lane)
+        num_done = 0 if steps is None else steps.gradient_norm.shape[1]
+        first_step = state.step - num_done
         epoch = int(first_step[0]) // task.num_batches
         rows = np.asarray(lanes_rows(epoch, lanes, dataset.train.y))
-        found = []
-        put = functools.partial(_put, dataset.train, placement.by_lane)
-        for fed, is_full in made_ahead(put, _parts(task, rows, dataset.train)):
+        parts = _parts(task, rows[:, num_done:], dataset.train, most_steps)
+        for fed, is_full in made_ahead(feed, parts):
             state, of_part = lanes_steps[is_full](state, lanes, fed)
-            found.append(of_part)
-        steps = jax.tree.map(lambda *parts: jnp.concatenate(parts, 1), *found)
+            steps = of_part if steps is None else appended(steps, of_part)
+            if steps.gradient_norm.shape[1] < task.num_batches:
+                yield EpochPart(state, steps)
         val = evaluate(final(state, lanes), lanes, dataset.val)
-        return state, lanes_metrics(first_step, steps, val)
+        yield EpochPart(state, None, lanes_metrics(first_step, steps, val))
 
     def final(state: TrainState, lanes: Lanes) -> dict[str, Any]:
         if not task.recomputes:
@@ -138,25 +167,28 @@ def compile_host_fed(
         init=lambda lanes: lanes_init(put_lanes(placement, lanes), weights),
         run_epoch=run_epoch,
         finish=finish,
+        release=train.cache_clear,
     )
 
 
+def gathered(train: Examples, rows: Int[Any, "lanes batches batch"]) -> Fed:
+    """The examples of these rows."""
+    return Fed(train.x[rows], train.y[rows], rows)
+
+
 def _parts(
-    task: Task, rows: Int[np.ndarray, "lanes batches batch"], train: Examples
+    task: Task,
+    rows: Int[np.ndarray, "lanes batches batch"],
+    train: Examples,
+    most_steps: int | None,
 ) -> Iterator[tuple[np.ndarray, bool]]:
     """The rows of some batches at a time, and whether these are full; the last may not be."""
     num_lanes, _, batch_size = rows.shape
     at_once = max(1, _BYTES_AT_ONCE // (num_lanes * batch_size * train.x[:1].nbytes))
+    at_once = min(at_once, most_steps or at_once)
     for part, is_full in full_and_last(task, rows):
         for first in range(0, part.shape[1], at_once):
             yield part[:, first : first + at_once], is_full
-
-
-def _put(
-    train: Examples, by_lane: jax.sharding.Sharding, part: tuple[np.ndarray, bool]
-) -> tuple[Fed, bool]:
-    rows, is_full = part
-    return jax.device_put(Fed(train.x[rows], train.y[rows], rows), by_lane), is_full
 
 
 def _put_one(batches: Batch, everywhere: jax.sharding.Sharding, number: int) -> Any:
