@@ -76,6 +76,7 @@ def run(
     from jbn.report import summary_table
     from jbn.run import progress_sink
     from jbn.run import run as run_config
+    from jbn.run.stop import Stopped, listening
 
     folder = enable_compilation_cache() if cache else None
     use_all_cores()
@@ -84,10 +85,19 @@ def run(
     if device is None and (unused := unused_accelerator()) is not None:
         console.print(f"note: {unused}", markup=False, highlight=False)
     command = shlex.join(["jbn", *sys.argv[1:]])
-    with progress_sink(console) as progress:
-        summary = run_config(
-            resolved, out, device=chosen, sinks=[progress], command=command, cache=folder
-        )
+    try:
+        with listening() as stop, progress_sink(console) as progress:
+            summary = run_config(
+                *(resolved, out),
+                device=chosen,
+                sinks=[progress],
+                command=command,
+                cache=folder,
+                stop=stop,
+            )
+    except Stopped as stopped:
+        print(f"jbn: {stopped}; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(128 + stopped.number) from None
     _print_table(console, *summary_table(summary))
     from jbn.report.page import write_report  # matplotlib: after all that people wait for
 

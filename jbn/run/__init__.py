@@ -13,3 +13,5 @@ from jbn.run.events import TurnBegan as TurnBegan
 from jbn.run.events import TurnState as TurnState
 from jbn.run.run import run as run
 from jbn.run.sinks import progress_sink as progress_sink
+from jbn.run.stop import Stopped as Stopped
+from jbn.run.stop import listening as listening

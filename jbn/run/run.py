@@ -1,6 +1,7 @@
 """Every trial of a config trained, group after group, each on disk as soon as it is done."""
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,7 +21,9 @@ from jbn.run.engine import first_num_lanes, train_group
 from jbn.run.events import Said, Sink
 from jbn.run.kept import KeptPrograms
 from jbn.run.norms import describe_norms, inputs_to_describe
+from jbn.run.saving import Saver
 from jbn.run.sinks import folder_sink
+from jbn.run.stop import Stop
 from jbn.summary import finite, summarize
 from jbn.train import Hypers, baseline_metrics, metric_names
 
@@ -35,11 +38,13 @@ def run(
     sinks: Sequence[Sink] = (),
     command: str = "",
     cache: Path | None = None,
+    stop: Stop | None = None,
 ) -> dict[str, Any]:
     """Trains every trial, leaves the run in the folder `out`, and returns its summary.
 
-    A run that was stopped goes on with the first trials that weren't done. Variables, and what
-    their batch statistics say, are kept where nothing is swept; a sweep leaves numbers alone.
+    A run that was stopped goes on from its last checkpoint, or with the first trials that weren't
+    done. Variables, and what their batch statistics say, are kept where nothing is swept; a sweep
+    leaves numbers alone.
 
     Args:
         config: of the run.
@@ -49,15 +54,19 @@ def run(
         command: that started this, for a reader of the folder.
         cache: JAX's compilation cache. Programs without functions of the user's are kept whole in
             its folder `programs`. None: they are compiled anew.
+        stop: says whether the run shall end; see `jbn.run.listening`.
 
     Raises:
         UserError: `out` holds something else than a run of the same config, or can't be written to.
+        Stopped: the run was told to end, and is saved.
     """
+    stop = Stop() if stop is None else stop
     programs, datasets = _prepared(config, sinks)
     # What doesn't fit together fails here, before a file is written.
     devices = sorted(jax.devices(device.platform), key=lambda other: other != device)
     kept = _kept(programs, devices, cache)
-    compiler = Compiler(programs, datasets, devices, kept)
+    most_steps = config.checkpoint.every_steps
+    compiler = Compiler(programs, datasets, devices, kept, most_steps=most_steps)
     part = _describe_part(device, command, datasets, compiler, programs)
     metrics = _shown_metrics(config, programs, compiler)
     with (
@@ -65,10 +74,20 @@ def run(
         contextlib.nullcontext() if kept is None else without_compilation_cache(),
         contextlib.closing(compiler),
         store.opened(out, config, part, metrics, _sources(programs)) as folder,
+        contextlib.closing(_checkpoints(config, out, devices)) as checkpoints,
         jax.default_device(device),
     ):
+        stop.before_leaving = folder.unlock
         _say(sinks, folder.found)
-        sinks = [folder_sink(folder, compiler), *sinks]
+        saver = Saver(
+            folder,
+            checkpoints,
+            config.checkpoint,
+            keeps_final=not config.sweep.axes,
+            say=functools.partial(_say, sinks),
+            stop=stop,
+        )
+        sinks = [folder_sink(folder, compiler), saver, *sinks]
         max_lanes = folder.config.sweep.max_lanes
         groups = [group for group in plan_groups(programs, max_lanes) if not folder.has(group)]
         for first in range(0, len(groups), _COMPILED_AT_ONCE):
@@ -79,7 +98,7 @@ def run(
             ]
             compiler.prepare(wanted, norms=not config.sweep.axes)
             for of in arguments:
-                for event in train_group(*of, max_lanes=max_lanes):
+                for event in train_group(*of, max_lanes=max_lanes, restore=saver.restore):
                     for sink in sinks:
                         sink(event)
         folder.sort()
@@ -87,6 +106,11 @@ def run(
         norms = {} if config.sweep.axes else _describe_all_norms(programs, compiler, out)
         folder.finish(norms, summary)
     return summary
+
+
+def _checkpoints(config: Config, out: Path, devices: Sequence[jax.Device]) -> store.Checkpoints:
+    kind = f"{len(devices)} {devices[0].device_kind} device{'s' if len(devices) > 1 else ''}"
+    return store.Checkpoints(out, kind, keep=config.checkpoint.keep)
 
 
 def _prepared(config: Config, sinks: Sequence[Sink]) -> tuple[list[Program], Datasets]:

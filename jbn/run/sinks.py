@@ -19,6 +19,7 @@ from jbn.run.events import (
     LanesTooMany,
     Said,
     Sink,
+    TrainingBegan,
     TrialsEnded,
     TurnBegan,
 )
@@ -83,6 +84,8 @@ def _lines(console: Console) -> Sink:
                 _say(console, _halved(event))
             case LanesCompiled(group, _, _, seconds) if seconds:
                 _say(console, f"{group.program.label}: compiled in {seconds:.1f} s")
+            case TrainingBegan(_, _, epoch) if epoch:
+                _say(console, f"{_name(event)}: goes on after epoch {epoch}")
             case EpochEnded(_, _, epoch, num_epochs, metrics):
                 name = _name(event)
                 _say(console, f"{name}: epoch {epoch}/{num_epochs}, {describe(metrics)}")
@@ -107,6 +110,9 @@ def _bars(bars: rich.progress.Progress) -> Sink:
                 _say(bars.console, _halved(event))
             case LanesCompiled(_, _, _, seconds) if seconds:
                 bars.update(bars.task_ids[-1], status=f"compiled in {seconds:.1f} s")
+            case TrainingBegan(_, _, epoch) if epoch:
+                status = f"goes on after epoch {epoch}"
+                bars.update(bars.task_ids[-1], completed=epoch, status=status)
             case EpochEnded(_, _, epoch, _, metrics):
                 bars.update(bars.task_ids[-1], completed=epoch, status=describe(metrics))
 
@@ -139,7 +145,7 @@ def describe(metrics: Mapping[str, np.ndarray]) -> str:
     return ", ".join(parts)
 
 
-def _name(event: TurnBegan | EpochEnded) -> str:
+def _name(event: TurnBegan | TrainingBegan | EpochEnded) -> str:
     """What the turn's trials are called: their program, and which of its trials they are."""
     label, number = event.group.program.label, len(event.trials)
     everything = [trial.number for trial in event.group.program.trials]

@@ -5,8 +5,11 @@ the files.
 """
 
 from jbn.store.arrays import INPUTS as INPUTS
+from jbn.store.checkpoints import Checkpoints as Checkpoints
+from jbn.store.checkpoints import Saved as Saved
 from jbn.store.folder import Folder as Folder
 from jbn.store.folder import opened as opened
+from jbn.store.folder import written as written
 from jbn.store.read import is_finished as is_finished
 from jbn.store.read import read_config as read_config
 from jbn.store.read import read_groups as read_groups

@@ -31,7 +31,7 @@ from jbn.store.read import (
     read_groups,
     read_parts,
 )
-from jbn.store.table import append_rows, keep_rows
+from jbn.store.table import append_rows, keep_rows, keep_until
 
 
 class Folder:
@@ -43,7 +43,7 @@ class Folder:
         self.found = found  # what was found there and done about it, in words
         self._part = len(parts) - 1
         self.done = done_trials(out)
-        self._keep_done()
+        self._drop_halves()
         self._lanes: dict[int, list[tuple[int, int]]] = {}
         groups = read_groups(out)
         if groups:
@@ -69,9 +69,14 @@ class Folder:
             "num_lanes": num_lanes,
             "compile_seconds": f"{compile_seconds:.3f}",
         }
-        with _written(self.path):
+        with written(self.path):
             append_rows(self.path / GROUPS, [row])
             sync(self.path / GROUPS)
+
+    def sync_metrics(self) -> None:
+        """Waits until the metrics are on the disk: a state that is saved then has its epochs."""
+        with written(self.path):
+            sync(self.path / METRICS)
 
     def add_metrics(
         self, trials: Sequence[Trial], epoch: int, metrics: Mapping[str, np.ndarray]
@@ -82,7 +87,7 @@ class Folder:
             for lane, trial in enumerate(trials)
             if trial.number not in self.done
         ]
-        with _written(self.path):
+        with written(self.path):
             append_rows(self.path / METRICS, rows)
 
     def add_trials(
@@ -100,7 +105,7 @@ class Folder:
             for lane, trial in enumerate(trials)
             if trial.number not in self.done
         ]
-        with _written(self.path):
+        with written(self.path):
             sync(self.path / METRICS)  # else a power failure may keep the trial and lose its epochs
             append_rows(self.path / TRIALS, rows)
             sync(self.path / TRIALS)
@@ -108,31 +113,41 @@ class Folder:
 
     def save_variables(self, trial: Trial, variables: Mapping[str, Any]) -> None:
         """Writes the trial's variables; before the trial is added, or it may be done without."""
-        with _written(self.path):
+        with written(self.path):
             save_arrays(variables_path(self.path, trial.arm, trial.seed), variables)
 
     def forget_unfinished(self) -> None:
         """Drops the metrics of trials that begin again."""
-        with _written(self.path):
+        with written(self.path):
             keep_rows(self.path / METRICS, self.done.__contains__)
+
+    def rewind(self, trials: Sequence[Trial], epoch: int) -> None:
+        """Drops the metrics of these trials after an epoch, from which they go on."""
+        numbers = {trial.number for trial in trials} - self.done
+        with written(self.path):
+            keep_until(self.path / METRICS, numbers, "epoch", epoch)
 
     def sort(self) -> None:
         """Sorts both tables by trial; the epochs of a trial are in their order already."""
-        with _written(self.path):
+        with written(self.path):
             for name in (METRICS, TRIALS):
                 keep_rows(self.path / name, self.done.__contains__, sort=True)
 
     def finish(self, norms: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
         """Writes the last files; the run is finished now."""
-        with _written(self.path):
+        with written(self.path):
             write_json(self.path / NORMS, norms)
             write_json(self.path / SUMMARY, summary)
 
-    def _keep_done(self) -> None:
-        """Drops what a killed part has left: metrics of unfinished trials, half a last line."""
+    def unlock(self) -> None:
+        """Takes the lock away, for a process that is about to end."""
+        unlock(self.path)
+
+    def _drop_halves(self) -> None:
+        """Drops the half of a last line that a killed part may have left."""
         keep_rows(self.path / TRIALS, self.done.__contains__)
-        keep_rows(self.path / GROUPS, lambda number: True)
-        self.forget_unfinished()
+        for name in (GROUPS, METRICS):
+            keep_rows(self.path / name, lambda number: True)
 
 
 @contextlib.contextmanager
@@ -173,7 +188,7 @@ def opened(
         "stopped": f"{out} holds a run of this config that was stopped; it goes on",
     }
     try:
-        with _written(out):
+        with written(out):
             if found == "stopped":
                 _check_data(out, part)
                 _check_sources(out, sources)
@@ -193,14 +208,14 @@ def opened(
 
 
 @contextlib.contextmanager
-def _written(out: Path) -> Iterator[None]:
-    """Raises as a UserError what the system says of the folder's files."""
+def written(out: Path) -> Iterator[None]:
+    """Raises as a UserError what the system says of the files of a run's folder."""
     try:
         yield
     except OSError as error:
         raise UserError(
             f"{out}: can't be written: {error.strerror or error}; the trials that are done are "
-            "kept, and the same command goes on with the next"
+            "kept, and the same command goes on from what was saved last"
         ) from None
 
 

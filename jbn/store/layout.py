@@ -13,6 +13,7 @@ NORMS = "norms.json"
 SUMMARY = "summary.json"  # the last that is written: with it the run is finished
 REPORT = "report.html"
 VARIABLES = "variables"
+CHECKPOINTS = "checkpoints"  # to go on from; gone when the trials are done
 SOURCE = "source"  # of the user's own functions, to be read
 LOCK = "running"  # as long as a process trains for the run
 
@@ -20,6 +21,11 @@ LOCK = "running"  # as long as a process trains for the run
 def source_path(run_dir: Path, module: str) -> Path:
     """Where the source of a module with a function of the user's own is."""
     return run_dir / SOURCE / f"{module}.py"
+
+
+def checkpoints_path(run_dir: Path, first_trial: int) -> Path:
+    """Where the checkpoints of a turn are, named by its first trial."""
+    return run_dir / CHECKPOINTS / str(first_trial)
 
 
 def variables_path(run_dir: Path, arm: str, seed: int) -> Path:

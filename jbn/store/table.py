@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,24 @@ def keep_rows(path: Path, is_kept: Callable[[int], bool], *, sort: bool = False)
     except ValueError as error:
         raise _damaged(path, error) from None
     write_whole(path, "".join([names, *(sorted(kept, key=_first) if sort else kept)]))
+
+
+def keep_until(path: Path, numbers: Collection[int], column: str, last: int) -> None:
+    """Writes the table anew without those rows of the numbers that are after `last` in a column."""
+    if not numbers or not path.exists():
+        return
+    head, *lines = _whole_lines(path).splitlines(keepends=True) or [""]
+    place = _names(path).index(column) if column in head else 0
+
+    def is_kept(line: str) -> bool:
+        return _first(line) not in numbers or int(next(csv.reader([line]))[place]) <= last
+
+    try:
+        kept = [line for line in lines if is_kept(line)]
+    except (ValueError, IndexError) as error:
+        raise _damaged(path, error) from None
+    if len(kept) < len(lines):
+        write_whole(path, "".join([head, *kept]))
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

@@ -1,0 +1,143 @@
+"""What saves a run's turns as they train, and brings them back."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jbn.config import CheckpointConfig, Trial
+from jbn.run.events import Event, LanesTooMany, PartEnded, TrainingBegan, TrialsEnded, TurnState
+from jbn.run.stop import Stop
+from jbn.store import Checkpoints, Folder, Saved, written
+from jbn.train import Metrics, StepMetrics
+
+
+class Saver:
+    """A sink that saves the turn which trains, when the config says so or the run shall end.
+
+    It comes after the sink of the folder: what it saves has its epochs in the folder's tables.
+
+    Args:
+        folder: of the run.
+        checkpoints: of the run.
+        config: says when.
+        keeps_final: whether the last state of a turn stays, if its training was saved at all.
+        say: is told what a person should know.
+        stop: whether the run shall end.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        checkpoints: Checkpoints,
+        config: CheckpointConfig,
+        *,
+        keeps_final: bool,
+        say: Callable[[str], None],
+        stop: Stop,
+    ):
+        self._folder = folder
+        self._checkpoints = checkpoints
+        self._config = config
+        self._keeps_final = keeps_final
+        self._say = say
+        self._stop = stop
+        self._last = 0.0, 0, 0  # the time, the steps and the epochs when the turn was saved
+
+    def restore(self, trials: Sequence[Trial], first: TurnState) -> TurnState | None:
+        """The turn as it was saved last, if it was; its later epochs are dropped."""
+        number = trials[0].number
+        saved = self._checkpoints.load(number, _identity(trials), first.state, self._say)
+        self._folder.rewind(trials, 0 if saved is None else saved.progress["epoch"])
+        self._last = time.monotonic(), 0, 0
+        if saved is None:
+            return None
+        turn = _turn_of(saved)
+        self._last = time.monotonic(), saved.step, turn.epoch
+        return turn
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case TrainingBegan():
+                self._stop.is_training = True
+            case LanesTooMany(_, trials):
+                with written(self._folder.path):
+                    self._checkpoints.remove(trials[0].number)
+            case PartEnded():
+                if self._stop.number is not None or self._is_due(event):
+                    self._save(event)
+                if self._stop.number is not None:
+                    with written(self._folder.path):
+                        self._checkpoints.wait()
+                    self._stop.check()
+            case TrialsEnded(_, trials):
+                self._stop.is_training = False
+                with written(self._folder.path):
+                    self._checkpoints.remove(trials[0].number, but_last=self._keeps_final)
+                self._stop.check()
+
+    def _is_due(self, event: PartEnded) -> bool:
+        wanted, (then, steps, epochs) = self._config, self._last
+        of_interval = (
+            (wanted.every_minutes, (time.monotonic() - then) / 60),
+            (wanted.every_steps, event.num_steps - steps),
+            (wanted.every_epochs, event.turn.epoch - epochs),
+        )
+        if any(interval is not None and since >= interval for interval, since in of_interval):
+            return True
+        is_end = event.turn.epoch == event.group.program.config.train.num_epochs
+        return is_end and self._keeps_final and self._checkpoints.has(event.trials[0].number)
+
+    def _save(self, event: PartEnded) -> None:
+        """Saves the turn, unless nothing in it is worth it: the last good state stays."""
+        turn = event.turn
+        if (turn.diverged_step >= 0).all():
+            return
+        self._folder.sync_metrics()
+        saved = Saved(event.num_steps, turn.state, _progress_of(turn))
+        with written(self._folder.path):
+            self._checkpoints.save(event.trials[0].number, _identity(event.trials), saved)
+        self._last = time.monotonic(), event.num_steps, turn.epoch
+
+
+def _progress_of(turn: TurnState) -> dict[str, Any]:
+    """All of the turn but its state, as NumPy arrays."""
+    progress = {
+        "epoch": turn.epoch,
+        "seconds": turn.seconds,
+        "diverged_step": turn.diverged_step,
+        "metrics": dict(turn.metrics),
+    }
+    if turn.steps is not None:
+        (sums, weight), gradient_norm = jax.device_get(turn.steps)
+        steps = {"sums": dict(sums), "weight": weight, "gradient_norm": gradient_norm}
+        progress["steps"] = steps
+    return progress
+
+
+def _turn_of(saved: Saved) -> TurnState:
+    progress = saved.progress
+    steps = None
+    if "steps" in progress:
+        of_steps = progress["steps"]
+        batch = Metrics(of_steps["sums"], of_steps["weight"])
+        steps = StepMetrics(batch, of_steps["gradient_norm"])
+    return TurnState(
+        saved.state,
+        int(progress["epoch"]),
+        float(progress["seconds"]),
+        np.asarray(progress["diverged_step"]),
+        progress.get("metrics", {}),
+        steps,
+    )
+
+
+def _identity(trials: Sequence[Trial]) -> str:
+    """What a turn's training depends on, but for its length."""
+    configs = {id(trial.config): trial.config for trial in trials}
+    exclude: Any = {"train": {"num_epochs"}}
+    texts = {key: config.model_dump_json(exclude=exclude) for key, config in configs.items()}
+    return json.dumps([(trial.number, trial.seed, texts[id(trial.config)]) for trial in trials])
