@@ -103,6 +103,7 @@ def load_run(
     *,
     arm: str | None = None,
     seed: int | None = None,
+    best: bool = False,
     factory: Callable[..., Any] | None = None,
     trust_source: bool = False,
 ) -> LoadedRun:
@@ -115,6 +116,8 @@ def load_run(
         run_dir: the run's folder, e.g. "runs/digits-article".
         arm: one of the run's arms; None is the first.
         seed: one of its seeds; None is the first.
+        best: whether to load the variables of the epoch with the best validation metric, which a
+            run with `checkpoint.keep_best` keeps; else those after the last epoch.
         factory: makes the model, in the place of `model.factory`.
         trust_source: whether to execute the source of `model.factory` that is kept in `run_dir`.
 
@@ -148,7 +151,9 @@ def load_run(
             f"{run_dir}: the trial of arm {arm!r} and seed {seed} isn't done; let the run go on by "
             "the command that began it"
         )
-    arrays = read_variables(run_dir, arm, seed)
+    if best and not config.checkpoint.keep_best:
+        raise UserError(f"best: found a run without checkpoint.keep_best in {run_dir}, wanted one")
+    arrays = read_variables(run_dir, arm, seed, best=best)
     try:
         inputs = arrays.pop(INPUTS)
         num_outputs = int(inputs.pop("num_outputs")) or None

@@ -12,7 +12,6 @@ more epochs may be trained again than pass between two checkpoints and during a 
 
 import argparse
 import contextlib
-import csv
 import json
 import os
 import re
@@ -26,8 +25,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from in_turn import environment, quartiles
+
+from jbn import store
 
 HERE = Path(__file__).parent
 CONFIG = """
@@ -95,25 +97,24 @@ def stop(process: subprocess.Popen[str], kill: Kill, out: Path, seconds: float) 
 
 def results(out: Path) -> dict[str, Any]:
     """All that a run has come to, but for times and parts."""
-    found: dict[str, Any] = {"metrics.csv": (out / "metrics.csv").read_bytes()}
-    found["norms.json"] = (out / "norms.json").read_bytes()
-    with (out / "trials.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            del row["seconds"], row["part"]
-            found[f"trial {row['trial']}"] = row
-    for path in sorted(out.glob("variables/*/*.npz")):
-        with np.load(path) as arrays:
-            for name in arrays.files:
-                found[f"{path.relative_to(out)}:{name}"] = arrays[name].tobytes()
-    return found
+    trials, metrics = store.read_trials(out), store.read_metrics(out)
+    tables = {
+        f"{kind} {name}": column.tobytes()
+        for kind, table in (("trials", trials), ("metrics", metrics))
+        for name, column in table.items()
+        if name not in ("seconds", "part")
+    }
+    variables = {
+        (arm, seed): jax.tree.map(np.ndarray.tobytes, store.read_variables(out, arm, seed))
+        for arm, seed in zip(trials["arm"].tolist(), trials["seed"].tolist(), strict=True)
+    }
+    return {**tables, "variables": variables, "norms": store.read_norms(out)}
 
 
 def num_epochs_of(out: Path) -> int:
     """How many epochs, of both arms together, have whole rows in the table."""
-    if not (out / "metrics.csv").exists():
-        return 0
-    lines = (out / "metrics.csv").read_text().rpartition("\n")[0].splitlines()
-    return len({(row["arm"], row["epoch"]) for row in csv.DictReader(lines)})
+    metrics = store.read_metrics(out)
+    return len(set(zip(metrics["arm"], metrics["epoch"], strict=True))) if metrics else 0
 
 
 def again(out: Path, said: str, before: int, num_epochs: int) -> int:
@@ -140,7 +141,7 @@ def campaign(name: str, kills: Sequence[Kill], folder: Path) -> Any:
         process = start(config, out, cache)
         to_end = stop(process, kill, out, seconds)
         before = num_epochs_of(out)
-        if (out / "summary.json").exists():
+        if store.is_finished(out):
             said, num_again = "", 0
         else:
             _, said = finish(config, out, cache)

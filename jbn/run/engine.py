@@ -11,6 +11,7 @@ import numpy as np
 from jbn.config import Group, Trial, UserError, split_evenly
 from jbn.run.compiler import Compiler
 from jbn.run.events import (
+    Best,
     EpochEnded,
     Event,
     LanesCompiled,
@@ -21,8 +22,9 @@ from jbn.run.events import (
     TurnBegan,
     TurnState,
 )
-from jbn.train import CompiledProgram, default_num_lanes, make_lanes
+from jbn.train import CompiledProgram, TrainState, default_num_lanes, make_lanes, take_lanes
 
+Judge = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 Restore = Callable[[Sequence[Trial], TurnState], TurnState | None]
 
 
@@ -47,6 +49,7 @@ def train_group(
     *,
     max_lanes: int | None = None,
     restore: Restore = lambda turn, first: None,
+    judge: Judge | None = None,
 ) -> Iterator[Event]:
     """Trains the group's trials in turns: some lanes, then the next.
 
@@ -61,6 +64,8 @@ def train_group(
         max_lanes: at most so many train at once; None is as many as the device likes.
         restore: of a turn's trials, and its state before the first step, the state from which it
             goes on; None if it begins.
+        judge: what is best of an epoch's metrics, of which more is better: then each trial is kept
+            as it was after its best epoch, too. None: it isn't.
 
     Yields:
         What happens.
@@ -87,7 +92,7 @@ def train_group(
             compiled = compiler.compiled
             assert compiled is not None  # by `compile`
             num_batches = compiler.task_of(program).num_batches
-            yield from _train_turn(group, turn, compiled, num_lanes, num_batches, restore)
+            yield from _train_turn(group, turn, compiled, num_lanes, num_batches, restore, judge)
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -121,13 +126,16 @@ def _train_turn(
     num_lanes: int,
     num_batches: int,
     restore: Restore,
+    judge: Judge | None,
 ) -> Iterator[Event]:
     clock = time.perf_counter()
     # A turn that is smaller is filled up with its last trial.
     lanes = make_lanes(group.program, [*turn, *[turn[-1]] * (num_lanes - len(turn))])
     first = TurnState(compiled.init(lanes), 0, 0.0, np.full(len(turn), -1), {})
-    state, epoch, seconds, diverged, metrics, steps = restore(turn, first) or first
-    clock -= seconds
+    if judge is not None:
+        nothing = np.zeros(len(turn), int), np.full(len(turn), np.nan)
+        first = first._replace(best=Best(compiled.init(lanes), *nothing))
+    state, epoch, seconds, diverged, metrics, steps, best = restore(turn, first) or first
     num_epochs = group.program.config.train.num_epochs
     yield TrainingBegan(group, turn, epoch)
     while epoch < num_epochs:
@@ -137,19 +145,44 @@ def _train_turn(
                 epoch += 1
                 metrics = _of(turn, jax.device_get(part.metrics).by_name)
                 diverged = np.where(diverged >= 0, diverged, metrics["diverged_step"])
+                if judge is not None and best is not None:
+                    best = _better(best, state, epoch, judge(metrics))
+            seconds += time.perf_counter() - clock
+            if part.metrics is not None:
                 yield EpochEnded(group, turn, epoch, num_epochs, metrics)
             num_steps = epoch * num_batches + (0 if steps is None else steps.gradient_norm.shape[1])
-            seconds = time.perf_counter() - clock
-            reached = TurnState(state, epoch, seconds, diverged, metrics, steps)
+            reached = TurnState(state, epoch, seconds, diverged, metrics, steps, best)
             yield PartEnded(group, turn, num_steps, reached)
+            clock = time.perf_counter()  # what a sink does is no training
     variables, test = compiled.finish(state, lanes)
+    best_variables, of_best = None, {}
+    if best is not None:
+        best_variables, best_test = compiled.finish(best.state, lanes)
+        tested = {f"best_test_{name}": metric for name, metric in jax.device_get(best_test).items()}
+        of_best = {"best_epoch": best.epoch, **_of(turn, tested)}
     results = {
         "num_parameters": np.full(len(turn), _size(variables["params"]) // num_lanes),
         "diverged_step": diverged,
         **{name: values for name, values in metrics.items() if name.startswith("val_")},
         **_of(turn, {f"test_{name}": metric for name, metric in jax.device_get(test).items()}),
+        **of_best,
     }
-    yield TrialsEnded(group, turn, results, variables, time.perf_counter() - clock)
+    seconds += time.perf_counter() - clock
+    yield TrialsEnded(group, turn, results, variables, best_variables, seconds)
+
+
+def _better(best: Best, state: TrainState, epoch: int, metric: np.ndarray) -> Best:
+    """The best of each trial, after one more epoch; more is better."""
+    is_better = np.isfinite(metric) & ~(metric <= best.metric)
+    num_lanes = len(jax.tree.leaves(state)[0])
+    lanes = np.pad(is_better, (0, num_lanes - len(is_better)), mode="edge")
+    return Best(
+        jax.device_put(
+            take_lanes(best.state, state, lanes), jax.tree.map(lambda leaf: leaf.sharding, state)
+        ),
+        np.where(is_better, epoch, best.epoch),
+        np.where(is_better, metric, best.metric),
+    )
 
 
 def _of(trials: Sequence[Trial], by_name: Mapping[str, Any]) -> dict[str, np.ndarray]:

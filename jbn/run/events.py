@@ -58,6 +58,14 @@ class EpochEnded(NamedTuple):
     metrics: Mapping[str, np.ndarray]  # by name, a number for each trial
 
 
+class Best(NamedTuple):
+    """Each trial as it was after the epoch with its best validation metric."""
+
+    state: TrainState  # with an axis of lanes
+    epoch: np.ndarray  # of each trial; 0 where the metric was never finite
+    metric: np.ndarray
+
+
 class TurnState(NamedTuple):
     """All that the rest of a turn depends on."""
 
@@ -67,6 +75,7 @@ class TurnState(NamedTuple):
     diverged_step: np.ndarray  # of each trial; -1 where it hasn't diverged
     metrics: Mapping[str, np.ndarray]  # of the last epoch
     steps: StepMetrics | None = None  # of the epoch that goes on, with an axis of lanes
+    best: Best | None = None  # where the config keeps it
 
 
 class PartEnded(NamedTuple):
@@ -85,6 +94,7 @@ class TrialsEnded(NamedTuple):
     trials: Sequence[Trial]
     results: Mapping[str, np.ndarray]  # by name, a number for each trial
     variables: Any  # on the device, with an axis of lanes: first the trials', then what fills up
+    best_variables: Any  # those of each trial's best epoch; None where they aren't kept
     seconds: float  # to train and test all of them
 
 

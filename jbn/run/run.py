@@ -17,7 +17,8 @@ from jbn.config.functions import source_of
 from jbn.data import Dataset, load_all
 from jbn.environment import describe_environment, without_compilation_cache
 from jbn.run.compiler import Compiler, Datasets
-from jbn.run.engine import first_num_lanes, train_group
+from jbn.run.divergence import DivergenceSink
+from jbn.run.engine import Judge, first_num_lanes, train_group
 from jbn.run.events import Said, Sink
 from jbn.run.kept import KeptPrograms
 from jbn.run.norms import describe_norms, inputs_to_describe
@@ -87,8 +88,14 @@ def run(
             say=functools.partial(_say, sinks),
             stop=stop,
         )
-        sinks = [folder_sink(folder, compiler), saver, *sinks]
+        diverged = []
+        if config.on_divergence == "stop" or not config.sweep.axes:  # of which the table tells
+            stops = config.on_divergence == "stop"
+            say = functools.partial(_say, sinks)
+            diverged = [DivergenceSink(compiler, saver, stops=stops, say=say)]
+        sinks = [folder_sink(folder, compiler), *diverged, saver, *sinks]
         max_lanes = folder.config.sweep.max_lanes
+        judge = _judge(metrics) if config.checkpoint.keep_best else None
         groups = [group for group in plan_groups(programs, max_lanes) if not folder.has(group)]
         for first in range(0, len(groups), _COMPILED_AT_ONCE):
             some = groups[first : first + _COMPILED_AT_ONCE]
@@ -98,7 +105,9 @@ def run(
             ]
             compiler.prepare(wanted, norms=not config.sweep.axes)
             for of in arguments:
-                for event in train_group(*of, max_lanes=max_lanes, restore=saver.restore):
+                for event in train_group(
+                    *of, max_lanes=max_lanes, restore=saver.restore, judge=judge
+                ):
                     for sink in sinks:
                         sink(event)
         folder.sort()
@@ -135,6 +144,13 @@ def _kept(
 def _say(sinks: Sequence[Sink], text: str | None) -> None:
     for sink in sinks if text else ():
         sink(Said(text or ""))
+
+
+def _judge(metrics: Mapping[str, list[str]]) -> Judge:
+    """What is best of an epoch's metrics, by the metric that results are judged by."""
+    name = metrics["shown"][0]
+    sign = 1 if name in metrics["higher_is_better"] else -1
+    return lambda of_epoch: sign * of_epoch[f"val_{name}"]
 
 
 def _describe_part(

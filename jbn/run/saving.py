@@ -9,7 +9,15 @@ import jax
 import numpy as np
 
 from jbn.config import CheckpointConfig, Trial
-from jbn.run.events import Event, LanesTooMany, PartEnded, TrainingBegan, TrialsEnded, TurnState
+from jbn.run.events import (
+    Best,
+    Event,
+    LanesTooMany,
+    PartEnded,
+    TrainingBegan,
+    TrialsEnded,
+    TurnState,
+)
 from jbn.run.stop import Stop
 from jbn.store import Checkpoints, Folder, Saved, written
 from jbn.train import Metrics, StepMetrics
@@ -49,15 +57,21 @@ class Saver:
 
     def restore(self, trials: Sequence[Trial], first: TurnState) -> TurnState | None:
         """The turn as it was saved last, if it was; its later epochs are dropped."""
-        number = trials[0].number
-        saved = self._checkpoints.load(number, _identity(trials), first.state, self._say)
+        saved = self.last(trials, first)
         self._folder.rewind(trials, 0 if saved is None else saved.progress["epoch"])
         self._last = time.monotonic(), 0, 0
         if saved is None:
             return None
-        turn = _turn_of(saved)
+        turn = _turn_of(saved, first)
         self._last = time.monotonic(), saved.step, turn.epoch
         return turn
+
+    def last(self, trials: Sequence[Trial], like: TurnState) -> Saved | None:
+        """What was saved last of a turn, with states like that one's; None if nothing was."""
+        with written(self._folder.path):
+            self._checkpoints.wait()
+        number, states = trials[0].number, _states_of(like)
+        return self._checkpoints.load(number, _identity(trials), states, self._say)
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -97,14 +111,19 @@ class Saver:
         if (turn.diverged_step >= 0).all():
             return
         self._folder.sync_metrics()
-        saved = Saved(event.num_steps, turn.state, _progress_of(turn))
+        saved = Saved(event.num_steps, _states_of(turn), _progress_of(turn))
         with written(self._folder.path):
             self._checkpoints.save(event.trials[0].number, _identity(event.trials), saved)
         self._last = time.monotonic(), event.num_steps, turn.epoch
 
 
+def _states_of(turn: TurnState) -> dict[str, Any]:
+    """What of the turn is on the devices."""
+    return {"last": turn.state, "best": None if turn.best is None else turn.best.state}
+
+
 def _progress_of(turn: TurnState) -> dict[str, Any]:
-    """All of the turn but its state, as NumPy arrays."""
+    """All of the turn but its states, as NumPy arrays."""
     progress = {
         "epoch": turn.epoch,
         "seconds": turn.seconds,
@@ -115,23 +134,29 @@ def _progress_of(turn: TurnState) -> dict[str, Any]:
         (sums, weight), gradient_norm = jax.device_get(turn.steps)
         steps = {"sums": dict(sums), "weight": weight, "gradient_norm": gradient_norm}
         progress["steps"] = steps
+    if turn.best is not None:
+        progress["best"] = {"epoch": turn.best.epoch, "metric": turn.best.metric}
     return progress
 
 
-def _turn_of(saved: Saved) -> TurnState:
+def _turn_of(saved: Saved, first: TurnState) -> TurnState:
     progress = saved.progress
+    best = first.best
+    if best is not None:
+        best = Best(saved.state["best"], progress["best"]["epoch"], progress["best"]["metric"])
     steps = None
     if "steps" in progress:
         of_steps = progress["steps"]
         batch = Metrics(of_steps["sums"], of_steps["weight"])
         steps = StepMetrics(batch, of_steps["gradient_norm"])
     return TurnState(
-        saved.state,
+        saved.state["last"],
         int(progress["epoch"]),
         float(progress["seconds"]),
         np.asarray(progress["diverged_step"]),
         progress.get("metrics", {}),
         steps,
+        best,
     )
 
 

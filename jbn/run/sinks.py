@@ -41,17 +41,19 @@ def folder_sink(folder: Folder, compiler: Compiler) -> Sink:
         match event:
             case LanesCompiled(group, first, num_lanes, seconds):
                 folder.add_lanes(group, first, num_lanes, seconds)
-            case LanesTooMany():
-                folder.forget_unfinished()
+            case LanesTooMany(_, trials):
+                folder.rewind(trials, 0)
             case EpochEnded(_, trials, epoch, _, metrics):
                 folder.add_metrics(trials, epoch, metrics)
-            case TrialsEnded(group, trials, results, variables, seconds):
+            case TrialsEnded(group, trials, results, variables, best_variables, seconds):
                 if not folder.config.sweep.axes:
                     inputs = _inputs(compiler, group.program)
-                    of_lanes = jax.device_get(variables)
+                    of_lanes = jax.device_get((variables, best_variables))
                     for lane, trial in enumerate(trials):
-                        mine = jax.tree.map(lambda leaf, lane=lane: leaf[lane], of_lanes)
-                        folder.save_variables(trial, {**mine, INPUTS: inputs})
+                        last, best = jax.tree.map(lambda leaf, lane=lane: leaf[lane], of_lanes)
+                        folder.save_variables(trial, {**last, INPUTS: inputs})
+                        if best is not None:
+                            folder.save_variables(trial, {**best, INPUTS: inputs}, best=True)
                 folder.add_trials(group, trials, results, seconds)
 
     return record

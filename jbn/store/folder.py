@@ -111,18 +111,15 @@ class Folder:
             sync(self.path / TRIALS)
         self.done |= {trial.number for trial in trials}
 
-    def save_variables(self, trial: Trial, variables: Mapping[str, Any]) -> None:
+    def save_variables(
+        self, trial: Trial, variables: Mapping[str, Any], *, best: bool = False
+    ) -> None:
         """Writes the trial's variables; before the trial is added, or it may be done without."""
         with written(self.path):
-            save_arrays(variables_path(self.path, trial.arm, trial.seed), variables)
-
-    def forget_unfinished(self) -> None:
-        """Drops the metrics of trials that begin again."""
-        with written(self.path):
-            keep_rows(self.path / METRICS, self.done.__contains__)
+            save_arrays(variables_path(self.path, trial.arm, trial.seed, best=best), variables)
 
     def rewind(self, trials: Sequence[Trial], epoch: int) -> None:
-        """Drops the metrics of these trials after an epoch, from which they go on."""
+        """Drops the metrics of these trials after an epoch, from which they go on, or begin."""
         numbers = {trial.number for trial in trials} - self.done
         with written(self.path):
             keep_until(self.path / METRICS, numbers, "epoch", epoch)

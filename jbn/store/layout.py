@@ -28,6 +28,6 @@ def checkpoints_path(run_dir: Path, first_trial: int) -> Path:
     return run_dir / CHECKPOINTS / str(first_trial)
 
 
-def variables_path(run_dir: Path, arm: str, seed: int) -> Path:
-    """Where the variables of a trial are."""
-    return run_dir / VARIABLES / arm / f"{seed}.npz"
+def variables_path(run_dir: Path, arm: str, seed: int, *, best: bool = False) -> Path:
+    """Where the variables of a trial are, after its last epoch or its best."""
+    return run_dir / VARIABLES / arm / f"{seed}{'-best' if best else ''}.npz"

@@ -136,13 +136,15 @@ def read_norms(run_dir: Path) -> dict[str, Any]:
     return norms
 
 
-def read_variables(run_dir: Path, arm: str, seed: int) -> dict[str, Any]:
+def read_variables(run_dir: Path, arm: str, seed: int, *, best: bool = False) -> dict[str, Any]:
     """The variables of a trial, and what it takes to prepare inputs for them, as `inputs`.
+
+    They are those after the last epoch, or after the best.
 
     Raises:
         UserError: they aren't there, or are damaged.
     """
-    path = variables_path(run_dir, arm, seed)
+    path = variables_path(run_dir, arm, seed, best=best)
     try:
         return load_arrays(path)
     except OSError as error:

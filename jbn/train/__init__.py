@@ -20,6 +20,7 @@ from jbn.train.lanes import axes_of_lanes as axes_of_lanes
 from jbn.train.lanes import compile_program as compile_program
 from jbn.train.lanes import default_num_lanes as default_num_lanes
 from jbn.train.lanes import make_lanes as make_lanes
+from jbn.train.lanes import take_lanes as take_lanes
 from jbn.train.loop import EpochMetrics as EpochMetrics
 from jbn.train.loop import batches_to_evaluate as batches_to_evaluate
 from jbn.train.loop import evaluate_batches as evaluate_batches

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jbn.config import ArmConfig, Program, Trial
 from jbn.data import Batch, Dataset, Examples
@@ -154,6 +154,16 @@ def compile_program(
         finish=test_all,
         release=on_devices.cache_clear,
     )
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def take_lanes(states: Any, others: Any, is_other: Bool[Array, " lanes"]) -> Any:
+    """The states, but those of `others` in some lanes. Every array has an axis of lanes."""
+
+    def take(state: Array, other: Array) -> Array:
+        return jnp.where(is_other.reshape(-1, *[1] * (state.ndim - 1)), other, state)
+
+    return jax.tree.map(take, states, others)
 
 
 def default_num_lanes(task: Task) -> int:

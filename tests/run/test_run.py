@@ -157,9 +157,9 @@ def fake_programs(monkeypatch):
             stop_after(0)
             return compiled.init(lanes)
 
-        def run_epoch(state, lanes):
+        def run_epoch(state, lanes, steps):
             stop_after(state["epoch"])
-            return compiled.run_epoch(state, lanes)
+            return compiled.run_epoch(state, lanes, steps)
 
         return compiled._replace(init=init, run_epoch=run_epoch)
 
@@ -320,10 +320,10 @@ def test_a_new_metric_is_in_the_tables_without_a_word(tmp_path, monkeypatch):
     def compile_program(task, program, dataset, num_lanes, devices, build):
         compiled = fake_compile(task, program, dataset, num_lanes, devices, build)
 
-        def run_epoch(state, lanes):
-            state, metrics = compiled.run_epoch(state, lanes)
-            cosine = {**metrics.train, "cosine": np.full(num_lanes, 1 / 3, np.float32)}
-            return state, metrics._replace(train=cosine)
+        def run_epoch(state, lanes, steps):
+            (part,) = compiled.run_epoch(state, lanes, steps)
+            cosine = {**part.metrics.train, "cosine": np.full(num_lanes, 1 / 3, np.float32)}
+            yield part._replace(metrics=part.metrics._replace(train=cosine))
 
         return compiled._replace(run_epoch=run_epoch)
 
@@ -337,10 +337,11 @@ def test_the_best_point_is_that_of_the_highest_validation_accuracy(tmp_path, mon
     def compile_program(task, program, dataset, num_lanes, devices, build):
         compiled = fake_compile(task, program, dataset, num_lanes, devices, build)
 
-        def run_epoch(state, lanes):
-            state, metrics = compiled.run_epoch(state, lanes)
+        def run_epoch(state, lanes, steps):
+            (part,) = compiled.run_epoch(state, lanes, steps)
             accuracy = 1 - np.abs(np.asarray(lanes.hypers.learning_rate) - 0.2)
-            return state, metrics._replace(val={**metrics.val, "accuracy": accuracy})
+            val = {**part.metrics.val, "accuracy": accuracy}
+            yield part._replace(metrics=part.metrics._replace(val=val))
 
         return compiled._replace(run_epoch=run_epoch)
 

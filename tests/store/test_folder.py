@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jbn.config import UserError
+from jbn.config import UserError, plan, plan_groups
 from jbn.store import layout, opened, read_config, read_parts
 from jbn.trained import load_run
 
@@ -132,7 +132,7 @@ def test_a_folder_needs_a_name(monkeypatch, earlier_run, config):
         begin(Path(), config)
 
 
-def test_half_a_last_line_and_metrics_of_trials_that_are_not_done_are_dropped(earlier_run, config):
+def test_half_a_last_line_and_metrics_of_trials_that_begin_again_are_dropped(earlier_run, config):
     (earlier_run / "summary.json").unlink()
     trials, metrics = earlier_run / "trials.csv", earlier_run / "metrics.csv"
     whole = trials.read_text().splitlines(keepends=True)
@@ -142,6 +142,8 @@ def test_half_a_last_line_and_metrics_of_trials_that_are_not_done_are_dropped(ea
     part = PART | read_parts(earlier_run)[0]
     with opened(earlier_run, config, part, METRICS, {}) as folder:
         assert folder.done == {0, 1}
+        for group in plan_groups(plan(config)):
+            folder.rewind(group.trials, 0)
     assert trials.read_text() == "".join(whole[:3])
     assert metrics.read_text() == "".join(epochs[:5])
 
