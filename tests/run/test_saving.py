@@ -1,0 +1,251 @@
+"""A run that is stopped goes on from what it saved, and comes to the bits of one that wasn't."""
+
+import time
+
+import jax
+import numpy as np
+import pytest
+from recorded import Recorder
+
+from jbn import store
+from jbn.config import UserError, config_from_dict
+from jbn.run import EpochEnded, PartEnded, Stopped, TrainingBegan, run
+from jbn.run.stop import Stop
+from jbn.store.layout import checkpoints_path
+from jbn.trained import load_run
+
+TABLE = {
+    "name": "x",
+    "num_seeds": 3,
+    "model": {"hidden_sizes": [4]},
+    "train": {"num_epochs": 4, "batch_size": 300, "ema_decay": 0.5},  # five batches
+    "sweep": {"max_lanes": 2},
+    "checkpoint": {"every_epochs": 1},
+}
+
+
+class Fails(BaseException):
+    """What SIGKILL is, to those who are told nothing."""
+
+
+def start(out, table=TABLE, *, sink=None, stop=None):
+    recorder = Recorder()
+    sinks = [recorder, *([] if sink is None else [sink])]
+    run(config_from_dict(table), out, device=jax.devices()[0], sinks=sinks, stop=stop)
+    return recorder
+
+
+def fail_at(number, kind=PartEnded):
+    """A sink that fails at the event of that kind and number, from 1."""
+    events = []
+
+    def sink(event):
+        if isinstance(event, kind):
+            events.append(event)
+            if len(events) == number:
+                raise Fails
+
+    return sink
+
+
+def results(out):
+    """All that the run came to, but for times and parts."""
+    tables = store.read_trials(out), store.read_metrics(out)
+    numbers = [
+        {name: column.tolist() for name, column in table.items() if name not in ("seconds", "part")}
+        for table in tables
+    ]
+    best = store.read_config(out).checkpoint.keep_best
+    variables = [
+        jax.tree.map(np.ndarray.tobytes, store.read_variables(out, "batch", seed, best=of_best))
+        for seed in range(3)
+        for of_best in ((False, True) if best else (False,))
+    ]
+    return numbers, variables, store.read_norms(out)
+
+
+CASES = {
+    "whole epochs": {},
+    "parts of an epoch": {"checkpoint": {"every_steps": 2}},
+    "the best epoch": {"checkpoint": {"every_epochs": 1, "keep_best": True}},
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "number"),
+    [
+        ("whole epochs", 1),
+        ("whole epochs", 6),  # in the second turn
+        ("parts of an epoch", 4),
+        ("parts of an epoch", 24),  # after the last epoch
+        ("the best epoch", 3),
+    ],
+)
+def test_a_stopped_run_comes_to_the_same_bits(tmp_path, case, number):
+    table, out = TABLE | CASES[case], tmp_path / "whole"
+    parts = start(out, table).of(PartEnded)
+    with pytest.raises(Fails):
+        start(tmp_path / "x", table, sink=fail_at(number))
+    again = start(tmp_path / "x", table)
+    assert results(tmp_path / "x") == results(out)
+    assert [event.num_steps for event in again.of(PartEnded)] == [
+        event.num_steps for event in parts[number:]
+    ]
+    (first, *_) = again.of(TrainingBegan)
+    assert first.epoch == parts[number - 1].turn.epoch
+
+
+def test_it_saves_at_most_so_often(tmp_path, monkeypatch):
+    """After so many epochs, so many steps or so many minutes since it saved last."""
+    saved = []
+
+    class Recorded(store.Checkpoints):
+        def save(self, first_trial, identity, saving):
+            saved.append((first_trial, saving.step))
+
+    monkeypatch.setattr(store, "Checkpoints", Recorded)
+    now = {"minutes": 0.0}
+    monkeypatch.setattr(time, "monotonic", lambda: 60 * now["minutes"])
+
+    def pass_time(event):
+        if isinstance(event, EpochEnded):
+            now["minutes"] += 1
+
+    def steps_of(name, **checkpoint):
+        saved.clear()
+        start(tmp_path / name, TABLE | {"checkpoint": checkpoint}, sink=pass_time)
+        return [step for first_trial, step in saved if first_trial == 0]
+
+    assert steps_of("a") == []  # five minutes
+    assert steps_of("b", every_minutes=2) == [10, 20]
+    assert steps_of("c", every_epochs=3) == [15]
+    assert steps_of("d", every_steps=7) == [10, 20]  # an epoch has five
+    assert steps_of("e", every_steps=2) == [2, 4, 7, 9, 12, 14, 17, 19]
+    assert steps_of("f", every_epochs=3, every_steps=10) == [10, 20]
+
+
+def test_at_its_end_the_last_state_stays_and_of_a_sweep_none(tmp_path):
+    start(tmp_path / "a")
+    kept = sorted(path.name for path in checkpoints_path(tmp_path / "a", 0).iterdir())
+    assert kept == ["20", "20.json"]
+    axes = {"optimizer": {"learning_rate": [0.1, 0.2]}, "max_lanes": 3}
+    start(tmp_path / "b", TABLE | {"sweep": axes, "num_seeds": 2})
+    assert not checkpoints_path(tmp_path / "b", 0).parent.exists()
+    start(tmp_path / "c", TABLE | {"checkpoint": {}})  # too short to be saved
+    assert not checkpoints_path(tmp_path / "c", 0).parent.exists()
+
+
+def test_the_best_epoch_is_kept(tmp_path):
+    """It is the last one of a run that ends there."""
+    table = TABLE | {"num_seeds": 1, "train": {"num_epochs": 5, "batch_size": 300}}
+    table |= {"checkpoint": {"keep_best": True}, "report": {"metric": "loss"}}
+    table |= {"optimizer": {"kind": "sgd", "learning_rate": 2.0}}  # which overshoots
+    start(tmp_path / "a", table)
+    losses = store.read_metrics(tmp_path / "a")["val_loss"]
+    trials = store.read_trials(tmp_path / "a")
+    (best,) = trials["best_epoch"]
+    assert best == losses.argmin() + 1
+    assert 1 < best < 5  # or there is nothing to see here
+    start(tmp_path / "b", table | {"train": {"num_epochs": int(best), "batch_size": 300}})
+    shorter = store.read_trials(tmp_path / "b")
+    assert trials["best_test_loss"] == shorter["test_loss"]
+    (a, b) = (load_run(tmp_path / "a", best=True), load_run(tmp_path / "b"))
+    jax.tree.map(np.testing.assert_array_equal, a.variables, b.variables)
+    start(tmp_path / "c", {**table, "checkpoint": {}})
+    with pytest.raises(UserError, match=r"found a run without checkpoint\.keep_best"):
+        load_run(tmp_path / "c", best=True)
+
+
+def test_a_run_that_is_told_to_end_saves_and_goes_on(tmp_path):
+    """In the middle of the last epoch but one."""
+    table = TABLE | {"checkpoint": {"every_steps": 2, "every_minutes": "none"}}
+    start(tmp_path / "whole", table)
+    stop = Stop()
+
+    def tell(event):
+        if isinstance(event, EpochEnded) and event.epoch == 2:
+            stop.number = 15
+
+    with pytest.raises(Stopped) as stopped:
+        start(tmp_path / "x", table, sink=tell, stop=stop)
+    assert stopped.value.number == 15
+    assert not (tmp_path / "x" / "running").exists()
+    (first, *_) = start(tmp_path / "x", table).of(TrainingBegan)
+    assert first.epoch == 2
+    assert results(tmp_path / "x") == results(tmp_path / "whole")
+
+
+def test_a_disk_that_is_full_while_it_saves_is_one_line_and_nothing_is_lost(tmp_path, monkeypatch):
+    from orbax.checkpoint import v1 as orbax
+
+    class Fails:
+        def result(self):
+            raise ValueError("RESOURCE_EXHAUSTED: Failed writing [os_error_code='28']")
+
+    start(tmp_path / "whole")
+    save, number = orbax.save_checkpointables_async, []
+
+    def save_until_full(*arguments):
+        number.append(1)
+        return Fails() if len(number) > 2 else save(*arguments)
+
+    monkeypatch.setattr(orbax, "save_checkpointables_async", save_until_full)
+    with pytest.raises(UserError) as error:
+        start(tmp_path / "x")
+    assert "can't be written: No space left on device; " in str(error.value)
+    assert "the same command goes on from what was saved last" in str(error.value)
+    assert "\n" not in str(error.value)
+    monkeypatch.undo()
+    (first, *_) = start(tmp_path / "x").of(TrainingBegan)
+    assert first.epoch == 2
+    assert results(tmp_path / "x") == results(tmp_path / "whole")
+
+
+def test_a_damaged_checkpoint_is_said_and_the_one_before_goes_on(tmp_path):
+    start(tmp_path / "whole")
+    with pytest.raises(Fails):
+        start(tmp_path / "x", sink=fail_at(3))
+    store.Checkpoints(tmp_path / "x", "", keep=2).close()
+    last = max(checkpoints_path(tmp_path / "x", 0).glob("*.json"), key=lambda path: int(path.stem))
+    for file in last.with_suffix("").rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[::-1])
+    recorder = start(tmp_path / "x")
+    (said,) = [text for text in recorder.said if ": damaged:" in text]
+    assert last.stem in said
+    assert recorder.of(TrainingBegan)[0].epoch == int(last.stem) // 5 - 1
+    assert results(tmp_path / "x") == results(tmp_path / "whole")
+
+
+DIVERGES = {
+    "name": "x",
+    "num_seeds": 2,
+    "model": {"hidden_sizes": [4]},
+    "optimizer": {"kind": "sgd", "learning_rate": 1e9},
+    "train": {"num_epochs": 4, "batch_size": 300},
+    "norm": {"kind": "none"},
+}
+
+
+def test_where_numbers_stop_being_finite_is_said(tmp_path):
+    said = start(tmp_path / "x", DIVERGES).said
+    step = store.read_trials(tmp_path / "x")["diverged_step"][0]
+    (line,) = [text for text in said if "diverged" in text]
+    assert line.startswith(f"none, seed 0: diverged at step {step}: not finite are ")
+    assert "Dense_" in line
+
+
+def test_a_run_may_stop_there_and_keeps_what_was_good(tmp_path, monkeypatch):
+    """At a rate of 1e9 from the third epoch on: until then all is saved."""
+    schedule = {"schedule_factory": f"{__name__}:late", "kind": "sgd", "learning_rate": 1e-3}
+    table = DIVERGES | {"optimizer": schedule, "checkpoint": {"every_epochs": 1}}
+    with pytest.raises(UserError, match=r"none, seed 0: diverged at step 1[0-4]: not finite"):
+        start(tmp_path / "x", table | {"on_divergence": "stop"})
+    names = [path.name for path in checkpoints_path(tmp_path / "x", 0).glob("*.json")]
+    assert max(names, key=len) == "10.json"
+    assert not store.is_finished(tmp_path / "x")
+
+
+def late(num_steps):
+    """A schedule that multiplies the rate by 1e20 after two epochs."""
+    return lambda count: jax.numpy.where(count < 10, 1.0, 1e20)
