@@ -78,7 +78,13 @@ def run(
     from jbn.run import run as run_config
     from jbn.run.stop import Stopped, listening
 
-    folder = enable_compilation_cache() if cache else None
+    folder = None
+    if cache:
+        try:
+            folder = enable_compilation_cache()
+        except OSError as error:
+            unused = f"note: the cache {error.filename} can't be written to: {error.strerror}"
+            console.print(unused, markup=False, highlight=False, soft_wrap=True)
     use_all_cores()
     chosen = select_device(device)
     console.print(f"device: {describe_device(chosen)}", markup=False, highlight=False)

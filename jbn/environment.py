@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,12 +72,23 @@ def enable_compilation_cache() -> Path | None:
 
     Returns:
         The folder; None if it is no folder of this machine.
+
+    Raises:
+        OSError: it can't be written to. Then nothing is kept.
     """
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if not folder:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         folder = str(home / "jbn" / "compiled")
-        jax.config.update("jax_compilation_cache_dir", folder)
+    if "://" not in folder:
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            jax.config.update("jax_enable_compilation_cache", False)  # which would warn each time
+            raise OSError(error.errno, error.strerror, folder) from None
+    jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return None if "://" in folder else Path(folder)

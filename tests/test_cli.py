@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 import jbn.data
@@ -66,6 +67,23 @@ def test_a_model_of_ones_own_runs_loads_and_runs_again(jbn_command, tmp_path, mo
     x = jbn.data.load(DataConfig()).test.x
     assert jbn.load_run("runs/own").predict(x).shape == (179, 10)
     assert "it is runs/own.1 now" in jbn_command(*arguments)[1]
+
+
+def test_a_cache_that_cannot_be_written_to_is_said_and_nothing_is_kept(
+    jbn_command, tmp_path, monkeypatch
+):
+    cache = tmp_path / "cache"
+    cache.write_text("a file")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache))
+    before = jax.config.values["jax_enable_compilation_cache"]
+    try:
+        code, out, err = jbn_command(
+            *("run", ARTICLE, "--out", tmp_path / "a", *SMALL[:-1], "--set", "arms={}")
+        )
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+    assert (code, err) == (0, "")
+    assert f"note: the cache {cache} can't be written to: File exists" in out
 
 
 def test_a_sweep_prints_its_plan_and_one_row_per_arm(jbn_command, tmp_path):
