@@ -83,8 +83,8 @@ def run(
         try:
             folder = enable_compilation_cache()
         except OSError as error:
-            unused = f"note: the cache {error.filename} can't be written to: {error.strerror}"
-            console.print(unused, markup=False, highlight=False, soft_wrap=True)
+            note = f"note: the cache {error.filename} can't be written to: {error.strerror}"
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
     use_all_cores()
     chosen = select_device(device)
     console.print(f"device: {describe_device(chosen)}", markup=False, highlight=False)
