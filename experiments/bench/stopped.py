@@ -124,8 +124,8 @@ def again(out: Path, said: str, before: int, num_epochs: int) -> int:
     first = re.search(r": (?:goes on after epoch (\d+)|epoch 1/)", said)
     if first is None:  # all were there
         return 0
-    whole_arms = (before - 1) // num_epochs * num_epochs
-    return before - whole_arms - int(first[1] or 0)
+    whole_arms = max(before - 1, 0) // num_epochs * num_epochs
+    return max(before - whole_arms - int(first[1] or 0), 0)
 
 
 def campaign(name: str, kills: Sequence[Kill], folder: Path) -> Any:
