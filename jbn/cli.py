@@ -53,6 +53,9 @@ def run(
         Path | None, typer.Option(help="The run's folder; without it runs/<name>.")
     ] = None,
     device: DeviceOption = None,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Go on with a run of fewer seeds or epochs.")
+    ] = False,
     cache: Annotated[
         bool, typer.Option(help="Keep compiled programs in the user's cache folder.")
     ] = True,
@@ -100,6 +103,7 @@ def run(
                 command=command,
                 cache=folder,
                 stop=stop,
+                extend=extend,
             )
     except Stopped as stopped:
         print(f"jbn: {stopped}; the same command goes on from here", file=sys.stderr)

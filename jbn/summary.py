@@ -1,12 +1,12 @@
 """What the trials of a run came to: of each arm, at its best point."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from jbn.config import Config, sweep_points, trial_shape
+from jbn.config import Config, sweep_points, trial_numbers
 from jbn.store import Columns
 
 # Of the accuracy, unless `report.target` says otherwise: it suits the data sets of the introductory
@@ -20,6 +20,7 @@ def summarize(
     trials: Columns,
     metrics: Columns,
     groups: Columns,
+    seed_counts: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Each arm, at the point of the sweep whose trials have the best validation metric at the end.
 
@@ -31,20 +32,21 @@ def summarize(
             better.
         trials, metrics, groups: its tables. Where the run isn't finished, an arm without a trial
             that is done is left out, and the others are what their trials came to so far.
+        seed_counts: how many seeds the run had before each of its extensions.
     """
     points = sweep_points(config.sweep)
     metric = shown["shown"][0]
     rises = metric in shown["higher_is_better"]
     target = _target(config, metric)
+    numbers = trial_numbers(config, seed_counts)
     arms = {}
-    for number, (arm, best) in enumerate(
-        zip(config.arms, _best_points(config, trials, metric, rises), strict=True)
+    for arm, of_points, best in zip(
+        config.arms, numbers, _best_points(numbers, trials, metric, rises), strict=True
     ):
         if best is None:
             continue
         is_mine = trials["arm"] == arm
-        point_of = trials["trial"] // config.num_seeds
-        rows = np.flatnonzero(point_of == number * len(points) + best)
+        rows = np.flatnonzero(np.isin(trials["trial"], of_points[best]))
         rows = rows[trials["trial"][rows].argsort()]
         reached = [
             _first_epoch(metrics, trial, metric, rises, target) for trial in trials["trial"][rows]
@@ -89,20 +91,21 @@ def _target(config: Config, metric: str) -> float | None:
     return config.report.target
 
 
-def _best_points(config: Config, trials: Columns, metric: str, rises: bool) -> list[int | None]:
+def _best_points(
+    numbers: np.ndarray, trials: Columns, metric: str, rises: bool
+) -> list[int | None]:
     """Of each arm, the point with the best mean over its trials; None without any.
 
     A point with a trial whose metric isn't finite is worse than all others.
     """
-    shape = trial_shape(config)
     if not trials:
-        return [None] * shape[0]
-    total, count = np.zeros(shape), np.zeros(shape)
+        return [None] * len(numbers)
+    total, count = np.zeros(numbers.size), np.zeros(numbers.size)
     worth = trials[f"val_{metric}"] * (1 if rises else -1)
-    total.flat[trials["trial"]] = np.where(np.isfinite(worth), worth, -np.inf)
-    count.flat[trials["trial"]] = 1
-    count = count.sum(-1)
-    mean = np.where(count, total.sum(-1) / np.maximum(count, 1), -np.inf)
+    total[trials["trial"]] = np.where(np.isfinite(worth), worth, -np.inf)
+    count[trials["trial"]] = 1
+    total, count = total[numbers].sum(-1), count[numbers].sum(-1)
+    mean = np.where(count, total / np.maximum(count, 1), -np.inf)
     return [
         int(of_arm.argmax()) if any_done else None
         for of_arm, any_done in zip(mean, count.any(-1), strict=True)

@@ -1,5 +1,10 @@
 """The schema of a config, its sweep and its plan; a TOML file is read or all its mistakes named."""
 
+from jbn.config.compare import differences as differences
+from jbn.config.compare import extended as extended
+from jbn.config.compare import is_extension as is_extension
+from jbn.config.compare import num_epochs as num_epochs
+from jbn.config.compare import with_execution_of as with_execution_of
 from jbn.config.errors import UserError as UserError
 from jbn.config.load import config_from_dict as config_from_dict
 from jbn.config.load import load_config as load_config
@@ -11,6 +16,7 @@ from jbn.config.plan import describe_plan as describe_plan
 from jbn.config.plan import plan as plan
 from jbn.config.plan import plan_groups as plan_groups
 from jbn.config.plan import split_evenly as split_evenly
+from jbn.config.plan import trial_numbers as trial_numbers
 from jbn.config.plan import trial_shape as trial_shape
 from jbn.config.schema import ArmConfig as ArmConfig
 from jbn.config.schema import AugmentConfig as AugmentConfig

@@ -1,8 +1,12 @@
 """The trials of a config, the programs that train them as lanes, and the groups of each program."""
 
+import bisect
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from jbn.config.schema import ArmConfig, Config, SweepConfig
 from jbn.config.sweep import arm_at, count_points, sweep_points, value_at
@@ -24,11 +28,12 @@ _DEFAULTS = {key: value_at(ArmConfig(), key) for key in NUMBERS.values()}
 class Trial(NamedTuple):
     """One training: an arm at a point of the sweep, from one seed."""
 
-    number: int  # from 0: arm by arm, point by point, seed by seed
+    number: int  # from 0: arm by arm, point by point, seed by seed; those of an extension follow
     arm: str
     point: Mapping[str, Any]  # the values that the sweep sets: dotted key -> value
     seed: int
     config: ArmConfig
+    extension: int = 0  # of the run, from 1, that added it; 0: the run began with it
 
 
 class Program(NamedTuple):
@@ -43,23 +48,31 @@ class Program(NamedTuple):
 class Group(NamedTuple):
     """Some trials of one program, whose number `sweep.max_lanes` limits."""
 
-    number: int  # from 0: program by program
+    number: int  # from 0: program by program; those of an extension follow
     program: Program
     trials: tuple[Trial, ...]
-    size: int  # the trials of each group of the program; the last group may have fewer
+    size: int  # of each group that the program's trials were split into; the last may be smaller
 
 
-def plan(config: Config) -> list[Program]:
-    """The programs of the config, which together have all its trials."""
+def plan(config: Config, seed_counts: Sequence[int] = ()) -> list[Program]:
+    """The programs of the config, which together have all its trials.
+
+    Args:
+        config: of the run.
+        seed_counts: how many seeds the run had before each of its extensions.
+    """
     programs: dict[tuple[str, ArmConfig], list[Trial]] = {}
-    number = 0
-    for arm, arm_config in config.arms.items():
-        for point in sweep_points(config.sweep):
+    seeds = range(config.seed, config.seed + config.num_seeds)
+    of_arms = trial_numbers(config, seed_counts).tolist()
+    for (arm, arm_config), of_points in zip(config.arms.items(), of_arms, strict=True):
+        for point, numbers in zip(sweep_points(config.sweep), of_points, strict=True):
             at_point = arm_at(arm_config, point)
             trials = programs.setdefault((arm, _shared(at_point)), [])
-            for seed in range(config.seed, config.seed + config.num_seeds):
-                trials.append(Trial(number, arm, point, seed, at_point))
-                number += 1
+            for place, (seed, number) in enumerate(zip(seeds, numbers, strict=True)):
+                extension = bisect.bisect(seed_counts, place)
+                trials.append(Trial(number, arm, point, seed, at_point, extension))
+    for trials in programs.values():
+        trials.sort(key=lambda trial: trial.number)
     return [
         Program(arm, shared, tuple(trials), _label(arm, trials, config.sweep))
         for (arm, shared), trials in programs.items()
@@ -67,22 +80,42 @@ def plan(config: Config) -> list[Program]:
 
 
 def trial_shape(config: Config) -> tuple[int, int, int]:
-    """The numbers of arms, points and seeds. Trials are numbered like entries of such an array."""
+    """The numbers of arms, points and seeds."""
     return len(config.arms), count_points(config.sweep), config.num_seeds
 
 
+def trial_numbers(config: Config, seed_counts: Sequence[int] = ()) -> np.ndarray:
+    """The number of each trial, of the shape (arms, points, seeds).
+
+    Where a run was extended, the trials of the seeds that came new are numbered after all others.
+
+    Args:
+        config: of the run.
+        seed_counts: how many seeds the run had before each of its extensions.
+    """
+    numbers = np.empty(trial_shape(config), int)
+    first = 0
+    for start, stop in itertools.pairwise([0, *seed_counts, config.num_seeds]):
+        block = numbers[..., start:stop]
+        block[:] = np.arange(first, first + block.size).reshape(block.shape)
+        first += block.size
+    return numbers
+
+
 def plan_groups(programs: Sequence[Program], max_lanes: int | None = None) -> list[Group]:
-    """The groups of each program's trials, in order.
+    """The groups of each program's trials, in order; after them those of each extension.
 
     There are as few groups of one size as `max_lanes` allows; the last may be smaller. The groups
-    follow from the config alone, so they are the same in every part of a run.
+    follow from the config and the extensions alone, so they are the same in every part of a run.
     """
     groups: list[Group] = []
-    for program in programs:
-        size = split_evenly(len(program.trials), max_lanes or MOST_TRIALS)
-        for first in range(0, len(program.trials), size):
-            trials = program.trials[first : first + size]
-            groups.append(Group(len(groups), program, trials, size))
+    extensions = {trial.extension for program in programs for trial in program.trials}
+    for extension, program in itertools.product(sorted(extensions), programs):
+        trials = [trial for trial in program.trials if trial.extension == extension]
+        size = split_evenly(len(trials), max_lanes or MOST_TRIALS)
+        for first in range(0, len(trials), size):
+            some = tuple(trials[first : first + size])
+            groups.append(Group(len(groups), program, some, size))
     return groups
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jbn import store
-from jbn.config import Config, UserError, sweep_points, trial_shape
+from jbn.config import Config, UserError, sweep_points, trial_numbers
 from jbn.report.metric import Metric
 from jbn.summary import summarize
 
@@ -42,7 +42,7 @@ def load_results(run_dir: Path) -> Results:
     Raises:
         UserError: the folder holds no run, or a damaged one.
     """
-    config = store.read_config(run_dir)
+    config, seed_counts = store.read_config(run_dir), store.read_seed_counts(run_dir)
     is_finished = store.is_finished(run_dir)  # before the tables: it may end in between
     shown = store.read_shown_metrics(run_dir)
     name = shown["shown"][0]
@@ -52,12 +52,15 @@ def load_results(run_dir: Path) -> Results:
         if is_finished:
             summary = store.read_summary(run_dir)
         else:
-            summary = summarize(config, shown, trials, metrics, store.read_groups(run_dir))
-        is_done, has_diverged = np.zeros((2, *trial_shape(config)), bool)
+            tables = trials, metrics, store.read_groups(run_dir)
+            summary = summarize(config, shown, *tables, seed_counts)
+        numbers = trial_numbers(config, seed_counts)
+        is_done, has_diverged = np.zeros((2, numbers.size), bool)
         if trials:
-            is_done.flat[trials["trial"]] = True
-            has_diverged.flat[trials["trial"]] = trials["diverged_step"] >= 0
-        curves = _curves(config, metrics)
+            is_done[trials["trial"]] = True
+            has_diverged[trials["trial"]] = trials["diverged_step"] >= 0
+        is_done, has_diverged = is_done[numbers], has_diverged[numbers]
+        curves = _curves(numbers, metrics)
         if curves and f"val_{metric.name}" not in curves:
             raise KeyError(f"val_{metric.name}")
     except (IndexError, KeyError, TypeError, ValueError) as error:
@@ -116,17 +119,17 @@ def mean_and_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, std
 
 
-def _curves(config: Config, metrics: store.Columns) -> dict[str, np.ndarray]:
+def _curves(numbers: np.ndarray, metrics: store.Columns) -> dict[str, np.ndarray]:
     """Every column of the metrics as an array (arms, points, seeds, epochs)."""
     if not metrics or not len(metrics["epoch"]):
         return {}
-    shape = (*trial_shape(config), int(metrics["epoch"].max(initial=0)))
+    shape = numbers.size, int(metrics["epoch"].max(initial=0))
     names = list(metrics)
     curves = {}
     for name in names[names.index("epoch") + 1 :]:
-        curve = np.full((np.prod(shape[:3]), shape[3]), np.nan)
+        curve = np.full(shape, np.nan)
         curve[metrics["trial"], metrics["epoch"] - 1] = metrics[name]
-        curves[name] = curve.reshape(shape)
+        curves[name] = curve[numbers]
     return curves
 
 

@@ -40,6 +40,7 @@ def run(
     command: str = "",
     cache: Path | None = None,
     stop: Stop | None = None,
+    extend: bool = False,
 ) -> dict[str, Any]:
     """Trains every trial, leaves the run in the folder `out`, and returns its summary.
 
@@ -56,6 +57,7 @@ def run(
         cache: JAX's compilation cache. Programs without functions of the user's are kept whole in
             its folder `programs`. None: they are compiled anew.
         stop: says whether the run shall end; see `jbn.run.listening`.
+        extend: whether a run in `out` with fewer seeds or epochs goes on as this one.
 
     Raises:
         UserError: `out` holds something else than a run of the same config, or can't be written to.
@@ -74,7 +76,7 @@ def run(
         # A program from JAX's cache is there in part only, at least on a CPU, and can't be kept.
         contextlib.nullcontext() if kept is None else without_compilation_cache(),
         contextlib.closing(compiler),
-        store.opened(out, config, part, metrics, _sources(programs)) as folder,
+        store.opened(out, config, part, metrics, _sources(programs), extend=extend) as folder,
         contextlib.closing(_checkpoints(config, out, devices)) as checkpoints,
         jax.default_device(device),
     ):
@@ -94,6 +96,7 @@ def run(
             say = functools.partial(_say, sinks)
             diverged = [DivergenceSink(compiler, saver, stops=stops, say=say)]
         sinks = [folder_sink(folder, compiler), *diverged, saver, *sinks]
+        programs = plan(config, folder.seed_counts)
         max_lanes = folder.config.sweep.max_lanes
         judge = _judge(metrics) if config.checkpoint.keep_best else None
         groups = [group for group in plan_groups(programs, max_lanes) if not folder.has(group)]
@@ -184,11 +187,15 @@ def _checksum(tree: Any) -> str:
 
 
 def _summarize(folder: store.Folder, baseline: dict[str, Any] | None) -> dict[str, Any]:
-    tables = (
-        read(folder.path) for read in (store.read_trials, store.read_metrics, store.read_groups)
+    summary = summarize(
+        folder.config,
+        store.read_shown_metrics(folder.path),
+        store.read_trials(folder.path),
+        store.read_metrics(folder.path),
+        store.read_groups(folder.path),
+        folder.seed_counts,
     )
-    metrics = store.read_shown_metrics(folder.path)
-    return {**summarize(folder.config, metrics, *tables), "baseline": baseline}
+    return {**summary, "baseline": baseline}
 
 
 def _shown_metrics(

@@ -16,6 +16,7 @@ from jbn.store.read import read_groups as read_groups
 from jbn.store.read import read_metrics as read_metrics
 from jbn.store.read import read_norms as read_norms
 from jbn.store.read import read_parts as read_parts
+from jbn.store.read import read_seed_counts as read_seed_counts
 from jbn.store.read import read_shown_metrics as read_shown_metrics
 from jbn.store.read import read_source as read_source
 from jbn.store.read import read_summary as read_summary

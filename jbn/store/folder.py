@@ -7,8 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from jbn.config import Config, Group, Trial, UserError
+from jbn.config import (
+    Config,
+    Group,
+    Trial,
+    UserError,
+    differences,
+    is_extension,
+    num_epochs,
+    with_execution_of,
+)
 from jbn.store.arrays import save_arrays
+from jbn.store.earlier import keep_earlier
 from jbn.store.files import sync, write_json
 from jbn.store.layout import (
     CONFIG,
@@ -25,21 +35,29 @@ from jbn.store.layout import (
 )
 from jbn.store.lock import check_lock, lock, unlock
 from jbn.store.read import (
+    Extension,
     check_format,
     done_trials,
+    is_finished,
     read_config,
+    read_extensions,
+    read_first_config,
     read_groups,
     read_parts,
+    read_seed_counts,
 )
 from jbn.store.table import append_rows, keep_rows, keep_until
+
+_MOST_SHOWN = 4  # of what differs between two configs
 
 
 class Folder:
     """A run's folder, open for one part of the run; `opened` gives it."""
 
-    def __init__(self, out: Path, config: Config, parts: Sequence[Any], found: str | None):
+    def __init__(self, out: Path, parts: Sequence[Any], found: str | None):
         self.path = out
-        self.config = config  # the one that the run began with
+        self.config = read_config(out)
+        self.seed_counts = read_seed_counts(out)  # before each extension
         self.found = found  # what was found there and done about it, in words
         self._part = len(parts) - 1
         self.done = done_trials(out)
@@ -154,6 +172,8 @@ def opened(
     part: Mapping[str, Any],
     metrics: Mapping[str, Any],
     sources: Mapping[str, str],
+    *,
+    extend: bool = False,
 ) -> Iterator[Folder]:
     """The folder `out` with a lock on it, for a run of this config to begin or to go on.
 
@@ -161,10 +181,11 @@ def opened(
 
     Args:
         out: the run's folder.
-        config: `sweep.max_lanes` may differ from that of the run that goes on.
+        config: of the run. Of a run that goes on, `sweep.max_lanes` stays as it was.
         part: of the run, this one: its environment, and the checksums of its data as `data_sha256`.
         metrics: the metrics that a reader shows, and those of which more is better.
         sources: of the modules with functions of the user's own.
+        extend: whether a run with fewer seeds or epochs, finished or not, goes on as this one.
 
     Raises:
         UserError: `out` is a file, another config's run, a run that is going on, of other data, of
@@ -174,31 +195,41 @@ def opened(
     if out.name in ("", ".."):
         raise UserError(f"--out {out}: wanted a folder with a name of its own, e.g. runs/a")
     try:
-        found = _found(out, config)
+        found = _found(out, config, extend=extend)
         moved = _move_aside(out) if found == "finished" else None
         out.mkdir(parents=True, exist_ok=True)
         lock(out)
     except OSError as error:
         raise UserError(f"{out}: can't be written to: {error.strerror}") from None
-    words = {
+    words: dict[str | None, str] = {
         "finished": f"{out} held an earlier run of this config; it is {moved} now",
         "stopped": f"{out} holds a run of this config that was stopped; it goes on",
     }
+    if found == "shorter":
+        words[found] = f"{out} is extended: {_shown(differences(read_config(out), config))}"
+    elif extend and found is None:
+        words[found] = f"{out}: there is no run to extend; it begins"
     try:
         with written(out):
-            if found == "stopped":
+            parts, extensions, first_config = [part], [], config
+            if found in ("stopped", "shorter"):
                 _check_data(out, part)
                 _check_sources(out, sources)
-                config, parts = read_config(out), [*read_parts(out), part]
-            else:
-                parts = [part]
+                parts, extensions = [*read_parts(out), part], read_extensions(out)
+                first_config = with_execution_of(read_first_config(out), config)
+            if found == "shorter":
+                lengths = config.num_seeds, num_epochs(config)
+                extensions.append(Extension(len(parts) - 1, *lengths))
+                keep_earlier(out, len(extensions))
             for module, text in sources.items():
                 source_path(out, module).parent.mkdir(exist_ok=True)
                 source_path(out, module).write_text(text, encoding="utf-8")
-            write_json(out / RUN, {"format": FORMAT, "metrics": metrics, "parts": parts})
-            if found != "stopped":
-                write_json(out / CONFIG, config.model_dump(mode="json"))
-            folder = Folder(out, config, parts, words.get(found or ""))
+            run = {"format": FORMAT, "metrics": metrics, "parts": parts}
+            if extensions:
+                run["extensions"] = [extension._asdict() for extension in extensions]
+            write_json(out / RUN, run)
+            write_json(out / CONFIG, first_config.model_dump(mode="json"))
+            folder = Folder(out, parts, words.get(found))
         yield folder
     finally:
         unlock(out)
@@ -216,8 +247,8 @@ def written(out: Path) -> Iterator[None]:
         ) from None
 
 
-def _found(out: Path, config: Config) -> str | None:
-    """What is there of a run of this config: "finished", "stopped" or None."""
+def _found(out: Path, config: Config, *, extend: bool) -> str | None:
+    """What is there of a run of this config: "finished", "stopped", "shorter" or None."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     if not out.is_dir():
@@ -233,22 +264,42 @@ def _found(out: Path, config: Config) -> str | None:
             "--out"
         )
     check_format(out)
-    if _identity_of_run(read_config(out)) != _identity_of_run(config):
-        raise UserError(
-            f"{out}: holds a run of another config; choose another folder with --out, or "
-            "another name in the config"
-        )
+    there = read_config(out)
+    changed = differences(there, config)
+    if changed and not (extend and is_extension(there, config)):
+        raise UserError(_refusal(out, there, config, extend=extend))
     check_lock(out)
-    return "finished" if (out / SUMMARY).exists() else "stopped"
+    if changed:
+        return "shorter"
+    if extend and is_finished(out):
+        raise UserError(
+            f"{out}: has all seeds and epochs of this config already; make num_seeds or "
+            "train.num_epochs larger to extend it"
+        )
+    return "finished" if is_finished(out) else "stopped"
 
 
-def _identity_of_run(config: Config) -> str:
-    """What a run's results depend on, the order of arms and axes too: it numbers the trials.
+def _refusal(out: Path, there: Config, config: Config, *, extend: bool) -> str:
+    """Why a run isn't one of this config, and the way on."""
+    changed = _shown(differences(there, config))
+    if extend:
+        return (
+            f"{out}: can't be extended: {changed}; --extend makes num_seeds and train.num_epochs "
+            "larger, and all else stays; choose another folder with --out"
+        )
+    way_on = "another name in the config"
+    if is_extension(there, config):
+        way_on = "go on with this run by --extend"
+    return (
+        f"{out}: holds a run of another config: {changed}; choose another folder with --out, or "
+        f"{way_on}"
+    )
 
-    How many trials are lanes at once is no part of it.
-    """
-    sweep = config.sweep.model_copy(update={"max_lanes": None})
-    return config.model_copy(update={"sweep": sweep}).model_dump_json()
+
+def _shown(changed: Sequence[str]) -> str:
+    """The first of what differs between two configs."""
+    more = len(changed) - _MOST_SHOWN
+    return "; ".join([*changed[:_MOST_SHOWN], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _move_aside(out: Path) -> Path:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 FORMAT = 1  # of the layout; another layout gets another number
 
-RUN = "run.json"  # the format, and each part's environment
-CONFIG = "config.json"
+RUN = "run.json"  # the format, each part's environment, and how the run was extended
+CONFIG = "config.json"  # as the run began
 GROUPS = "groups.csv"
 METRICS = "metrics.csv"
 TRIALS = "trials.csv"
@@ -15,6 +15,7 @@ REPORT = "report.html"
 VARIABLES = "variables"
 CHECKPOINTS = "checkpoints"  # to go on from; gone when the trials are done
 SOURCE = "source"  # of the user's own functions, to be read
+EARLIER = "earlier"  # what the run was before each of its extensions
 LOCK = "running"  # as long as a process trains for the run
 
 
@@ -26,6 +27,11 @@ def source_path(run_dir: Path, module: str) -> Path:
 def checkpoints_path(run_dir: Path, first_trial: int) -> Path:
     """Where the checkpoints of a turn are, named by its first trial."""
     return run_dir / CHECKPOINTS / str(first_trial)
+
+
+def earlier_path(run_dir: Path, extension: int) -> Path:
+    """Where the run is kept as it was before an extension, from 1: a run's folder, too."""
+    return run_dir / EARLIER / str(extension)
 
 
 def variables_path(run_dir: Path, arm: str, seed: int, *, best: bool = False) -> Path:

@@ -2,11 +2,11 @@
 
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from jbn.config import Config, UserError
+from jbn.config import Config, UserError, extended, num_epochs
 from jbn.store.arrays import load_arrays
 from jbn.store.files import read_json, write_whole
 from jbn.store.layout import (
@@ -30,6 +30,14 @@ _OLDER = (
 )
 
 
+class Extension(NamedTuple):
+    """A run has more seeds or longer trainings from one of its parts on."""
+
+    part: int
+    num_seeds: int
+    num_epochs: dict[str, int]  # of each arm
+
+
 def check_format(run_dir: Path) -> None:
     """Raises UserError unless the folder is a run's, in the format of this version."""
     if not (run_dir / RUN).exists() and (run_dir / CONFIG).exists():
@@ -48,7 +56,19 @@ def is_finished(run_dir: Path) -> bool:
 
 
 def read_config(run_dir: Path) -> Config:
-    """The resolved config of a run.
+    """The resolved config of a run, with all its seeds and epochs where it was extended.
+
+    Raises:
+        UserError: the folder isn't a run's.
+    """
+    config = read_first_config(run_dir)
+    for extension in read_extensions(run_dir):
+        config = extended(config, extension.num_seeds, extension.num_epochs)
+    return config
+
+
+def read_first_config(run_dir: Path) -> Config:
+    """The resolved config of a run as it began.
 
     Raises:
         UserError: the folder isn't a run's.
@@ -75,6 +95,29 @@ def read_parts(run_dir: Path) -> list[dict[str, Any]]:
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         raise UserError(f"{run_dir / RUN}: damaged: no parts; run it again")
     return parts
+
+
+def read_extensions(run_dir: Path) -> list[Extension]:
+    """How the run was extended, from the first time to the last.
+
+    Raises:
+        UserError: the folder isn't a run's.
+    """
+    check_format(run_dir)
+    try:
+        return [Extension(**of) for of in read_json(run_dir / RUN).get("extensions", [])]
+    except TypeError:
+        raise UserError(f"{run_dir / RUN}: damaged: its extensions; run it again") from None
+
+
+def read_seed_counts(run_dir: Path) -> list[int]:
+    """How many seeds the run had before each of its extensions.
+
+    Raises:
+        UserError: the folder isn't a run's.
+    """
+    first = read_first_config(run_dir).num_seeds
+    return [first, *(extension.num_seeds for extension in read_extensions(run_dir))][:-1]
 
 
 def read_shown_metrics(run_dir: Path) -> dict[str, list[str]]:
@@ -114,9 +157,24 @@ def read_trials(run_dir: Path) -> Columns:
 
 
 def done_trials(run_dir: Path) -> set[int]:
-    """The numbers of the trials that are done."""
+    """The numbers of the trials that are done, those of a shorter training left out."""
     trials = read_trials(run_dir)
-    return set(trials["trial"].tolist()) if trials else set()
+    if not trials:
+        return set()
+    since = _since(run_dir)
+    rows = zip(*(trials[name].tolist() for name in ("trial", "arm", "part")), strict=True)
+    return {number for number, arm, part in rows if part >= since[arm]}
+
+
+def _since(run_dir: Path) -> dict[str, int]:
+    """For each arm the part that made its trainings as long as they are; 0: the run began so."""
+    lengths = num_epochs(read_first_config(run_dir))
+    since = dict.fromkeys(lengths, 0)
+    for extension in read_extensions(run_dir):
+        for arm, number in extension.num_epochs.items():
+            if number > lengths[arm]:
+                lengths[arm], since[arm] = number, extension.part
+    return since
 
 
 def read_summary(run_dir: Path) -> dict[str, Any]:
