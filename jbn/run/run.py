@@ -21,6 +21,7 @@ from jbn.run.divergence import DivergenceSink
 from jbn.run.engine import Judge, first_num_lanes, train_group
 from jbn.run.events import Said, Sink
 from jbn.run.kept import KeptPrograms
+from jbn.run.longer import begin_anew, check_longer
 from jbn.run.norms import describe_norms, inputs_to_describe
 from jbn.run.saving import Saver
 from jbn.run.sinks import folder_sink
@@ -70,6 +71,8 @@ def run(
     kept = _kept(programs, devices, cache)
     most_steps = config.checkpoint.every_steps
     compiler = Compiler(programs, datasets, devices, kept, most_steps=most_steps)
+    if extend:
+        check_longer(programs, compiler, out, config)
     part = _describe_part(device, command, datasets, compiler, programs)
     metrics = _shown_metrics(config, programs, compiler)
     with (
@@ -100,6 +103,7 @@ def run(
         max_lanes = folder.config.sweep.max_lanes
         judge = _judge(metrics) if config.checkpoint.keep_best else None
         groups = [group for group in plan_groups(programs, max_lanes) if not folder.has(group)]
+        _say(sinks, begin_anew(groups, folder, checkpoints))
         for first in range(0, len(groups), _COMPILED_AT_ONCE):
             some = groups[first : first + _COMPILED_AT_ONCE]
             arguments = [(group, compiler, folder.lanes_of(group), folder.done) for group in some]

@@ -11,6 +11,7 @@ from jbn.store.folder import Folder as Folder
 from jbn.store.folder import opened as opened
 from jbn.store.folder import written as written
 from jbn.store.read import is_finished as is_finished
+from jbn.store.read import longer_arms as longer_arms
 from jbn.store.read import read_config as read_config
 from jbn.store.read import read_groups as read_groups
 from jbn.store.read import read_metrics as read_metrics

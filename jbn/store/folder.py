@@ -36,6 +36,7 @@ from jbn.store.layout import (
 from jbn.store.lock import check_lock, lock, unlock
 from jbn.store.read import (
     Extension,
+    all_trials,
     check_format,
     done_trials,
     is_finished,
@@ -61,6 +62,7 @@ class Folder:
         self.found = found  # what was found there and done about it, in words
         self._part = len(parts) - 1
         self.done = done_trials(out)
+        self.outgrown = all_trials(out) - self.done  # were done when trainings were shorter
         self._drop_halves()
         self._lanes: dict[int, list[tuple[int, int]]] = {}
         groups = read_groups(out)

@@ -4,6 +4,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from pydantic import ValidationError
 
 from jbn.config import Config, UserError, extended, num_epochs
@@ -120,6 +121,14 @@ def read_seed_counts(run_dir: Path) -> list[int]:
     return [first, *(extension.num_seeds for extension in read_extensions(run_dir))][:-1]
 
 
+def longer_arms(run_dir: Path, config: Config) -> set[str]:
+    """The arms that have fewer epochs in the folder's run, if there is any, than in the config."""
+    if not (run_dir / CONFIG).exists():
+        return set()
+    there = num_epochs(read_config(run_dir))
+    return {arm for arm, number in num_epochs(config).items() if number > there.get(arm, number)}
+
+
 def read_shown_metrics(run_dir: Path) -> dict[str, list[str]]:
     """The metrics to show, the one to judge by first, and those of which more is better.
 
@@ -154,6 +163,11 @@ def read_metrics(run_dir: Path) -> Columns:
 def read_trials(run_dir: Path) -> Columns:
     """A row for each trial that is done. Without any there are no columns."""
     return read_columns(run_dir / TRIALS)
+
+
+def all_trials(run_dir: Path) -> set[int]:
+    """The numbers of the trials that have a row."""
+    return set(read_trials(run_dir).get("trial", np.array([])).tolist())
 
 
 def done_trials(run_dir: Path) -> set[int]:

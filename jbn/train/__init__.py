@@ -35,6 +35,7 @@ from jbn.train.loss import make_cross_entropy as make_cross_entropy
 from jbn.train.loss import make_squared_error as make_squared_error
 from jbn.train.metrics import Metrics as Metrics
 from jbn.train.parts import check_taken as check_taken
+from jbn.train.parts import depends_on_length as depends_on_length
 from jbn.train.placement import Placement as Placement
 from jbn.train.placement import place as place
 from jbn.train.state import Hypers as Hypers

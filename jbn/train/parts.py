@@ -66,6 +66,20 @@ def check_taken(config: ArmConfig, parts: Parts) -> None:
         )
 
 
+def depends_on_length(config: ArmConfig, parts: Parts) -> str | None:
+    """The key by which a step depends on how many follow; None: a training is a longer one's start.
+
+    A function of the user's own depends on it if it takes `num_steps`.
+    """
+    if config.optimizer.schedule != "constant":
+        return "optimizer.schedule"
+    own = {"factory": parts.optimizer, "schedule_factory": parts.schedule}
+    for key, function in own.items():
+        if function is not None and takes(function, "num_steps"):
+            return f"optimizer.{key}"
+    return None
+
+
 def make_own_optimizer(
     factory: Callable[..., Any], arguments: dict[str, Any]
 ) -> optax.GradientTransformation:
