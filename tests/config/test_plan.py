@@ -14,6 +14,7 @@ from jbn.config import (
     describe_plan,
     plan,
     plan_groups,
+    trial_numbers,
     trial_shape,
 )
 from jbn.config.explain import paths
@@ -198,6 +199,40 @@ def test_trials_are_numbered_as_an_array_of_their_shape():
             arm, point, seed = np.unravel_index(trial.number, trial_shape(config))
             assert (trial.arm, trial.seed) == ("ab"[arm], 5 + seed)
             assert tuple(trial.point.values()) == points[point]
+
+
+def test_trials_of_an_extension_are_numbered_after_all_others_in_groups_of_their_own():
+    """Of a run of 2 seeds, then 3, then 5; whatever it was before stays as it was."""
+    table = {"seed": 7, "arms": {"a": {}, "b": {"norm": {"kind": "none"}}}}
+    table["sweep"] = {"norm": {"momentum": [0.5, 0.9]}, "train": {"batch_size": [16, 32]}}
+
+    def planned(num_seeds, *seed_counts):
+        config = config_from_dict({"name": "x", "num_seeds": num_seeds, **table})
+        programs = plan(config, seed_counts)
+        groups = plan_groups(programs, 3)
+        numbers = trial_numbers(config, seed_counts)
+        trials = {trial.number: trial for program in programs for trial in program.trials}
+        assert sorted(trials) == sorted(numbers.flat) == list(range(8 * num_seeds))
+        for (arm, point, seed), number in np.ndenumerate(numbers):
+            values = [*itertools.product([0.5, 0.9], [16, 32])][point]
+            trial = trials[number]
+            assert (trial.arm, trial.seed) == ("ab"[arm], 7 + seed)
+            assert tuple(trial.point.values()) == values
+            assert trial.extension == sum(seed >= count for count in seed_counts)
+        assert [group.number for group in groups] == list(range(len(groups)))
+        for program in programs:
+            numbers = [trial.number for trial in program.trials]
+            assert numbers == sorted(numbers)
+        return [tuple((t.number, t.arm, t.seed) for t in group.trials) for group in groups]
+
+    first, second, third = planned(2), planned(3, 2), planned(5, 2, 3)
+    assert second[: len(first)] == first
+    assert third[: len(second)] == second
+    assert [len(group) for group in first] == [2] * 8
+    assert [len(group) for group in second[8:]] == [2] * 4
+    assert [len(group) for group in third[12:]] == [2] * 8
+    assert third[12] == ((24, "a", 10), (25, "a", 11))
+    assert planned(3, 2, 2) == second  # an extension of epochs alone adds no trial
 
 
 def test_a_program_is_called_by_what_sets_it_apart():
