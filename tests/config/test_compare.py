@@ -60,6 +60,11 @@ def config(**table):
                 "norm.momentum in this config"
             ],
         ),
+        (  # it says which epoch is best
+            {"checkpoint": {"keep_best": True}, "report": {"metric": "loss"}},
+            {"checkpoint": {"keep_best": True}},
+            ["report.metric: 'loss' there, none in this config"],
+        ),
         (
             {"checkpoint": {"every_steps": 9}},
             {},
