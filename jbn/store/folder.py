@@ -203,23 +203,23 @@ def opened(
         lock(out)
     except OSError as error:
         raise UserError(f"{out}: can't be written to: {error.strerror}") from None
-    words: dict[str | None, str] = {
+    words = {
         "finished": f"{out} held an earlier run of this config; it is {moved} now",
         "stopped": f"{out} holds a run of this config that was stopped; it goes on",
+        "new": f"{out}: there is no run to extend; it begins" if extend else None,
     }
-    if found == "shorter":
-        words[found] = f"{out} is extended: {_shown(differences(read_config(out), config))}"
-    elif extend and found is None:
-        words[found] = f"{out}: there is no run to extend; it begins"
     try:
         with written(out):
-            parts, extensions, first_config = [part], [], config
+            parts, first_config = [part], config
+            extensions: list[Extension] = []
             if found in ("stopped", "shorter"):
                 _check_data(out, part)
                 _check_sources(out, sources)
-                parts, extensions = [*read_parts(out), part], read_extensions(out)
+                parts = [*read_parts(out), part]
                 first_config = with_execution_of(read_first_config(out), config)
+                extensions = read_extensions(out)
             if found == "shorter":
+                words[found] = f"{out} is extended: {_shown(differences(read_config(out), config))}"
                 lengths = config.num_seeds, num_epochs(config)
                 extensions.append(Extension(len(parts) - 1, *lengths))
                 keep_earlier(out, len(extensions))
@@ -227,11 +227,10 @@ def opened(
                 source_path(out, module).parent.mkdir(exist_ok=True)
                 source_path(out, module).write_text(text, encoding="utf-8")
             run = {"format": FORMAT, "metrics": metrics, "parts": parts}
-            if extensions:
-                run["extensions"] = [extension._asdict() for extension in extensions]
+            run["extensions"] = [extension._asdict() for extension in extensions]
             write_json(out / RUN, run)
             write_json(out / CONFIG, first_config.model_dump(mode="json"))
-            folder = Folder(out, parts, words.get(found))
+            folder = Folder(out, parts, words[found])
         yield folder
     finally:
         unlock(out)
@@ -249,17 +248,17 @@ def written(out: Path) -> Iterator[None]:
         ) from None
 
 
-def _found(out: Path, config: Config, *, extend: bool) -> str | None:
-    """What is there of a run of this config: "finished", "stopped", "shorter" or None."""
+def _found(out: Path, config: Config, *, extend: bool) -> str:
+    """What a run of this config is to the folder: "finished", "stopped", "shorter" or "new"."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return None
+        return "new"
     if not out.is_dir():
         raise UserError(f"{out}: found a file, wanted a new folder; choose another with --out")
     names = {path.name.removesuffix(".tmp") for path in out.iterdir()}
     if names <= {LOCK, RUN} or (names <= {LOCK, RUN, CONFIG} and not (out / CONFIG).exists()):
         # It was stopped before it had begun, or begins at this moment.
         check_lock(out)
-        return None
+        return "new"
     if not names & {RUN, CONFIG}:
         raise UserError(
             f"{out}: found a folder with other files, wanted a new folder; choose another with "
