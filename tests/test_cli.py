@@ -43,7 +43,18 @@ def test_a_second_run_keeps_the_first_and_another_config_is_refused(jbn_command,
     assert (tmp_path / "a.1" / "summary.json").read_bytes() == first
     code, _, err = jbn_command(*arguments, "--set", "seed=1")
     assert code == 2
-    assert err.startswith(f"jbn: {out}: holds a run of another config")
+    assert err == (
+        f"jbn: {out}: holds a run of another config: seed: 0 there, 1 in this config; choose "
+        "another folder with --out, or another name in the config\n"
+    )
+    more = (*arguments, "--set", "num_seeds=2")
+    code, _, err = jbn_command(*more)
+    assert code == 2
+    assert err.endswith("choose another folder with --out, or go on with this run by --extend\n")
+    code, printed, _ = jbn_command(*more, "--extend")
+    assert code == 0
+    assert f"{out} is extended: num_seeds: 1 there, 2 in this config" in printed
+    assert (out / "report.html").exists()
 
 
 def test_a_model_of_ones_own_runs_loads_and_runs_again(jbn_command, tmp_path, monkeypatch):
