@@ -352,7 +352,7 @@ FAULTS = [
           "np.asarray(values)[: len(trials)]", "np.asarray(values)[-len(trials) :]",
           ["run/test_engine.py"]),
     Fault("groups_of_what_is_left", "config/plan.py",
-          "program.trials[first : first + size]", "program.trials[first : first + size + 1]",
+          "tuple(trials[first : first + size])", "tuple(trials[first : first + size + 1])",
           ["config/test_plan.py", "run/test_engine.py"]),
     Fault("halved_lanes_forgotten", "run/engine.py",
           "split_evenly(group.size, most)), *lanes]", "split_evenly(group.size, most))]",
