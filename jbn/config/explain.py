@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from jbn.config.schema import FUNCTION, NAME, ArmConfig, Config, ReportConfig, SweepConfig
+from jbn.config.schema import FUNCTION, NAME, ArmConfig, Config
 
 _PATTERNS_IN_WORDS = {
     NAME: "at most 100 letters, digits, spaces and . _ + -, a letter or digit first",
@@ -90,5 +90,5 @@ def _known(model: type[BaseModel]) -> list[str]:
     """The keys of the model and its sections. For `Config` they are those that a file may have."""
     if model is not Config:
         return list(paths(model))
-    sweep = [f"sweep.{name}" for name in SweepConfig.model_fields if name != "axes"]
-    return [*paths(ArmConfig), *Config.model_fields, *sweep, *paths(ReportConfig, "report.")]
+    of_run = (path for path in paths(Config) if not path.startswith(("arms.", "sweep.axes")))
+    return [*paths(ArmConfig), *of_run]
