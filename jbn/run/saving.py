@@ -19,7 +19,7 @@ from jbn.run.events import (
     TurnState,
 )
 from jbn.run.stop import Stop
-from jbn.store import Checkpoints, Folder, Saved, written
+from jbn.store import Checkpoints, Folder, Saved
 from jbn.train import Metrics, StepMetrics
 
 
@@ -68,7 +68,7 @@ class Saver:
 
     def last(self, trials: Sequence[Trial], like: TurnState) -> Saved | None:
         """What was saved last of a turn, with states like that one's; None if nothing was."""
-        with written(self._folder.path):
+        with self._folder.written():
             self._checkpoints.wait()
         number, states = trials[0].number, _states_of(like)
         return self._checkpoints.load(number, _identity(trials), states, self._say)
@@ -78,18 +78,18 @@ class Saver:
             case TrainingBegan():
                 self._stop.is_training = True
             case LanesTooMany(_, trials):
-                with written(self._folder.path):
+                with self._folder.written():
                     self._checkpoints.remove(trials[0].number)
             case PartEnded():
                 if self._stop.number is not None or self._is_due(event):
                     self._save(event)
                 if self._stop.number is not None:
-                    with written(self._folder.path):
+                    with self._folder.written():
                         self._checkpoints.wait()
                     self._stop.check()
             case TrialsEnded(_, trials):
                 self._stop.is_training = False
-                with written(self._folder.path):
+                with self._folder.written():
                     self._checkpoints.remove(trials[0].number, but_last=self._keeps_final)
                 self._stop.check()
 
@@ -112,7 +112,7 @@ class Saver:
             return
         self._folder.sync_metrics()
         saved = Saved(event.num_steps, _states_of(turn), _progress_of(turn))
-        with written(self._folder.path):
+        with self._folder.written():
             self._checkpoints.save(event.trials[0].number, _identity(event.trials), saved)
         self._last = time.monotonic(), event.num_steps, turn.epoch
 

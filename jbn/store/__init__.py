@@ -9,7 +9,6 @@ from jbn.store.checkpoints import Checkpoints as Checkpoints
 from jbn.store.checkpoints import Saved as Saved
 from jbn.store.folder import Folder as Folder
 from jbn.store.folder import opened as opened
-from jbn.store.folder import written as written
 from jbn.store.read import is_finished as is_finished
 from jbn.store.read import longer_arms as longer_arms
 from jbn.store.read import read_config as read_config

@@ -33,7 +33,7 @@ from jbn.store.layout import (
     source_path,
     variables_path,
 )
-from jbn.store.lock import check_lock, lock, unlock
+from jbn.store.lock import Lock
 from jbn.store.read import (
     Extension,
     all_trials,
@@ -55,12 +55,13 @@ _MOST_SHOWN = 4  # of what differs between two configs
 class Folder:
     """A run's folder, open for one part of the run; `opened` gives it."""
 
-    def __init__(self, out: Path, parts: Sequence[Any], found: str | None):
+    def __init__(self, out: Path, parts: Sequence[Any], found: str | None, lock: Lock):
         self.path = out
         self.config = read_config(out)
         self.seed_counts = read_seed_counts(out)  # before each extension
         self.found = found  # what was found there and done about it, in words
         self._part = len(parts) - 1
+        self._lock = lock
         self.done = done_trials(out)
         self.outgrown = all_trials(out) - self.done  # were done when trainings were shorter
         self._drop_halves()
@@ -89,13 +90,13 @@ class Folder:
             "num_lanes": num_lanes,
             "compile_seconds": f"{compile_seconds:.3f}",
         }
-        with written(self.path):
+        with self.written():
             append_rows(self.path / GROUPS, [row])
             sync(self.path / GROUPS)
 
     def sync_metrics(self) -> None:
         """Waits until the metrics are on the disk: a state that is saved then has its epochs."""
-        with written(self.path):
+        with self.written():
             sync(self.path / METRICS)
 
     def add_metrics(
@@ -107,7 +108,7 @@ class Folder:
             for lane, trial in enumerate(trials)
             if trial.number not in self.done
         ]
-        with written(self.path):
+        with self.written():
             append_rows(self.path / METRICS, rows)
 
     def add_trials(
@@ -125,7 +126,7 @@ class Folder:
             for lane, trial in enumerate(trials)
             if trial.number not in self.done
         ]
-        with written(self.path):
+        with self.written():
             sync(self.path / METRICS)  # else a power failure may keep the trial and lose its epochs
             append_rows(self.path / TRIALS, rows)
             sync(self.path / TRIALS)
@@ -135,30 +136,37 @@ class Folder:
         self, trial: Trial, variables: Mapping[str, Any], *, best: bool = False
     ) -> None:
         """Writes the trial's variables; before the trial is added, or it may be done without."""
-        with written(self.path):
+        with self.written():
             save_arrays(variables_path(self.path, trial.arm, trial.seed, best=best), variables)
 
     def rewind(self, trials: Sequence[Trial], epoch: int) -> None:
         """Drops the metrics of these trials after an epoch, from which they go on, or begin."""
         numbers = {trial.number for trial in trials} - self.done
-        with written(self.path):
+        with self.written():
             keep_until(self.path / METRICS, numbers, "epoch", epoch)
 
     def sort(self) -> None:
         """Sorts both tables by trial; the epochs of a trial are in their order already."""
-        with written(self.path):
+        with self.written():
             for name in (METRICS, TRIALS):
                 keep_rows(self.path / name, self.done.__contains__, sort=True)
 
     def finish(self, norms: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
         """Writes the last files; the run is finished now."""
-        with written(self.path):
+        with self.written():
             write_json(self.path / NORMS, norms)
             write_json(self.path / SUMMARY, summary)
 
     def unlock(self) -> None:
         """Takes the lock away, for a process that is about to end."""
-        unlock(self.path)
+        self._lock.release()
+
+    @contextlib.contextmanager
+    def written(self) -> Iterator[None]:
+        """Raises UserError where the folder isn't this process's, or can't be written to."""
+        with written(self.path):
+            self._lock.check()
+            yield
 
     def _drop_halves(self) -> None:
         """Drops the half of a last line that a killed part may have left."""
@@ -196,19 +204,26 @@ def opened(
     """
     if out.name in ("", ".."):
         raise UserError(f"--out {out}: wanted a folder with a name of its own, e.g. runs/a")
-    try:
-        found = _found(out, config, extend=extend)
-        moved = _move_aside(out) if found == "finished" else None
-        out.mkdir(parents=True, exist_ok=True)
-        lock(out)
-    except OSError as error:
-        raise UserError(f"{out}: can't be written to: {error.strerror}") from None
-    words = {
-        "finished": f"{out} held an earlier run of this config; it is {moved} now",
-        "stopped": f"{out} holds a run of this config that was stopped; it goes on",
-        "new": f"{out}: there is no run to extend; it begins" if extend else None,
-    }
-    try:
+    with contextlib.ExitStack() as locks:
+        try:
+            _found(out, config, extend=extend)  # raises before anything is written there
+            out.mkdir(parents=True, exist_ok=True)
+            lock = locks.enter_context(Lock(out))
+            found = _found(out, config, extend=extend)  # nobody changes it from here on
+            if found == "finished":
+                moved = _move_aside(out)
+                lock.path = moved / LOCK
+                locks.close()
+                out.mkdir(exist_ok=True)
+                lock = locks.enter_context(Lock(out))
+        except OSError as error:
+            raise UserError(f"{out}: can't be written to: {error.strerror}") from None
+        words = {
+            "stopped": f"{out} holds a run of this config that was stopped; it goes on",
+            "new": f"{out}: there is no run to extend; it begins" if extend else None,
+        }
+        if found == "finished":
+            words[found] = f"{out} held an earlier run of this config; it is {moved} now"
         with written(out):
             parts, first_config = [part], config
             extensions: list[Extension] = []
@@ -230,10 +245,8 @@ def opened(
             run["extensions"] = [extension._asdict() for extension in extensions]
             write_json(out / RUN, run)
             write_json(out / CONFIG, first_config.model_dump(mode="json"))
-            folder = Folder(out, parts, words[found])
+            folder = Folder(out, parts, words[found], lock)
         yield folder
-    finally:
-        unlock(out)
 
 
 @contextlib.contextmanager
@@ -256,9 +269,7 @@ def _found(out: Path, config: Config, *, extend: bool) -> str:
         raise UserError(f"{out}: found a file, wanted a new folder; choose another with --out")
     names = {path.name.removesuffix(".tmp") for path in out.iterdir()}
     if names <= {LOCK, RUN} or (names <= {LOCK, RUN, CONFIG} and not (out / CONFIG).exists()):
-        # It was stopped before it had begun, or begins at this moment.
-        check_lock(out)
-        return "new"
+        return "new"  # it was stopped before it had begun, or begins at this moment
     if not names & {RUN, CONFIG}:
         raise UserError(
             f"{out}: found a folder with other files, wanted a new folder; choose another with "
@@ -269,7 +280,6 @@ def _found(out: Path, config: Config, *, extend: bool) -> str:
     changed = differences(there, config)
     if changed and not (extend and is_extension(there, config)):
         raise UserError(_refusal(out, there, config, extend=extend))
-    check_lock(out)
     if changed:
         return "shorter"
     if extend and is_finished(out):

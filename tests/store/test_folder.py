@@ -2,17 +2,16 @@
 
 import ast
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jbn.config import UserError, plan, plan_groups
-from jbn.store import layout, opened, read_config, read_parts
+from jbn.store import is_finished, layout, opened, read_config, read_parts
 from jbn.trained import load_run
 
 ROOT = Path(__file__).parents[2]
@@ -113,17 +112,41 @@ def test_a_folder_is_one_runs_at_a_time(tmp_path, config):
                 begin(tmp_path, config)
 
 
-def test_the_lock_of_a_process_that_was_killed_is_no_lock(tmp_path, config):
-    begin(tmp_path, config)
-    lock, host = tmp_path / layout.LOCK, socket.gethostname()
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    for left in (f"{host} {gone.pid}", f"{host} {os.getpid()} of-before-the-machine-began-anew"):
-        lock.write_text(left)
-        assert begin(tmp_path, config).endswith("was stopped; it goes on")
-    lock.write_text(f"elsewhere {gone.pid}")  # nobody here knows
-    with pytest.raises(UserError, match="a run is going on there"):
-        begin(tmp_path, config)
+def test_a_folder_that_another_process_took_over_is_written_no_more(tmp_path, config):
+    with opened(tmp_path, config, PART, METRICS, {}) as folder:
+        (tmp_path / layout.LOCK).write_text("elsewhere 7 2026-01-01T00:00:00+00:00 other")
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        trial, values = plan(config)[0].trials[0], {"val_loss": np.zeros(1)}
+        for write in (
+            folder.sort,
+            lambda: folder.rewind([trial], 0),
+            folder.sync_metrics,
+            lambda: folder.finish({}, {}),
+            lambda: folder.add_metrics([trial], 1, values),
+            lambda: folder.save_variables(trial, {"params": values}),
+        ):
+            with pytest.raises(UserError, match="has taken it over; it stops here"):
+                write()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_of_many_that_begin_at_once_one_moves_the_finished_run_aside(earlier_run, config):
+    together = threading.Barrier(4)
+
+    def start():
+        together.wait()
+        try:
+            with opened(earlier_run, config, PART, METRICS, {}) as folder:
+                return folder.found
+        except UserError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        results = [pool.submit(start) for _ in range(4)]
+        said = [result.result() for result in results]
+    assert sum("it is" in text and "small.1 now" in text for text in said) == 1
+    assert files(earlier_run.parent) == {"small", "small.1"}
+    assert is_finished(earlier_run.with_name("small.1"))
 
 
 def test_a_folder_needs_a_name(monkeypatch, earlier_run, config):
