@@ -4,16 +4,16 @@ import gc
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jbn.config import UserError, describe_plan, load_config, plan
+from jbn.config import UserError, describe_plan, load_config, parse_share, plan
 
 app = typer.Typer(
     help="Normalization experiments in JAX.",
@@ -42,6 +42,9 @@ DeviceOption = Annotated[
     Literal["cpu", "gpu", "tpu"] | None,
     typer.Option(help="Where to compute; without it, where JAX prefers."),
 ]
+CacheOption = Annotated[
+    bool, typer.Option(help="Keep compiled programs in the user's cache folder.")
+]
 
 
 @app.command()
@@ -56,62 +59,48 @@ def run(
     extend: Annotated[
         bool, typer.Option("--extend", help="Go on with a run of fewer seeds or epochs.")
     ] = False,
-    cache: Annotated[
-        bool, typer.Option(help="Keep compiled programs in the user's cache folder.")
-    ] = True,
+    cache: CacheOption = True,
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="K/N", help="Train the K-th of N shares of a sweep's groups."),
+    ] = None,
 ) -> None:
     """Train every seed of every arm; leave numbers, parameters and a report in the run's folder."""
     resolved = load_config(config, set_ or (), sweep or ())
     sys.path.append(str(config.parent.absolute()))
     out = Path("runs", resolved.name) if out is None else out
-    console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 100)
-    begins = f"{resolved.name}: JAX starts; results go to {out}"
-    console.print(begins, markup=False, highlight=False, soft_wrap=True)
+    share = None if part is None else parse_share(part)
+    if share is not None and extend:
+        raise UserError("--part, --extend: found both; extend the run that the parts have become")
 
-    # What follows takes a second to import.
-    from jbn.environment import (
-        describe_device,
-        enable_compilation_cache,
-        select_device,
-        unused_accelerator,
-        use_all_cores,
-    )
-    from jbn.report import summary_table
-    from jbn.run import progress_sink
-    from jbn.run import run as run_config
-    from jbn.run.stop import Stopped, listening
+    def train(**options: Any) -> dict[str, Any]:
+        from jbn.run import run_share, run_whole
 
-    folder = None
-    if cache:
-        try:
-            folder = enable_compilation_cache()
-        except OSError as error:
-            note = f"note: the cache {error.filename} can't be written to: {error.strerror}"
-            console.print(note, markup=False, highlight=False, soft_wrap=True)
-    use_all_cores()
-    chosen = select_device(device)
-    console.print(f"device: {describe_device(chosen)}", markup=False, highlight=False)
-    if device is None and (unused := unused_accelerator()) is not None:
-        console.print(f"note: {unused}", markup=False, highlight=False)
-    command = shlex.join(["jbn", *sys.argv[1:]])
-    try:
-        with listening() as stop, progress_sink(console) as progress:
-            summary = run_config(
-                *(resolved, out),
-                device=chosen,
-                sinks=[progress],
-                command=command,
-                cache=folder,
-                stop=stop,
-                extend=extend,
-            )
-    except Stopped as stopped:
-        print(f"jbn: {stopped}; the same command goes on from here", file=sys.stderr)
-        raise typer.Exit(128 + stopped.number) from None
-    _print_table(console, *summary_table(summary))
-    from jbn.report.page import write_report  # matplotlib: after all that people wait for
+        if share is None:
+            return run_whole(resolved, out, extend=extend, **options)
+        return run_share(resolved, out, share, **options)
 
-    console.print(f"report: {write_report(out)}", markup=False, highlight=False, soft_wrap=True)
+    _train(resolved.name, out, train, device=device, cache=cache)
+
+
+@app.command()
+def merge(
+    out: Annotated[Path, typer.Argument(help="The run's folder.", show_default=False)],
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Of parts, or with parts in them.", show_default=False),
+    ] = None,
+    device: DeviceOption = None,
+    cache: CacheOption = True,
+) -> None:
+    """Make one run of the parts that `jbn run --part` trained, here and on other machines."""
+
+    def train(**options: Any) -> dict[str, Any]:
+        from jbn.run import run_merged
+
+        return run_merged(out, [out, *(folders or ())], **options)
+
+    _train(out.name, out, train, device=device, cache=cache)
 
 
 @app.command()
@@ -162,6 +151,60 @@ def report(
     from jbn.report.page import write_report
 
     print(f"report: {write_report(run_dir)}")
+
+
+def _train(
+    name: str,
+    out: Path,
+    train: Callable[..., dict[str, Any]],
+    *,
+    device: str | None,
+    cache: bool,
+) -> None:
+    """Calls `train` with the options of `jbn.run.run`; shows the summary, if there is one yet."""
+    console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 100)
+    begins = f"{name}: JAX starts; results go to {out}"
+    console.print(begins, markup=False, highlight=False, soft_wrap=True)
+
+    # What follows takes a second to import.
+    from jbn.environment import (
+        describe_device,
+        enable_compilation_cache,
+        select_device,
+        unused_accelerator,
+        use_all_cores,
+    )
+    from jbn.report import summary_table
+    from jbn.run import progress_sink
+    from jbn.run.stop import Stopped, listening
+
+    folder = None
+    if cache:
+        try:
+            folder = enable_compilation_cache()
+        except OSError as error:
+            note = f"note: the cache {error.filename} can't be written to: {error.strerror}"
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
+    use_all_cores()
+    chosen = select_device(device)
+    console.print(f"device: {describe_device(chosen)}", markup=False, highlight=False)
+    if device is None and (unused := unused_accelerator()) is not None:
+        console.print(f"note: {unused}", markup=False, highlight=False)
+    command = shlex.join(["jbn", *sys.argv[1:]])
+    try:
+        with listening() as stop, progress_sink(console) as progress:
+            summary = train(
+                device=chosen, sinks=[progress], command=command, cache=folder, stop=stop
+            )
+    except Stopped as stopped:
+        print(f"jbn: {stopped}; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(128 + stopped.number) from None
+    if not summary:
+        return
+    _print_table(console, *summary_table(summary))
+    from jbn.report.page import write_report  # matplotlib: after all that people wait for
+
+    console.print(f"report: {write_report(out)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_table(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

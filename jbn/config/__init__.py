@@ -31,4 +31,7 @@ from jbn.config.schema import OptimizerConfig as OptimizerConfig
 from jbn.config.schema import ReportConfig as ReportConfig
 from jbn.config.schema import SweepConfig as SweepConfig
 from jbn.config.schema import TrainConfig as TrainConfig
+from jbn.config.share import Share as Share
+from jbn.config.share import parse_share as parse_share
+from jbn.config.share import share_groups as share_groups
 from jbn.config.sweep import sweep_points as sweep_points

@@ -12,6 +12,9 @@ from jbn.run.events import TrialsEnded as TrialsEnded
 from jbn.run.events import TurnBegan as TurnBegan
 from jbn.run.events import TurnState as TurnState
 from jbn.run.run import run as run
+from jbn.run.shares import run_merged as run_merged
+from jbn.run.shares import run_share as run_share
+from jbn.run.shares import run_whole as run_whole
 from jbn.run.sinks import progress_sink as progress_sink
 from jbn.run.stop import Stopped as Stopped
 from jbn.run.stop import listening as listening

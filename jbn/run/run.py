@@ -12,7 +12,17 @@ import jax
 import numpy as np
 
 from jbn import store
-from jbn.config import Config, DataConfig, Program, UserError, describe_plan, plan, plan_groups
+from jbn.config import (
+    Config,
+    DataConfig,
+    Program,
+    Share,
+    UserError,
+    describe_plan,
+    plan,
+    plan_groups,
+    share_groups,
+)
 from jbn.config.functions import source_of
 from jbn.data import Dataset, load_all
 from jbn.environment import describe_environment, without_compilation_cache
@@ -42,6 +52,7 @@ def run(
     cache: Path | None = None,
     stop: Stop | None = None,
     extend: bool = False,
+    share: Share | None = None,
 ) -> dict[str, Any]:
     """Trains every trial, leaves the run in the folder `out`, and returns its summary.
 
@@ -59,6 +70,8 @@ def run(
             its folder `programs`. None: they are compiled anew.
         stop: says whether the run shall end; see `jbn.run.listening`.
         extend: whether a run in `out` with fewer seeds or epochs goes on as this one.
+        share: of the groups, those to train; then the run isn't finished, and its summary is empty.
+            None: all of them.
 
     Raises:
         UserError: `out` holds something else than a run of the same config, or can't be written to.
@@ -102,7 +115,9 @@ def run(
         programs = plan(config, folder.seed_counts)
         max_lanes = folder.config.sweep.max_lanes
         judge = _judge(metrics) if config.checkpoint.keep_best else None
-        groups = [group for group in plan_groups(programs, max_lanes) if not folder.has(group)]
+        groups = plan_groups(programs, max_lanes)
+        groups = groups if share is None else share_groups(groups, share)
+        groups = [group for group in groups if not folder.has(group)]
         _say(sinks, begin_anew(groups, folder, checkpoints))
         for first in range(0, len(groups), _COMPILED_AT_ONCE):
             some = groups[first : first + _COMPILED_AT_ONCE]
@@ -110,13 +125,15 @@ def run(
             wanted = [
                 (of[0].program, first_num_lanes(*of, max_lanes=max_lanes)) for of in arguments
             ]
-            compiler.prepare(wanted, norms=not config.sweep.axes)
+            compiler.prepare(wanted, norms=not config.sweep.axes and share is None)
             for of in arguments:
                 for event in train_group(
                     *of, max_lanes=max_lanes, restore=saver.restore, judge=judge
                 ):
                     for sink in sinks:
                         sink(event)
+        if share is not None:
+            return {}
         folder.sort()
         summary = _summarize(folder, _baseline(programs, compiler))
         norms = {} if config.sweep.axes else _describe_all_norms(programs, compiler, out)

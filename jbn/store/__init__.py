@@ -9,6 +9,14 @@ from jbn.store.checkpoints import Checkpoints as Checkpoints
 from jbn.store.checkpoints import Saved as Saved
 from jbn.store.folder import Folder as Folder
 from jbn.store.folder import opened as opened
+from jbn.store.layout import share_path as share_path
+from jbn.store.lock import FolderInUse as FolderInUse
+from jbn.store.lock import in_use as in_use
+from jbn.store.lock import lock_of_parts as lock_of_parts
+from jbn.store.merge import check_config as check_config
+from jbn.store.merge import merge as merge
+from jbn.store.merge import read_shares as read_shares
+from jbn.store.read import done_trials as done_trials
 from jbn.store.read import is_finished as is_finished
 from jbn.store.read import longer_arms as longer_arms
 from jbn.store.read import read_config as read_config

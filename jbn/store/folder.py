@@ -27,6 +27,7 @@ from jbn.store.layout import (
     LOCK,
     METRICS,
     NORMS,
+    PARTS,
     RUN,
     SUMMARY,
     TRIALS,
@@ -267,7 +268,7 @@ def _found(out: Path, config: Config, *, extend: bool) -> str:
         return "new"
     if not out.is_dir():
         raise UserError(f"{out}: found a file, wanted a new folder; choose another with --out")
-    names = {path.name.removesuffix(".tmp") for path in out.iterdir()}
+    names = {path.name.removesuffix(".tmp") for path in out.iterdir()} - {PARTS}
     if names <= {LOCK, RUN} or (names <= {LOCK, RUN, CONFIG} and not (out / CONFIG).exists()):
         return "new"  # it was stopped before it had begun, or begins at this moment
     if not names & {RUN, CONFIG}:

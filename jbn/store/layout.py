@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from jbn.config import Share
+
 FORMAT = 1  # of the layout; another layout gets another number
 
 RUN = "run.json"  # the format, each part's environment, and how the run was extended
@@ -16,7 +18,13 @@ VARIABLES = "variables"
 CHECKPOINTS = "checkpoints"  # to go on from; gone when the trials are done
 SOURCE = "source"  # of the user's own functions, to be read
 EARLIER = "earlier"  # what the run was before each of its extensions
+PARTS = "parts"  # the folders of `jbn run --part`, each a run's
 LOCK = "running"  # as long as a process trains for the run
+
+
+def share_path(run_dir: Path, share: Share) -> Path:
+    """Where a share of the run is trained: a run's folder, too."""
+    return run_dir / PARTS / f"{share.number}-of-{share.among}"
 
 
 def source_path(run_dir: Path, module: str) -> Path:

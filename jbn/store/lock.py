@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from jbn.config import UserError
-from jbn.store.layout import LOCK
+from jbn.store.layout import LOCK, PARTS
 
 _BEAT = 30.0  # seconds from one touch to the next
 _GONE = 180.0  # seconds without a touch, after which a process is taken to be gone
@@ -79,6 +79,27 @@ class Lock:
             with contextlib.suppress(OSError):  # the disk may come back
                 if self._read() == self._text:
                     os.utime(self.path)
+
+
+def lock_of_parts(out: Path) -> Lock:
+    """A hold on what the parts of a run become, while they are still trained or not.
+
+    Raises:
+        FolderInUse: another process makes one run of them.
+    """
+    (out / PARTS).mkdir(parents=True, exist_ok=True)
+    return Lock(out / PARTS)
+
+
+def in_use(out: Path) -> bool:
+    """Whether a process holds the folder at this moment."""
+    if not (out / LOCK).exists():
+        return False
+    try:
+        with Lock(out):
+            return False
+    except FolderInUse:
+        return True
 
 
 def _take(path: Path, text: str) -> IO[str]:

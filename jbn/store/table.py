@@ -13,6 +13,7 @@ from jbn.store.files import write_whole
 
 # A table in memory: its columns by name, each with an entry for every row.
 Columns = Mapping[str, np.ndarray]
+Row = Mapping[str, str]
 
 
 def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -41,17 +42,28 @@ def read_columns(path: Path) -> dict[str, np.ndarray]:
     Raises:
         UserError: the file can't be read, or is no table.
     """
-    try:
-        lines = io.StringIO(_whole_lines(path), newline="")
-        names, *rows = list(csv.reader(lines, strict=True)) or [[]]
-        columns = zip(*rows, strict=True) if rows else ([] for _ in names)
-        return {n: _array(n, column) for n, column in zip(names, columns, strict=True)}
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror})") from None
-    except (ValueError, csv.Error) as error:
-        raise _damaged(path, error) from None
+    names, rows = _read(path)
+    columns = zip(*rows, strict=True) if rows else ([] for _ in names)
+    return {n: _array(n, column) for n, column in zip(names, columns, strict=True)}
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows as they are written, without entries that are empty; as `read_columns` otherwise."""
+    names, rows = _read(path)
+    return [
+        {name: text for name, text in zip(names, row, strict=True) if text != ""} for row in rows
+    ]
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Writes the table anew. Its columns come in the order in which they first have an entry."""
+    if rows:
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        file = io.StringIO()
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(path, file.getvalue())
 
 
 def keep_rows(path: Path, is_kept: Callable[[int], bool], *, sort: bool = False) -> None:
@@ -86,6 +98,23 @@ def keep_until(path: Path, numbers: Collection[int], column: str, last: int) -> 
         raise _damaged(path, error) from None
     if len(kept) < len(lines):
         write_whole(path, "".join([head, *kept]))
+
+
+def _read(path: Path) -> tuple[list[str], list[list[str]]]:
+    """The names and the rows, each with an entry for every name."""
+    try:
+        lines = io.StringIO(_whole_lines(path), newline="")
+        names, *rows = list(csv.reader(lines, strict=True)) or [[]]
+        for row in rows:
+            if len(row) != len(names):
+                raise ValueError(f"found a row of {len(row)} entries, wanted {len(names)}")
+        return names, rows
+    except FileNotFoundError:
+        return [], []
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror})") from None
+    except (ValueError, csv.Error) as error:
+        raise _damaged(path, error) from None
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

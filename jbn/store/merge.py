@@ -1,0 +1,216 @@
+"""One run made of the folders that its parts were trained in."""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jbn.config import Config, Share, UserError
+from jbn.store.files import read_json, write_json
+from jbn.store.folder import written
+from jbn.store.layout import (
+    CONFIG,
+    GROUPS,
+    METRICS,
+    PARTS,
+    RUN,
+    SOURCE,
+    TRIALS,
+    share_path,
+    source_path,
+    variables_path,
+)
+from jbn.store.lock import Lock
+from jbn.store.read import is_finished, read_config, read_parts, read_shown_metrics, read_variables
+from jbn.store.table import Row, read_rows, write_rows
+
+
+class _Content(NamedTuple):
+    """What a folder has, but for its variables."""
+
+    path: Path
+    config: Config
+    parts: list[dict[str, Any]]
+    shown: dict[str, list[str]]
+    sources: dict[str, str]
+    trials: list[Row]
+    metrics: list[Row]
+    groups: list[Row]
+
+
+def read_shares(out: Path) -> dict[Share, Path]:
+    """The folders of a run's parts that were begun, where they share a disk."""
+    found = {}
+    for path in (out / PARTS).glob("*-of-*"):
+        number, _, among = path.name.partition("-of-")
+        if number.isdigit() and among.isdigit() and (path / CONFIG).exists():
+            share = Share(int(number), int(among))
+            found[share] = share_path(out, share)
+    return dict(sorted(found.items()))
+
+
+def check_config(run_dir: Path, config: Config) -> None:
+    """Raises UserError where the folder's run isn't of the config."""
+    if _identity(read_config(run_dir)) != _identity(config):
+        raise UserError(
+            f"{run_dir}: holds a run of another config; choose another folder with --out, or "
+            "another name in the config"
+        )
+
+
+def merge(out: Path, folders: Iterable[Path]) -> Config:
+    """Makes one run, not finished yet, of the trials in the folders; returns its config.
+
+    What the run `out` has already stays. A trial may be in several folders, if it came to the same
+    bits there. Nothing outside `out` is written.
+
+    Args:
+        out: the run's folder, a new one or that of an earlier merge.
+        folders: of parts, or with parts of the run in them.
+
+    Raises:
+        UserError: a folder is damaged, or is no part of the same run; or `out` is finished.
+    """
+    if is_finished(out):
+        raise UserError(f"{out}: is finished already; choose another folder")
+    paths = [path for folder in folders for path in [*read_shares(folder).values(), folder]]
+    paths = [path for path in dict.fromkeys(paths) if path != out and not _has_parts_alone(path)]
+    contents = _read_all(paths)
+    if not contents:
+        raise UserError(f"{out}: found no part of a run to merge, wanted folders of jbn run --part")
+    with written(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with Lock(out) as lock:
+            own = _read_all([out] if (out / CONFIG).exists() else [])
+            _check_same([*own, *contents])
+            lock.check()
+            _write(out, [*own, *contents])
+    return contents[0].config
+
+
+def _has_parts_alone(folder: Path) -> bool:
+    return (folder / PARTS).is_dir() and not (folder / RUN).exists()
+
+
+def _read_all(paths: Sequence[Path]) -> list[_Content]:
+    contents, errors = [], []
+    for path in paths:
+        try:
+            contents.append(_read(path))
+        except UserError as error:
+            errors.append(str(error))
+    if errors:
+        raise UserError("\n".join(errors))
+    return contents
+
+
+def _read(path: Path) -> _Content:
+    config, parts, shown = read_config(path), read_parts(path), read_shown_metrics(path)
+    if read_json(path / RUN).get("extensions"):
+        raise UserError(f"{path}: was extended; wanted a part as it was trained at first")
+    sources = {
+        source.stem: source.read_text(encoding="utf-8")
+        for source in sorted((path / SOURCE).glob("*.py"))
+    }
+    trials, metrics, groups = (read_rows(path / name) for name in (TRIALS, METRICS, GROUPS))
+    for name, rows in {TRIALS: trials, METRICS: metrics, GROUPS: groups}.items():
+        numbers = {TRIALS: ("trial", "seed", "group", "part"), METRICS: ("trial",)}
+        for column in numbers.get(name, ("group", "part")):
+            if not all(row.get(column, "").isdigit() for row in rows):
+                raise UserError(f"{path / name}: damaged: a row without a number as its {column}")
+    if not config.sweep.axes:
+        for row in trials:
+            read_variables(path, row["arm"], int(row["seed"]))  # raises where they are damaged
+    return _Content(path, config, parts, shown, sources, trials, metrics, groups)
+
+
+def _check_same(contents: Sequence[_Content]) -> None:
+    """Raises UserError where the folders aren't parts of one run."""
+    first = contents[0]
+    for other in contents[1:]:
+        for what, is_same in {
+            "is a run of another config": _identity(other.config) == _identity(first.config),
+            "was trained with other data": _data(other) == _data(first),
+            "was trained with other functions": other.sources == first.sources,
+            "shows other metrics": other.shown == first.shown,
+        }.items():
+            if not is_same:
+                raise UserError(f"{other.path}: {what} than {first.path}; they can't be merged")
+    found: dict[str, tuple[Path, Any]] = {}
+    for content in contents:
+        epochs = _by_trial(content.metrics)
+        for row in content.trials:
+            results = {name: row[name] for name in row if name not in ("part", "seconds")}
+            result = results, epochs.get(row["trial"])
+            path, earlier = found.setdefault(row["trial"], (content.path, result))
+            if earlier != result:
+                raise UserError(
+                    f"{content.path}: its trial {row['trial']} (arm {row['arm']}, seed "
+                    f"{row['seed']}) came to other results in {path}; leave one of them out"
+                )
+
+
+def _identity(config: Config) -> str:
+    """All but what may differ from one part of a run to the next.
+
+    `sweep.max_lanes` is in it: the groups follow from it, and the shares from the groups.
+    """
+    return config.model_dump_json(exclude={"checkpoint"})
+
+
+def _data(content: _Content) -> Any:
+    return content.parts[-1].get("data_sha256")
+
+
+def _by_trial(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["trial"], []).append(row)
+    return found
+
+
+def _write(out: Path, contents: Sequence[_Content]) -> None:
+    """Writes the tables whole. Trials come last: what has a row there is done."""
+    parts: list[dict[str, Any]] = []
+    groups: list[Row] = []
+    trials: dict[str, Row] = {}
+    metrics: dict[str, list[Row]] = {}
+    for content in contents:
+        parts += [part for part in content.parts if part not in parts]
+        number_of = [str(parts.index(part)) for part in content.parts]
+        groups += [row for row in _renumbered(content.groups, number_of) if row not in groups]
+        epochs = _by_trial(content.metrics)
+        for row in _renumbered(content.trials, number_of):
+            if row["trial"] not in trials:
+                _copy_variables(content, row, out)
+                trials[row["trial"]] = row
+                metrics[row["trial"]] = epochs.get(row["trial"], [])
+        if content.path == out:  # trials that aren't done may go on from a checkpoint
+            metrics = epochs | metrics
+    first = contents[0]
+    for module, text in first.sources.items():
+        source_path(out, module).parent.mkdir(exist_ok=True)
+        source_path(out, module).write_text(text, encoding="utf-8")
+    write_json(out / RUN, {**read_json(first.path / RUN), "parts": parts})
+    write_json(out / CONFIG, read_json(first.path / CONFIG))
+    # In the order of a run that was trained at once: a table's columns come in that order, too.
+    done = sorted(trials.values(), key=lambda row: (int(row["group"]), int(row["trial"])))
+    numbers = dict.fromkeys([*(row["trial"] for row in done), *metrics])
+    write_rows(out / GROUPS, sorted(groups, key=lambda row: int(row["group"])))
+    write_rows(out / METRICS, [row for number in numbers for row in metrics[number]])
+    write_rows(out / TRIALS, done)
+
+
+def _renumbered(rows: Iterable[Row], number_of: Sequence[str]) -> list[Row]:
+    return [{**row, "part": number_of[int(row["part"])]} for row in rows]
+
+
+def _copy_variables(content: _Content, row: Row, out: Path) -> None:
+    for best in (False, True):
+        at = row["arm"], int(row["seed"])
+        source, target = (variables_path(path, *at, best=best) for path in (content.path, out))
+        if source != target and source.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = target.with_name(f"{target.name}.tmp")
+            shutil.copyfile(source, unfinished)
+            unfinished.replace(target)
