@@ -32,7 +32,8 @@ def run_share(
     Raises:
         UserError: as `run`; or `out` has shares of another number, or results without shares.
     """
-    share_groups(_groups(config), share)  # raises where there are too few
+    groups = _groups(config)
+    share_groups(groups, share)  # raises where there are too few
     if store.is_finished(out):
         store.check_config(out, config)
         _say(sinks, f"{out} is finished: nothing is left for part {share}")
@@ -44,21 +45,21 @@ def run_share(
             f"--part {share}: {out} has parts of {others[0].among}; wanted one of these, or "
             "another folder with --out"
         )
-    if store.read_trials(out):
+    if store.read_trials(out) or store.in_use(store.share_path(out, share).parent):
         raise UserError(f"{out}: goes on as one run; give the command without --part")
 
     shares = [Share(number + 1, share.among) for number in range(share.among)]
     for one in shares[share.number - 1 :] + shares[: share.number - 1]:
         path = store.share_path(out, one)
         is_left = one in store.read_shares(out) and not store.in_use(path)
-        if (one == share or is_left) and not _is_done(out, one):
+        if (one == share or is_left) and not _is_done(out, one, groups):
             _say(sinks, f"part {one}: results go to {path}")
             try:
                 run(config, path, sinks=sinks, share=one, **options)
             except store.FolderInUse as error:
                 _say(sinks, str(error))
 
-    num_done = sum(_is_done(out, one) for one in shares)
+    num_done = sum(_is_done(out, one, groups) for one in shares)
     if num_done == share.among:
         try:
             with store.lock_of_parts(out):
@@ -88,13 +89,14 @@ def run_whole(
     shares = store.read_shares(out)
     if not shares or store.read_trials(out):
         return run(config, out, sinks=sinks, **options)
+    groups = _groups(config)
     with store.lock_of_parts(out):
         for share, path in shares.items():
             store.check_config(path, config)
             if store.in_use(path):
                 raise UserError(f"{out}: its part {share} is going on; wait for it")
         for share, path in shares.items():
-            if not _is_done(out, share):
+            if not _is_done(out, share, groups):
                 _say(sinks, f"part {share}: results go to {path}")
                 run(config, path, sinks=sinks, share=share, **options)
         store.merge(out, [out])
@@ -133,13 +135,10 @@ def run_merged(
     return {}
 
 
-def _is_done(out: Path, share: Share) -> bool:
-    """Whether the share is trained, in the groups of the config that it began with."""
-    path = store.read_shares(out).get(share)
-    if path is None:
-        return False
-    groups = share_groups(_groups(store.read_config(path)), share)
-    return _numbers(groups) <= store.done_trials(path)
+def _is_done(out: Path, share: Share, groups: Sequence[Group]) -> bool:
+    """Whether all of the share is trained, of these groups."""
+    done = store.done_trials(store.share_path(out, share))
+    return _numbers(share_groups(groups, share)) <= done
 
 
 def _groups(config: Config) -> list[Group]:
