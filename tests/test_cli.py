@@ -109,6 +109,31 @@ def test_a_sweep_prints_its_plan_and_one_row_per_arm(jbn_command, tmp_path):
     assert out.endswith("6 trials = 1 program × 6 lanes\nbatch: 17,610 parameters\n")
 
 
+def test_parts_of_two_machines_become_one_run(jbn_command, tmp_path):
+    sweep = (
+        "--sweep",
+        "norm.momentum=[0.5, 0.9]",
+        "--set",
+        "arms={}",
+        "--set",
+        "sweep.max_lanes=1",
+    )
+    for number in (1, 2):
+        folder = tmp_path / f"machine-{number}" / "a"
+        part = ("--out", folder, "--part", f"{number}/2")
+        code, out, err = jbn_command("run", ARTICLE, *part, *SMALL, *sweep)
+        assert (code, err) == (0, "")
+        assert out.splitlines()[-1].startswith(f"{folder}: 1 of 2 parts are done here; ")
+        code, out, _ = jbn_command("merge", tmp_path / "a", folder, "--no-cache")
+        assert code == 0
+    assert out.splitlines()[-1] == f"report: {tmp_path / 'a' / 'report.html'}"
+    jbn_command("run", ARTICLE, "--out", tmp_path / "whole", *SMALL, *sweep)
+    ours, whole = (tmp_path / name / "metrics.csv" for name in ("a", "whole"))
+    assert ours.read_bytes() == whole.read_bytes()
+    code, _, err = jbn_command("run", ARTICLE, *SMALL, "--part", "3/2")
+    assert (code, err) == (2, "jbn: --part: found '3/2', wanted one such as 2/8, from 1/8 to 8/8\n")
+
+
 def test_download_names_the_sets_there_are(jbn_command):
     code, _, err = jbn_command("download", "imagenet")
     assert code == 2

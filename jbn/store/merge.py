@@ -116,8 +116,8 @@ def _read(path: Path) -> _Content:
     for name, rows in {TRIALS: trials, METRICS: metrics, GROUPS: groups}.items():
         numbers = {TRIALS: ("trial", "seed", "group", "part"), METRICS: ("trial",)}
         for column in numbers.get(name, ("group", "part")):
-            if not all(row.get(column, "").isdigit() for row in rows):
-                raise UserError(f"{path / name}: damaged: a row without a number as its {column}")
+            if not all("arm" in row and row.get(column, "").isdigit() for row in rows):
+                raise UserError(f"{path / name}: damaged: a row without arm or {column}")
     if not config.sweep.axes:
         for row in trials:
             read_variables(path, row["arm"], int(row["seed"]))  # raises where they are damaged

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jbn.config import UserError
-from jbn.store.table import append_rows, keep_rows, read_columns
+from jbn.store.table import append_rows, keep_rows, read_columns, read_rows, write_rows
 
 
 def test_numbers_come_back_bit_for_bit(tmp_path):
@@ -44,6 +44,17 @@ def test_a_new_name_is_a_new_column(tmp_path):
             *(["trial", "key", "loss"], ["0", "a,b", ""], ["1", "c", "0.1"], ["2", "d", ""])
         ]
     np.testing.assert_array_equal(read_columns(path)["loss"], [np.nan, 0.1, np.nan])
+
+
+def test_rows_that_are_read_and_written_are_the_same_table(tmp_path):
+    path, again = tmp_path / "t.csv", tmp_path / "again.csv"
+    append_rows(path, [{"trial": 0, "key": 'a,"b'}])
+    append_rows(path, [{"trial": 1, "loss": np.float32(0.1), "key": "c"}])
+    assert read_rows(path)[0] == {"trial": "0", "key": 'a,"b'}
+    write_rows(again, read_rows(path))
+    assert again.read_bytes() == path.read_bytes()
+    write_rows(tmp_path / "empty.csv", [])
+    assert read_rows(tmp_path / "empty.csv") == []
 
 
 @pytest.mark.parametrize("cut", range(1, 30))
