@@ -130,6 +130,8 @@ def test_parts_of_two_machines_become_one_run(jbn_command, tmp_path):
     jbn_command("run", ARTICLE, "--out", tmp_path / "whole", *SMALL, *sweep)
     ours, whole = (tmp_path / name / "metrics.csv" for name in ("a", "whole"))
     assert ours.read_bytes() == whole.read_bytes()
+    code, _, err = jbn_command("run", ARTICLE, "--part", "1/2", "--extend")
+    assert (code, err.count("\n")) == (2, 1)
     code, _, err = jbn_command("run", ARTICLE, *SMALL, "--part", "3/2")
     assert (code, err) == (2, "jbn: --part: found '3/2', wanted one such as 2/8, from 1/8 to 8/8\n")
 

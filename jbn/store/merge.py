@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jbn.config import Config, Share, UserError
+from jbn.config import Config, Share, UserError, differences
 from jbn.store.files import read_json, write_json
 from jbn.store.folder import written
 from jbn.store.layout import (
@@ -21,7 +21,14 @@ from jbn.store.layout import (
     variables_path,
 )
 from jbn.store.lock import Lock
-from jbn.store.read import is_finished, read_config, read_parts, read_shown_metrics, read_variables
+from jbn.store.read import (
+    is_finished,
+    read_config,
+    read_extensions,
+    read_parts,
+    read_shown_metrics,
+    read_variables,
+)
 from jbn.store.table import Row, read_rows, write_rows
 
 
@@ -50,11 +57,11 @@ def read_shares(out: Path) -> dict[Share, Path]:
 
 
 def check_config(run_dir: Path, config: Config) -> None:
-    """Raises UserError where the folder's run isn't of the config."""
-    if _identity(read_config(run_dir)) != _identity(config):
+    """Raises UserError where the folder's run isn't of the config, in the same groups."""
+    if changed := _differences(read_config(run_dir), config):
         raise UserError(
-            f"{run_dir}: holds a run of another config; choose another folder with --out, or "
-            "another name in the config"
+            f"{run_dir}: holds a run of another config: {changed[0]}; choose another folder with "
+            "--out, or another name in the config"
         )
 
 
@@ -106,7 +113,7 @@ def _read_all(paths: Sequence[Path]) -> list[_Content]:
 
 def _read(path: Path) -> _Content:
     config, parts, shown = read_config(path), read_parts(path), read_shown_metrics(path)
-    if read_json(path / RUN).get("extensions"):
+    if read_extensions(path):
         raise UserError(f"{path}: was extended; wanted a part as it was trained at first")
     sources = {
         source.stem: source.read_text(encoding="utf-8")
@@ -128,8 +135,12 @@ def _check_same(contents: Sequence[_Content]) -> None:
     """Raises UserError where the folders aren't parts of one run."""
     first = contents[0]
     for other in contents[1:]:
+        if changed := _differences(first.config, other.config):
+            raise UserError(
+                f"{other.path}: is a run of another config than {first.path}: {changed[0]}; they "
+                "can't be merged"
+            )
         for what, is_same in {
-            "is a run of another config": _identity(other.config) == _identity(first.config),
             "was trained with other data": _data(other) == _data(first),
             "was trained with other functions": other.sources == first.sources,
             "shows other metrics": other.shown == first.shown,
@@ -150,12 +161,11 @@ def _check_same(contents: Sequence[_Content]) -> None:
                 )
 
 
-def _identity(config: Config) -> str:
-    """All but what may differ from one part of a run to the next.
-
-    `sweep.max_lanes` is in it: the groups follow from it, and the shares from the groups.
-    """
-    return config.model_dump_json(exclude={"checkpoint"})
+def _differences(there: Config, here: Config) -> list[str]:
+    """What makes another run of a config, or other groups, and so other shares."""
+    lanes = there.sweep.max_lanes, here.sweep.max_lanes
+    others = [f"sweep.max_lanes: {lanes[0]} there, {lanes[1]} in this config"]
+    return differences(there, here) + (others if lanes[0] != lanes[1] else [])
 
 
 def _data(content: _Content) -> Any:

@@ -28,6 +28,7 @@ TABLE = {
     },
     "arms": {"a": {}, "b": {"norm": {"kind": "none"}}},
 }  # 24 trials in 8 groups
+EXTENSION = {"part": 0, "num_seeds": 6, "num_epochs": {"batch": 1}}
 SEEDS = {"name": "seeds", "num_seeds": 5, "sweep": {"max_lanes": 2}, "train": {"num_epochs": 1}}
 
 
@@ -238,6 +239,18 @@ def test_variables_are_merged_where_nothing_is_swept(tmp_path):
         jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
+def test_a_run_that_parts_have_become_is_extended_like_another(tmp_path):
+    out = tmp_path / "a"
+    for number in (1, 2, 3):
+        train(out, (number, 3), SEEDS)
+    recorder, others = options("jbn run --extend")
+    run_whole(config_from_dict({**SEEDS, "num_seeds": 6}), out, extend=True, **others)
+    assert recorder.turns == [[5]]
+    assert store.read_trials(out)["seed"].tolist() == list(range(6))
+    with pytest.raises(UserError, match="num_seeds: 6 there, 5 in this config"):
+        train(out, (1, 3), SEEDS)
+
+
 @pytest.fixture
 def halves(tmp_path):
     """The folders of both parts of a run."""
@@ -270,7 +283,7 @@ def of_other_functions(folder):
 
 
 def extended(folder):
-    change_json(folder / "run.json", lambda run: run.update(extensions=[{"num_seeds": 6}]))
+    change_json(folder / "run.json", lambda run: run.update(extensions=[EXTENSION]))
 
 
 @pytest.mark.parametrize(
