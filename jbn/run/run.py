@@ -78,6 +78,7 @@ def run(
         Stopped: the run was told to end, and is saved.
     """
     stop = Stop() if stop is None else stop
+    stop.before_leaving = store.remove_locks
     programs, datasets = _prepared(config, sinks)
     # What doesn't fit together fails here, before a file is written.
     devices = sorted(jax.devices(device.platform), key=lambda other: other != device)
@@ -96,7 +97,6 @@ def run(
         contextlib.closing(_checkpoints(config, out, devices)) as checkpoints,
         jax.default_device(device),
     ):
-        stop.before_leaving = folder.unlock
         _say(sinks, folder.found)
         saver = Saver(
             folder,

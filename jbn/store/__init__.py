@@ -13,6 +13,7 @@ from jbn.store.layout import share_path as share_path
 from jbn.store.lock import FolderInUse as FolderInUse
 from jbn.store.lock import in_use as in_use
 from jbn.store.lock import lock_of_parts as lock_of_parts
+from jbn.store.lock import remove_locks as remove_locks
 from jbn.store.merge import check_config as check_config
 from jbn.store.merge import merge as merge
 from jbn.store.merge import read_shares as read_shares

@@ -158,10 +158,6 @@ class Folder:
             write_json(self.path / NORMS, norms)
             write_json(self.path / SUMMARY, summary)
 
-    def unlock(self) -> None:
-        """Takes the lock away, for a process that is about to end."""
-        self._lock.release()
-
     @contextlib.contextmanager
     def written(self) -> Iterator[None]:
         """Raises UserError where the folder isn't this process's, or can't be written to."""

@@ -40,7 +40,12 @@ class Lock:
         self.path = out / LOCK  # the file may be moved, with its folder
         since = datetime.now(UTC).isoformat(timespec="seconds")
         self._text = f"{socket.gethostname()} {os.getpid()} {since} {uuid.uuid4().hex}"
-        self._file = _take(self.path, self._text)
+        _held.add(self)
+        try:
+            self._file = _take(self.path, self._text)
+        except BaseException:
+            _held.discard(self)
+            raise
         self._released = threading.Event()
         threading.Thread(target=self._beat, name="lock", daemon=True).start()
 
@@ -52,10 +57,9 @@ class Lock:
 
     def release(self) -> None:
         """Lets the folder go."""
+        _held.discard(self)
         self._released.set()
-        with contextlib.suppress(OSError):  # the disk is away; the lock ends with the process
-            if self._read() == self._text:
-                self.path.unlink()  # before others may take it: they make a new one
+        self._remove()  # before others may take it: they make a new one
         self._file.close()
 
     def check(self) -> None:
@@ -68,6 +72,11 @@ class Lock:
                 "has written so far is kept"
             )
 
+    def _remove(self) -> None:
+        with contextlib.suppress(OSError):  # the disk is away; the lock ends with the process
+            if self._read() == self._text:
+                self.path.unlink()
+
     def _read(self) -> str:
         try:
             return self.path.read_text(encoding="utf-8")
@@ -79,6 +88,15 @@ class Lock:
             with contextlib.suppress(OSError):  # the disk may come back
                 if self._read() == self._text:
                     os.utime(self.path)
+
+
+_held: set[Lock] = set()  # by this process, or about to be
+
+
+def remove_locks() -> None:
+    """Removes the locks of this process, which is about to end."""
+    for lock in list(_held):
+        lock._remove()
 
 
 def lock_of_parts(out: Path) -> Lock:

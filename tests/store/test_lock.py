@@ -156,3 +156,15 @@ def test_a_lock_that_somebody_removed_is_no_longer_held(tmp_path):
         stack.enter_context(Lock(tmp_path))
         with pytest.raises(UserError, match="no longer this process's"):
             first.check()
+
+
+def test_a_process_that_is_about_to_end_removes_its_own_locks_alone(tmp_path):
+    folders = [tmp_path / name for name in "abc"]
+    for folder in folders:
+        folder.mkdir()
+    left_behind(folders[2], host="elsewhere")
+    with pytest.raises(FolderInUse):
+        Lock(folders[2])
+    with Lock(folders[0]), Lock(folders[1]):
+        lock.remove_locks()
+        assert [(folder / layout.LOCK).exists() for folder in folders] == [False, False, True]
