@@ -1,5 +1,7 @@
 """A run that is stopped goes on from what it saved, and comes to the bits of one that wasn't."""
 
+import contextlib
+import functools
 import time
 
 import jax
@@ -8,8 +10,9 @@ import pytest
 from recorded import Recorder
 
 from jbn import store
-from jbn.config import UserError, config_from_dict
-from jbn.run import EpochEnded, PartEnded, Stopped, TrainingBegan, run
+from jbn.config import CheckpointConfig, UserError, config_from_dict, plan, plan_groups
+from jbn.run import EpochEnded, PartEnded, Stopped, TrainingBegan, TurnState, run
+from jbn.run.saving import Saver
 from jbn.run.stop import Stop
 from jbn.store.layout import checkpoints_path
 from jbn.trained import load_run
@@ -71,57 +74,94 @@ CASES = {
 }
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Runs that nobody stopped, by their case: what each came to, and its parts."""
+
+    @functools.cache
+    def run_whole(case="whole epochs"):
+        out = tmp_path_factory.mktemp("whole") / "x"
+        parts = start(out, TABLE | CASES[case]).of(PartEnded)
+        return results(out), [(event.num_steps, event.turn.epoch) for event in parts]
+
+    return run_whole
+
+
 @pytest.mark.parametrize(
     ("case", "number"),
     [
-        ("whole epochs", 1),
         ("whole epochs", 6),  # in the second turn
         ("parts of an epoch", 4),
         ("parts of an epoch", 24),  # after the last epoch
         ("the best epoch", 3),
     ],
 )
-def test_a_stopped_run_comes_to_the_same_bits(tmp_path, case, number):
-    table, out = TABLE | CASES[case], tmp_path / "whole"
-    parts = start(out, table).of(PartEnded)
+def test_a_stopped_run_comes_to_the_same_bits(tmp_path, whole, case, number):
+    wanted, parts = whole(case)
     with pytest.raises(Fails):
-        start(tmp_path / "x", table, sink=fail_at(number))
-    again = start(tmp_path / "x", table)
-    assert results(tmp_path / "x") == results(out)
-    assert [event.num_steps for event in again.of(PartEnded)] == [
-        event.num_steps for event in parts[number:]
-    ]
+        start(tmp_path / "x", TABLE | CASES[case], sink=fail_at(number))
+    again = start(tmp_path / "x", TABLE | CASES[case])
+    assert results(tmp_path / "x") == wanted
+    rest = [(event.num_steps, event.turn.epoch) for event in again.of(PartEnded)]
+    assert rest == parts[number:]
     (first, *_) = again.of(TrainingBegan)
-    assert first.epoch == parts[number - 1].turn.epoch
+    assert first.epoch == parts[number - 1][1]
 
 
-def test_it_saves_at_most_so_often(tmp_path, monkeypatch):
-    """After so many epochs, so many steps or so many minutes since it saved last."""
-    saved = []
+class Recorded:
+    """In the place of checkpoints and their folder: it knows what was saved."""
 
-    class Recorded(store.Checkpoints):
-        def save(self, first_trial, identity, saving):
-            saved.append((first_trial, saving.step))
+    def __init__(self):
+        self.steps = []
 
-    monkeypatch.setattr(store, "Checkpoints", Recorded)
+    def save(self, first_trial, identity, saved):
+        self.steps.append(saved.step)
+
+    def has(self, first_trial):
+        return False
+
+    def load(self, *_):
+        return None
+
+    def rewind(self, *_):
+        pass
+
+    wait = sync_metrics = lambda self: None
+    written = contextlib.nullcontext
+
+
+@pytest.mark.parametrize(
+    ("wanted", "steps"),
+    [
+        ({}, []),  # five minutes, and it takes four
+        ({"every_minutes": 2}, [10, 20]),
+        ({"every_minutes": 1.5}, [9, 17]),
+        ({"every_epochs": 3}, [15]),
+        ({"every_steps": 7}, [7, 14]),
+        ({"every_steps": 2}, [2, 4, 7, 9, 12, 14, 17, 19]),
+        ({"every_epochs": 3, "every_steps": 10}, [10, 20]),
+    ],
+)
+def test_it_saves_at_most_so_often(monkeypatch, wanted, steps):
+    """Four epochs of five steps, each in parts of 2, 2 and 1, and of a minute."""
     now = {"minutes": 0.0}
     monkeypatch.setattr(time, "monotonic", lambda: 60 * now["minutes"])
-
-    def pass_time(event):
-        if isinstance(event, EpochEnded):
-            now["minutes"] += 1
-
-    def steps_of(name, **checkpoint):
-        saved.clear()
-        start(tmp_path / name, TABLE | {"checkpoint": checkpoint}, sink=pass_time)
-        return [step for first_trial, step in saved if first_trial == 0]
-
-    assert steps_of("a") == []  # five minutes
-    assert steps_of("b", every_minutes=2) == [10, 20]
-    assert steps_of("c", every_epochs=3) == [15]
-    assert steps_of("d", every_steps=7) == [10, 20]  # an epoch has five
-    assert steps_of("e", every_steps=2) == [2, 4, 7, 9, 12, 14, 17, 19]
-    assert steps_of("f", every_epochs=3, every_steps=10) == [10, 20]
+    (group,) = plan_groups(plan(config_from_dict(TABLE | {"sweep": {}})))
+    recorded = Recorded()
+    saver = Saver(
+        *(recorded, recorded, CheckpointConfig(**wanted)),
+        keeps_final=True,
+        say=print,
+        stop=Stop(),
+    )
+    first = TurnState({}, 0, 0.0, np.array([-1]), {})
+    saver.restore(group.trials, first)
+    for step in range(1, 21):
+        if step % 5 in (2, 4, 0):
+            epoch = step // 5
+            now["minutes"] = step / 5
+            saver(PartEnded(group, group.trials, step, first._replace(epoch=epoch)))
+    assert recorded.steps == steps
 
 
 def test_at_its_end_the_last_state_stays_and_of_a_sweep_none(tmp_path):
@@ -156,10 +196,9 @@ def test_the_best_epoch_is_kept(tmp_path):
         load_run(tmp_path / "c", best=True)
 
 
-def test_a_run_that_is_told_to_end_saves_and_goes_on(tmp_path):
+def test_a_run_that_is_told_to_end_saves_and_goes_on(tmp_path, whole):
     """In the middle of the last epoch but one."""
-    table = TABLE | {"checkpoint": {"every_steps": 2, "every_minutes": "none"}}
-    start(tmp_path / "whole", table)
+    table = TABLE | CASES["parts of an epoch"]
     stop = Stop()
 
     def tell(event):
@@ -172,17 +211,18 @@ def test_a_run_that_is_told_to_end_saves_and_goes_on(tmp_path):
     assert not (tmp_path / "x" / "running").exists()
     (first, *_) = start(tmp_path / "x", table).of(TrainingBegan)
     assert first.epoch == 2
-    assert results(tmp_path / "x") == results(tmp_path / "whole")
+    assert results(tmp_path / "x") == whole("parts of an epoch")[0]
 
 
-def test_a_disk_that_is_full_while_it_saves_is_one_line_and_nothing_is_lost(tmp_path, monkeypatch):
+def test_a_disk_that_is_full_while_it_saves_is_one_line_and_nothing_is_lost(
+    tmp_path, whole, monkeypatch
+):
     from orbax.checkpoint import v1 as orbax
 
     class Fails:
         def result(self):
             raise ValueError("RESOURCE_EXHAUSTED: Failed writing [os_error_code='28']")
 
-    start(tmp_path / "whole")
     save, number = orbax.save_checkpointables_async, []
 
     def save_until_full(*arguments):
@@ -198,11 +238,10 @@ def test_a_disk_that_is_full_while_it_saves_is_one_line_and_nothing_is_lost(tmp_
     monkeypatch.undo()
     (first, *_) = start(tmp_path / "x").of(TrainingBegan)
     assert first.epoch == 2
-    assert results(tmp_path / "x") == results(tmp_path / "whole")
+    assert results(tmp_path / "x") == whole()[0]
 
 
-def test_a_damaged_checkpoint_is_said_and_the_one_before_goes_on(tmp_path):
-    start(tmp_path / "whole")
+def test_a_damaged_checkpoint_is_said_and_the_one_before_goes_on(tmp_path, whole):
     with pytest.raises(Fails):
         start(tmp_path / "x", sink=fail_at(3))
     store.Checkpoints(tmp_path / "x", "", keep=2).close()
@@ -214,7 +253,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_goes_on(tmp_path):
     (said,) = [text for text in recorder.said if ": damaged:" in text]
     assert last.stem in said
     assert recorder.of(TrainingBegan)[0].epoch == int(last.stem) // 5 - 1
-    assert results(tmp_path / "x") == results(tmp_path / "whole")
+    assert results(tmp_path / "x") == whole()[0]
 
 
 DIVERGES = {
