@@ -298,13 +298,20 @@ def test_what_is_no_extension_is_refused_in_one_line(out, short, changed, words)
     ],
 )
 def test_more_epochs_of_a_schedule_that_ends_are_refused(tmp_path, optimizer, key):
-    """The learning rate of its first epoch would have been another one; more seeds may come."""
+    """The learning rate of its first epoch would have been another one."""
     arms = {"a": {}, "b": {"optimizer": optimizer}}
-    go(tmp_path / "run", config_of(1, arms=arms))
+    part, metrics = {"data_sha256": {}}, {"shown": [], "higher_is_better": []}
+    with store.opened(tmp_path / "run", config_of(1, arms=arms), part, metrics, {}):
+        pass  # it is stopped at once
     words = f"can't be extended to more epochs: {key} of arm 'b' depends on their number"
     with pytest.raises(UserError, match=words):
         go(tmp_path / "run", config_of(1, 2, arms=arms), extend=True)
-    assert store.is_finished(tmp_path / "run")
-    arms = {"a": {"train": {"num_epochs": 2}}, "b": {"optimizer": optimizer}}
+    assert store.read_config(tmp_path / "run") == config_of(1, arms=arms)
+
+
+def test_an_arm_of_such_a_schedule_gets_more_seeds_and_another_one_more_epochs(tmp_path):
+    arms = {"a": {}, "b": {"optimizer": {"schedule": "cosine"}}}
+    go(tmp_path / "run", config_of(1, arms=arms))
+    arms = {"a": {"train": {"num_epochs": 2}}, "b": {"optimizer": {"schedule": "cosine"}}}
     go(tmp_path / "run", config_of(2, 1, arms=arms), extend=True)
     assert store.read_summary(tmp_path / "run")["num_seeds"] == 2
