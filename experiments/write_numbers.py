@@ -7,6 +7,7 @@ file `# numbers: NAME` and `# end`) is this script's.
 """
 
 import functools
+import itertools
 import re
 import textwrap
 from collections.abc import Callable
@@ -26,6 +27,7 @@ TEXTS = (
     ROOT / "docs" / "inputs.md",
     ROOT / "docs" / "folding.md",
     ROOT / "docs" / "sweeps.md",
+    ROOT / "docs" / "long_runs.md",
     ROOT / "experiments" / "digits" / "README.md",
     ROOT / "experiments" / "mnist" / "README.md",
     ROOT / "experiments" / "bench" / "README.md",
@@ -209,6 +211,37 @@ def start_bench() -> str:
     )
 
 
+def stopped_bench() -> str:
+    """What became of runs that got a signal."""
+    result = results("bench/stopped")
+    rows = []
+    kinds = [("SIGKILL", False), ("SIGKILL", True), ("SIGTERM", False)]
+    for (name, of_signal), (signal, while_saving) in itertools.product(
+        result["seconds"].items(), kinds
+    ):
+        kills = [
+            kill
+            for kill in result["kills"]
+            if (kill["saves"], kill["signal"], kill["while_saving"]) == (name, signal, while_saving)
+        ]
+        rows.append(
+            [
+                f"{name}, {result['num_epochs'][name]} in {of_signal:.0f} s",
+                f"{signal}{' while it saved' if while_saving else ''}",
+                str(len(kills)),
+                str(sum(kill["is_same"] for kill in kills)),
+                str(max(kill["epochs_again"] for kill in kills)),
+            ]
+        )
+    headings = ["the run", "the signal", "times", "the same bits", "epochs again, at most"]
+    slowest = max(k["seconds_to_end"] for k in result["kills"] if k["signal"] == "SIGTERM")
+    return f"{markdown_table(headings, rows)}\n\n" + wrapped(
+        "The moments are drawn uniformly from the time of the whole run. A checkpoint is due after "
+        "20 epochs, or 20 batches where epochs are in parts. After SIGTERM the process ended "
+        f"within {slowest:.1f} s. {measured_by(result['command'], result['environment'])}"
+    )
+
+
 def resnet18(dtype: str) -> str:
     """How far loss curves of a dtype are from Flax's."""
     result = results("resnet18/results")
@@ -354,6 +387,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     **{f"claim-{name}": functools.partial(claim, name) for name in CLAIMS},
     "bench-article": article_bench,
     "bench-start": start_bench,
+    "bench-stopped": stopped_bench,
     "bench-layer": lambda: device_tables.layers("cpu", "batch_norm", device_tables.TRAIN),
     "bench-layers": lambda: device_tables.layers("cpu"),
     "device-targets": device_tables.targets,

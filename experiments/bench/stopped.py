@@ -45,6 +45,7 @@ num_epochs = {num_epochs}
 [arms.without]
 norm.kind = "none"
 """
+COMMAND = "python experiments/bench/stopped.py"
 SAVES = {"whole epochs": "every_epochs = 20", "epochs in parts": "every_steps = 20"}
 EPOCHS = {"whole epochs": 300, "epochs in parts": 60}
 
@@ -181,10 +182,12 @@ def main() -> None:
             found[name] = campaign(name, kills[number :: len(SAVES)], Path(folder))
     rows = [row for of_one in found.values() for row in of_one["kills"]]
     result = {
-        **environment(),
+        "command": COMMAND,
+        "environment": environment(),
         "seconds": {name: of_one["seconds"] for name, of_one in found.items()},
         "num_kills": len(rows),
         "num_same": sum(row["is_same"] for row in rows),
+        "num_epochs": {name: of_one["num_epochs"] for name, of_one in found.items()},
         "most_epochs_again": {
             name: max((row["epochs_again"] for row in of_one["kills"]), default=0)
             for name, of_one in found.items()
