@@ -23,6 +23,7 @@ from jbn.config.schema import AugmentConfig as AugmentConfig
 from jbn.config.schema import CheckpointConfig as CheckpointConfig
 from jbn.config.schema import Config as Config
 from jbn.config.schema import DataConfig as DataConfig
+from jbn.config.schema import DevicesConfig as DevicesConfig
 from jbn.config.schema import LossConfig as LossConfig
 from jbn.config.schema import MixtureConfig as MixtureConfig
 from jbn.config.schema import ModelConfig as ModelConfig

@@ -7,7 +7,7 @@ from jbn.config.explain import shown
 from jbn.config.schema import Config
 
 # What changes no result: how trials are executed, saved, judged and shown.
-_EXECUTION = {"on_divergence", "report", "checkpoint"}
+_EXECUTION = {"on_divergence", "report", "checkpoint", "devices"}
 
 
 def differences(there: Config, here: Config) -> list[str]:

@@ -365,6 +365,12 @@ class CheckpointConfig(Section):
     keep_best: bool = False  # the variables of each trial's best epoch, beside its last
 
 
+class DevicesConfig(Section):
+    """How a run's devices are shared out: some for each batch, and these rows for the lanes."""
+
+    batch: _Count | Literal["all"] = 1  # the devices that share a batch
+
+
 class Config(Section):
     """A run: every arm at every point of the sweep from every seed. `load_config` makes it."""
 
@@ -376,3 +382,4 @@ class Config(Section):
     sweep: SweepConfig = SweepConfig()
     report: ReportConfig = ReportConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    devices: DevicesConfig = DevicesConfig()

@@ -109,11 +109,12 @@ def check_as_many(x: Any, y: Any) -> None:
         raise ValueError(f"found {len(x)} inputs and {len(y)} targets, wanted as many")
 
 
-def stacked(x: Any, y: Any, most: int) -> Batch:
+def stacked(x: Any, y: Any, most: int, divisor: int = 1) -> Batch:
     """A split as batches of one size, at most `most`: each array has an axis of batches first.
 
-    There are as few batches as can be. If they don't divide the examples, the first ones fill the
-    last batch up again, with weight 0.
+    There are as few batches as can be, and `divisor` divides their size, which may exceed `most` by
+    less. If they don't divide the examples, the first ones fill the last batch up again, with
+    weight 0.
 
     Raises:
         ValueError: there are more inputs than targets, or fewer.
@@ -121,13 +122,12 @@ def stacked(x: Any, y: Any, most: int) -> Batch:
     check_as_many(x, y)
     num_examples = len(y)
     num_batches = math.ceil(num_examples / most)
-    size = math.ceil(num_examples / num_batches)
+    size = math.ceil(num_examples / num_batches / divisor) * divisor
     num_more = num_batches * size - num_examples
 
     def cut(values: Any) -> Any:
         if num_more:
-            xp = np if isinstance(values, np.ndarray) else jnp
-            values = xp.concatenate([values, values[:num_more]])
+            values = values[np.arange(num_batches * size) % num_examples]
         return values.reshape(num_batches, size, *values.shape[1:])
 
     if not num_more:

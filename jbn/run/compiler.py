@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
+import numpy as np
 
 from jbn.config import ArmConfig, DataConfig, Program, UserError
 from jbn.data import Dataset, input_stats_of
@@ -20,6 +21,7 @@ from jbn.store import INPUTS, read_weights
 from jbn.train import (
     Build,
     CompiledProgram,
+    Devices,
     Lower,
     Task,
     axes_of_lanes,
@@ -43,20 +45,20 @@ class Compiler:
     Args:
         programs: of the run.
         datasets: of the programs.
-        devices: where to train.
+        devices: where to train; in rows, each of which shares the batches of its lanes.
         kept: has programs of earlier runs, and keeps those of this one; None compiles them anew. It
             isn't asked where a function of the user's takes part.
         most_steps: at once, of an epoch that has more; None: all of them.
 
     Raises:
-        UserError: a program's model and data don't fit together.
+        UserError: a program's model and data don't fit together, or its batches and the devices.
     """
 
     def __init__(
         self,
         programs: Sequence[Program],
         datasets: Datasets,
-        devices: Sequence[jax.Device],
+        devices: Devices,
         kept: KeptPrograms | None = None,
         *,
         most_steps: int | None = None,
@@ -64,6 +66,10 @@ class Compiler:
         self.compiled: CompiledProgram | None = None
         self._datasets = datasets
         self._devices = devices
+        rows = np.array(devices).reshape(len(devices), -1)
+        mine = jax.process_index()
+        self._device = next(of for of in rows.ravel() if of.process_index == mine)
+        self._num_shards = rows.shape[1]
         self._kept = kept
         self._most_steps = most_steps
         self._pool = ThreadPoolExecutor(_AT_ONCE)
@@ -75,6 +81,11 @@ class Compiler:
         paths = {program.config.model.init_from for program in programs}
         self._weights = {path: read_weights(path) for path in paths if path is not None}
         self._tasks = {program.config: self._make_task(program) for program in programs}
+
+    @property
+    def lanes_divisor(self) -> int:
+        """What divides a number of lanes: 1, or so many that each of several processes has some."""
+        return 1 if jax.process_count() == 1 else len(self._devices)
 
     def close(self) -> None:
         """Compiles no more."""
@@ -166,19 +177,20 @@ class Compiler:
         dataset = self.dataset_of(program)
         task = self.task_of(program)
         wanted = task, program, dataset, num_lanes, self._devices
-        on_host = not _fits(dataset, self._devices[0])
+        on_host = not _fits(dataset, self._device)
         is_cut = self._most_steps is not None and self._most_steps < task.num_batches
-        with jax.default_device(self._devices[0]):  # a thread of its own knows nothing of it
+        with jax.default_device(self._device):  # a thread of its own knows nothing of it
             if on_host or is_cut:
                 compiled = compile_in_parts(*wanted, most_steps=self._most_steps, on_host=on_host)
             else:
-                build = self.build_of(program, axes_of_lanes(program), num_lanes)
+                shape = num_lanes, self._num_shards
+                build = self.build_of(program, axes_of_lanes(program), *shape)
                 compiled = compile_program(*wanted, build)
         return compiled, time.perf_counter() - clock
 
     def _compile_norms(self, program: Program) -> Callable[..., NormReport] | None:
         x = inputs_to_describe(self.dataset_of(program).train.x)
-        with jax.default_device(self._devices[0]):
+        with jax.default_device(self._device):
             return compile_norms(self.task_of(program), x, self.build_of(program))
 
     def dataset_of(self, program: Program) -> Dataset:
@@ -186,11 +198,17 @@ class Compiler:
         return self._datasets[program.config.data]
 
     def _make_task(self, program: Program) -> Task:
+        batch_size = program.config.train.batch_size
+        if batch_size % self._num_shards:
+            raise UserError(
+                f"{program.label}: train.batch_size: found {batch_size}, wanted a multiple of "
+                f"{self._num_shards}: so many devices share a batch (devices.batch)"
+            )
         dataset, path = self.dataset_of(program), program.config.model.init_from
         read = {} if path is None else self._weights[path]
         weights = {name: of for name, of in read.items() if name != INPUTS}
         spec = dataset.spec._replace(input_stats=_input_stats(dataset, read.get(INPUTS)))
-        platform = self._devices[0].platform
+        platform = self._device.platform
         task = make_task(program.config, spec, weights=weights or None, platform=platform)
         if program.config.own_functions:  # jbn's own models train with all data that they take
             for trial in program.trials:

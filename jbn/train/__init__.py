@@ -36,8 +36,12 @@ from jbn.train.loss import make_squared_error as make_squared_error
 from jbn.train.metrics import Metrics as Metrics
 from jbn.train.parts import check_taken as check_taken
 from jbn.train.parts import depends_on_length as depends_on_length
+from jbn.train.placement import Devices as Devices
 from jbn.train.placement import Placement as Placement
+from jbn.train.placement import in_rows as in_rows
 from jbn.train.placement import place as place
+from jbn.train.placement import put as put
+from jbn.train.placement import to_host as to_host
 from jbn.train.state import Hypers as Hypers
 from jbn.train.state import TrainKeys as TrainKeys
 from jbn.train.state import TrainState as TrainState

@@ -26,6 +26,7 @@ from jbn.train.lanes import (
     map_over_lanes,
     place_lanes,
     put_lanes,
+    spread_batches,
 )
 from jbn.train.loop import (
     batches_to_evaluate,
@@ -37,6 +38,7 @@ from jbn.train.loop import (
     weight_of,
 )
 from jbn.train.metrics import Metrics
+from jbn.train.placement import Devices, Placement, put, put_made, to_host
 from jbn.train.state import TrainState
 from jbn.train.task import StepMetrics, Task
 from jbn.variables._recompute import LayerMoments, even_batches, merge_layer_moments
@@ -57,7 +59,7 @@ def compile_in_parts(
     program: Program,
     dataset: Dataset,
     num_lanes: int,
-    devices: Sequence[jax.Device],
+    devices: Devices,
     *,
     most_steps: int | None = None,
     on_host: bool,
@@ -72,6 +74,7 @@ def compile_in_parts(
         on_host: whether the data stay in the host's memory.
     """
     placement = place_lanes(task, num_lanes, devices)
+    task = spread_batches(task, placement)
     over_lanes, axes = map_over_lanes(task, num_lanes), axes_of_lanes(program)
 
     def of_lanes(function: Callable[..., Any], in_axes: tuple[Any, ...], **options: Any) -> Any:
@@ -90,7 +93,7 @@ def compile_in_parts(
         lambda lane, weights: task.init(lane.keys, lane.hypers, weights), (axes, None)
     )
     lanes_test = of_lanes(lambda test: task.loss.metrics(test.means), (0,))
-    weights = jax.device_put(task.weights, placement.everywhere)
+    weights = put(task.weights, placement.everywhere)
     lanes_rows = of_lanes(
         lambda epoch, lane, y: rows_of_epoch(task, y, lane.keys, epoch), (None, axes, None)
     )
@@ -108,9 +111,11 @@ def compile_in_parts(
 
     @functools.cache
     def train() -> Examples:
-        return dataset.train if on_host else jax.device_put(dataset.train, placement.everywhere)
+        return dataset.train if on_host else put(dataset.train, placement.everywhere)
 
-    lanes_gather = jax.jit(gathered, out_shardings=placement.by_lane)
+    @functools.cache
+    def gather(where: jax.sharding.Sharding) -> Callable[..., Fed]:
+        return jax.jit(gathered, out_shardings=where)
 
     @functools.partial(jax.jit, out_shardings=placement.by_lane)
     def appended(steps: StepMetrics, more: StepMetrics) -> StepMetrics:
@@ -118,19 +123,22 @@ def compile_in_parts(
 
     def feed(part: tuple[np.ndarray, bool]) -> tuple[Fed, bool]:
         rows, is_full = part
+        where = placement.of_lanes_batches(rows.shape[-1])
         if on_host:
-            return jax.device_put(gathered(train(), rows), placement.by_lane), is_full
-        return lanes_gather(train(), jax.device_put(rows, placement.by_lane)), is_full
+            fed = put_made(lambda index: gathered(train(), rows[index]), rows.shape, where)
+        else:
+            fed = gather(where)(train(), put(rows, where))
+        return fed, is_full
 
     def run_epoch(
         state: TrainState, lanes: Lanes, steps: StepMetrics | None
     ) -> Iterator[EpochPart]:
         lanes = put_lanes(placement, lanes)
-        steps = jax.device_put(steps, placement.by_lane)
+        steps = put(steps, placement.by_lane)
         num_done = 0 if steps is None else steps.gradient_norm.shape[1]
         first_step = state.step - num_done
-        epoch = int(first_step[0]) // task.num_batches
-        rows = np.asarray(lanes_rows(epoch, lanes, dataset.train.y))
+        epoch = int(to_host(first_step)[0]) // task.num_batches
+        rows = to_host(lanes_rows(epoch, lanes, dataset.train.y))
         parts = _parts(task, rows[:, num_done:], dataset.train, most_steps)
         for fed, is_full in made_ahead(feed, parts):
             state, of_part = lanes_steps[is_full](state, lanes, fed)
@@ -144,17 +152,17 @@ def compile_in_parts(
         if not task.recomputes:
             return lanes_final(state, None)
         parts = [
-            lanes_moments(state, lanes, jax.device_put(x, placement.everywhere))
+            lanes_moments(state, lanes, put(x, placement.of_batch(len(x))))
             for x in _in_order(dataset.train.x, task.config.train.batch_size)
         ]
         return lanes_final(state, _merged(parts))
 
     def evaluate(variables: dict[str, Any], lanes: Lanes, examples: Examples) -> Metrics:
-        batches = batches_to_evaluate(examples)
-        put = functools.partial(_put_one, batches, placement.everywhere)
+        batches = batches_to_evaluate(examples, placement.num_shards)
+        put_one = functools.partial(_put_one, batches, placement)
         of_each = [
             lanes_evaluate(variables, lanes, batch)
-            for batch in made_ahead(put, range(len(batches.y)))
+            for batch in made_ahead(put_one, range(len(batches.y)))
         ]
         return jax.tree.map(lambda *parts: jnp.stack(parts).sum(0), *of_each)
 
@@ -191,8 +199,9 @@ def _parts(
             yield part[:, first : first + at_once], is_full
 
 
-def _put_one(batches: Batch, everywhere: jax.sharding.Sharding, number: int) -> Any:
-    return jax.device_put(jax.tree.map(lambda v: v[number], batches), everywhere)
+def _put_one(batches: Batch, placement: Placement, number: int) -> Any:
+    batch = jax.tree.map(lambda v: v[number], batches)
+    return put(batch, placement.of_batch(len(batch.y)))
 
 
 def _in_order(x: Any, batch_size: int) -> Iterator[Any]:

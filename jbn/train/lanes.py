@@ -19,7 +19,7 @@ from jbn.train.loop import (
     final_variables,
     run_epoch,
 )
-from jbn.train.placement import Placement, place
+from jbn.train.placement import LANES, Devices, Placement, place, put
 from jbn.train.state import Hypers, TrainKeys, TrainState
 from jbn.train.task import StepMetrics, Task
 
@@ -71,7 +71,7 @@ def compile_program(
     program: Program,
     dataset: Dataset,
     num_lanes: int,
-    devices: Sequence[jax.Device],
+    devices: Devices,
     build: Build = compile_together,
 ) -> CompiledProgram:
     """The program for so many of its trials at once, and for this data; its task is that of both.
@@ -82,16 +82,23 @@ def compile_program(
     Args:
         task, program, dataset: what is trained.
         num_lanes: how many trials at once.
-        devices: where.
+        devices: where. In rows of several, a row shares each batch of its lanes: their statistics
+            and gradients are those of the whole batch. Only a batch that the row doesn't divide is
+            computed by each.
         build: compiles the parts; or brings them from where they are.
     """
-    by_lane, _, everywhere = placement = place_lanes(task, num_lanes, devices)
-    on_host = dataset.train, *map(batches_to_evaluate, (dataset.val, dataset.test))
+    placement = place_lanes(task, num_lanes, devices)
+    by_lane, everywhere = placement.by_lane, placement.everywhere
+    task = spread_batches(task, placement)
+    val_and_test = (
+        batches_to_evaluate(split, placement.num_shards) for split in (dataset.val, dataset.test)
+    )
+    on_host = dataset.train, *val_and_test
     train, val, test = jax.tree.map(
         lambda leaf: leaf.update(sharding=everywhere), jax.eval_shape(lambda *data: data, *on_host)
     )
-    on_devices = functools.cache(lambda: jax.device_put(on_host, everywhere))
-    weights, normalization = jax.device_put((task.weights, task.normalization), everywhere)
+    on_devices = functools.cache(lambda: put(on_host, everywhere))
+    weights, normalization = put((task.weights, task.normalization), everywhere)
 
     def init(lane: Lanes, weights: Any) -> TrainState:
         return task.init(*lane, weights)
@@ -173,24 +180,30 @@ def default_num_lanes(task: Task) -> int:
     return 64 if task.platform == "cpu" else 1024
 
 
-def place_lanes(task: Task, num_lanes: int, devices: Sequence[jax.Device]) -> Placement:
-    """The placement of a program's lanes. What trains one lane after another has one device."""
+def place_lanes(task: Task, num_lanes: int, devices: Devices) -> Placement:
+    """The placement of a program's lanes. What trains one after another has one device, or row."""
     return place(devices, num_lanes=1 if task.is_slow_together else num_lanes)
+
+
+def spread_batches(task: Task, placement: Placement) -> Task:
+    """The task with batches that the placement's devices share."""
+    return task if placement.num_shards == 1 else task.spread_by(placement.by_example)
 
 
 def put_lanes(placement: Placement, lanes: Lanes) -> Lanes:
     """The lanes on their devices; what they share is on each."""
 
-    def put(leaf: Array) -> Array:
-        return jax.device_put(leaf, placement.by_lane if leaf.ndim else placement.everywhere)
-
-    return jax.tree.map(put, lanes)
+    return jax.tree.map(
+        lambda leaf: put(leaf, placement.by_lane if leaf.ndim else placement.everywhere), lanes
+    )
 
 
 def map_over_lanes(task: Task, num_lanes: int) -> Callable[..., Any]:
     """What makes a function of lanes of a function of one: `jax.vmap`, or one like it."""
     # A single lane costs less without an axis for it.
-    return _one_by_one if task.is_slow_together or num_lanes == 1 else jax.vmap
+    if task.is_slow_together or num_lanes == 1:
+        return _one_by_one
+    return functools.partial(jax.vmap, spmd_axis_name=LANES)
 
 
 def axes_of_lanes(program: Program) -> Any:

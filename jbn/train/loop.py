@@ -159,9 +159,12 @@ def final_variables(
     return task.final_variables(state, moments)
 
 
-def batches_to_evaluate(examples: Examples) -> Batch:
-    """A split in batches of one size, stacked, as `evaluate_batches` takes them."""
-    return stacked(examples.x, examples.y, _EVALUATED_AT_ONCE)
+def batches_to_evaluate(examples: Examples, num_shards: int = 1) -> Batch:
+    """A split in batches of one size, stacked, as `evaluate_batches` takes them.
+
+    So many devices may share a batch: they divide its size.
+    """
+    return stacked(examples.x, examples.y, _EVALUATED_AT_ONCE, num_shards)
 
 
 def evaluate_batches(

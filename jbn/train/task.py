@@ -14,6 +14,7 @@ import optax
 from flax.errors import FlaxError
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.extend import core
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Float
 
 from jbn.config import ArmConfig, NormConfig, UserError
@@ -33,6 +34,7 @@ from jbn.train.loss import Loss
 from jbn.train.metrics import Metrics, measure
 from jbn.train.optimizer import make_optimizer
 from jbn.train.parts import Parts, augmented, make_parts
+from jbn.train.placement import spread
 from jbn.train.state import Hypers, TrainKeys, TrainState
 from jbn.train.weights import begin_with
 from jbn.variables._masks import is_matched, mismatch
@@ -57,6 +59,7 @@ class Task:
     num_batches: int  # in an epoch
     weights: Any = None  # variables to begin with, by collection; None: they are drawn
     given: Normalization | None = None  # may be traced; None: it follows from config and spec
+    by_example: NamedSharding | None = None  # how devices share a batch; None: it is on one
 
     @functools.cached_property
     def first(self) -> TrainState:
@@ -96,8 +99,15 @@ class Task:
 
     def with_normalization(self, normalization: Normalization | None) -> "Task":
         """The task with a normalization that may be traced: then arms that differ in it are one."""
-        task = dataclasses.replace(self, given=normalization)
-        vars(task)["first"] = self.first  # it has no part in it, and takes a trace
+        return self._with(given=normalization)
+
+    def spread_by(self, by_example: NamedSharding) -> "Task":
+        """The task with batches that several devices share."""
+        return self._with(by_example=by_example)
+
+    def _with(self, **changes: Any) -> "Task":
+        task = dataclasses.replace(self, **changes)
+        vars(task)["first"] = self.first  # nothing of this has a part in it, and it takes a trace
         return task
 
     @property
@@ -160,6 +170,7 @@ class Task:
         self, state: TrainState, batch: Batch, keys: TrainKeys, hypers: Hypers
     ) -> tuple[Any, dict[str, Any], Metrics]:
         """The gradient of the batch's mean loss, the new collections, and the batch's metrics."""
+        batch = spread(batch, self.by_example)
         augment_key = jax.random.fold_in(keys.augment, state.step)
         dropout_key = jax.random.fold_in(keys.dropout, state.step)
         # Augmented pixels that never vary in training would be far out once normalized.
@@ -183,12 +194,14 @@ class Task:
 
     def evaluate(self, variables: dict[str, Any], batch: Batch, hypers: Hypers) -> Metrics:
         """What is measured of a batch, with the running statistics. It adds up over batches."""
+        batch = spread(batch, self.by_example)
         model = self.build(self.config.norm, hypers)
         output: Any = model.apply(variables, self.prepare(batch.x, hypers), train=False)
         return measure(self.loss.measured(self._checked(output, batch), batch.y), batch.weight)
 
     def moments(self, state: TrainState, x: Any, keys: TrainKeys, hypers: Hypers) -> LayerMoments:
         """What each batch normalization takes, of one batch of inputs, for `final_variables`."""
+        x = spread(x, self.by_example)
         # Each batch is one group, and never renormalized: the old statistics have no part.
         whole = {"virtual_batch_size": len(x), "num_plain_steps": 2**28 - 1}
         model = recording(self.build(self.config.norm.model_copy(update=whole), hypers))

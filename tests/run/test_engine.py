@@ -137,6 +137,7 @@ def test_data_that_do_not_fit_the_device_stay_on_the_host(monkeypatch):
 
     class Device:
         platform = "gpu"
+        process_index = 0
 
         def memory_stats(self):
             return {"bytes_limit": 500_000}

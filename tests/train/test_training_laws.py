@@ -200,7 +200,7 @@ def test_a_step_of_a_batch_shared_out_is_the_step_of_the_whole(num_shards):
     task = make_task(config_of(), SPEC)
     hypers = Hypers.of(task.config)
     state, batch = task.init(KEYS, hypers), Batch(X[:32], Y[:32])
-    placement = place(jax.devices(), num_shards=num_shards)
+    placement = place([jax.devices()[:num_shards]])
     placed = jax.device_put(batch, placement.by_example)
     assert len(jax.tree.leaves(placed)[0].sharding.device_set) == num_shards
     everywhere = jax.device_put((state, KEYS, hypers), placement.everywhere)
