@@ -1,5 +1,6 @@
 """The command line: arguments to a config, a config to a run, mistakes to one line each."""
 
+import functools
 import gc
 import json
 import shlex
@@ -13,7 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jbn.config import UserError, describe_plan, load_config, parse_share, plan
+from jbn.config import Config, UserError, describe_plan, load_config, parse_share, plan
 
 app = typer.Typer(
     help="Normalization experiments in JAX.",
@@ -64,6 +65,24 @@ def run(
         str | None,
         typer.Option(metavar="K/N", help="Train the K-th of N shares of a sweep's groups."),
     ] = None,
+    distributed: Annotated[
+        bool,
+        typer.Option(
+            "--distributed",
+            help="Train with the other processes of this job, which JAX finds (SLURM, Open MPI, "
+            "Kubernetes, Cloud TPU).",
+        ),
+    ] = False,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Where the processes meet: of process 0."),
+    ] = None,
+    num_processes: Annotated[
+        int | None, typer.Option(min=1, help="How many processes train together.")
+    ] = None,
+    process_id: Annotated[
+        int | None, typer.Option(min=0, help="The number of this process, from 0.")
+    ] = None,
 ) -> None:
     """Train every seed of every arm; leave numbers, parameters and a report in the run's folder."""
     resolved = load_config(config, set_ or (), sweep or ())
@@ -72,6 +91,13 @@ def run(
     share = None if part is None else parse_share(part)
     if share is not None and extend:
         raise UserError("--part, --extend: found both; extend the run that the parts have become")
+
+    where = coordinator, num_processes, process_id
+    if distributed or any(of is not None for of in where):
+        if share is not None:
+            raise UserError("--part: found --distributed, too; a part is trained by one process")
+        _train_together(resolved, out, where, device=device, cache=cache, extend=extend)
+        return
 
     def train(**options: Any) -> dict[str, Any]:
         from jbn.run import run_share, run_whole
@@ -160,9 +186,11 @@ def _train(
     *,
     device: str | None,
     cache: bool,
+    quiet: bool = False,
 ) -> None:
     """Calls `train` with the options of `jbn.run.run`; shows the summary, if there is one yet."""
-    console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 100)
+    width = None if sys.stdout.isatty() else 100
+    console = Console(soft_wrap=False, width=width, quiet=quiet)
     begins = f"{name}: JAX starts; results go to {out}"
     console.print(begins, markup=False, highlight=False, soft_wrap=True)
 
@@ -205,6 +233,30 @@ def _train(
     from jbn.report.page import write_report  # matplotlib: after all that people wait for
 
     console.print(f"report: {write_report(out)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _train_together(
+    config: Config,
+    out: Path,
+    where: tuple[str | None, int | None, int | None],
+    *,
+    device: str | None,
+    cache: bool,
+    extend: bool,
+) -> None:
+    """Trains as one of several processes, of which the first speaks."""
+    from jbn.processes import is_first, join, leave
+    from jbn.run import run as run_config
+
+    join(*where)
+    train = functools.partial(run_config, config, out, extend=extend)
+    try:
+        _train(config.name, out, train, device=device, cache=cache, quiet=not is_first())
+    except typer.Exit:
+        raise
+    except Exception as error:
+        leave(error)
+        raise
 
 
 def _print_table(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -26,14 +26,14 @@ def select_device(name: str | None) -> jax.Device:
     """
     if name is None:
         try:
-            return jax.devices()[0]
+            return jax.local_devices()[0]
         except (RuntimeError, AssertionError) as error:
             wanted = os.environ.get("JAX_PLATFORMS")
             because = f" with JAX_PLATFORMS={wanted}" if wanted else ""
             reason = f": {error}" if str(error) else ""
             raise UserError(f"JAX finds no device{because}{reason}".splitlines()[0]) from None
     try:
-        device = jax.devices(name)[0]
+        device = jax.local_devices(backend=name)[0]
     except RuntimeError:
         extra = {"gpu": "pip install 'jbn[cuda13]'", "tpu": "pip install 'jbn[tpu]'"}.get(name)
         raise UserError(

@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # The standard library is free. Imports inside functions count.
 NORMS = {"functional", "_layers", "linen", "nnx"}
 LEARNING = {*NORMS, "variables", "config", "models", "data", "train"}
-SHELL = {*LEARNING, "environment", "store", "summary"}
+SHELL = {*LEARNING, "environment", "processes", "store", "summary"}
 ROOMS = {
     "functional": (set(), {"jax", "jaxtyping", "numpy"}),
     "_layers": ({"functional"}, {"jax", "jaxtyping"}),
@@ -33,6 +33,8 @@ ROOMS = {
     "data": ({"config", "functional"}, {"jax", "jaxtyping", "numpy", "pooch"}),
     "train": (LEARNING, {"jax", "jaxtyping", "numpy", "flax", "optax"}),
     "environment": ({"config"}, {"jax"}),
+    "native_output": (set(), set()),
+    "processes": ({"config", "native_output"}, {"jax", "numpy"}),
     "store": ({"config"}, {"jax", "numpy", "flax", "pydantic", "orbax"}),
     "summary": ({"config", "store"}, {"numpy"}),
     "trained": (

@@ -3,13 +3,12 @@
 from collections.abc import Callable
 
 import jax
-import numpy as np
 
 from jbn.config import Trial, UserError
 from jbn.run.compiler import Compiler
 from jbn.run.events import Event, PartEnded
 from jbn.run.saving import Saver
-from jbn.train import Hypers, TrainKeys
+from jbn.train import Hypers, TrainKeys, to_host
 from jbn.train.divergence import Divergence, find_divergence
 
 _MOST_ARRAYS = 4  # in a line
@@ -62,7 +61,7 @@ class DivergenceSink:
         if saved is None:
             state = jax.jit(task.init)(keys, hypers)
         else:
-            state = jax.tree.map(lambda leaf: np.asarray(leaf[lane]), saved.state["last"])
+            state = jax.tree.map(lambda leaf: leaf[lane], to_host(saved.state["last"]))
         last_step = step + task.num_batches  # rounding may move it a little
         return find_divergence(task, state, train, keys, hypers, last_step=last_step)
 

@@ -22,7 +22,14 @@ from jbn.run.events import (
     TurnBegan,
     TurnState,
 )
-from jbn.train import CompiledProgram, TrainState, default_num_lanes, make_lanes, take_lanes
+from jbn.train import (
+    CompiledProgram,
+    TrainState,
+    default_num_lanes,
+    make_lanes,
+    take_lanes,
+    to_host,
+)
 
 Judge = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 Restore = Callable[[Sequence[Trial], TurnState], TurnState | None]
@@ -38,7 +45,8 @@ def first_num_lanes(
 ) -> int:
     """How many lanes `train_group`, of the same arguments, is going to train first."""
     first = next(trial for trial in group.trials if trial.number not in done)
-    return _num_lanes(_sizes(group, compiler, lanes, max_lanes), first)
+    sizes = _sizes(group, compiler, lanes, max_lanes)
+    return _num_lanes(sizes, first, compiler.lanes_divisor)
 
 
 def train_group(
@@ -78,7 +86,7 @@ def train_group(
     told = None
     start = 0
     while start < len(trials):
-        num_lanes = _num_lanes(sizes, trials[start])
+        num_lanes = _num_lanes(sizes, trials[start], compiler.lanes_divisor)
         turn = trials[start : start + num_lanes]
         if all(trial.number in done for trial in turn):
             start += num_lanes
@@ -96,7 +104,7 @@ def train_group(
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
-            if num_lanes == 1:
+            if num_lanes <= compiler.lanes_divisor:
                 raise UserError(
                     f"{program.label}: not even one trial fits the device's memory; choose a "
                     "smaller model or train.batch_size"
@@ -115,8 +123,9 @@ def _sizes(
     return [(group.trials[0].number, split_evenly(group.size, most)), *lanes]
 
 
-def _num_lanes(sizes: Sequence[tuple[int, int]], trial: Trial) -> int:
-    return [size for first, size in sizes if first <= trial.number][-1]
+def _num_lanes(sizes: Sequence[tuple[int, int]], trial: Trial, divisor: int) -> int:
+    wanted = [size for first, size in sizes if first <= trial.number][-1]
+    return math.ceil(wanted / divisor) * divisor
 
 
 def _train_turn(
@@ -143,7 +152,7 @@ def _train_turn(
             state, steps = part.state, part.steps
             if part.metrics is not None:
                 epoch += 1
-                metrics = _of(turn, jax.device_get(part.metrics).by_name)
+                metrics = _of(turn, to_host(part.metrics).by_name)
                 diverged = np.where(diverged >= 0, diverged, metrics["diverged_step"])
                 if judge is not None and best is not None:
                     best = _better(best, state, epoch, judge(metrics))
@@ -158,13 +167,13 @@ def _train_turn(
     best_variables, of_best = None, {}
     if best is not None:
         best_variables, best_test = compiled.finish(best.state, lanes)
-        tested = {f"best_test_{name}": metric for name, metric in jax.device_get(best_test).items()}
+        tested = {f"best_test_{name}": metric for name, metric in to_host(best_test).items()}
         of_best = {"best_epoch": best.epoch, **_of(turn, tested)}
     results = {
         "num_parameters": np.full(len(turn), _size(variables["params"]) // num_lanes),
         "diverged_step": diverged,
         **{name: values for name, values in metrics.items() if name.startswith("val_")},
-        **_of(turn, {f"test_{name}": metric for name, metric in jax.device_get(test).items()}),
+        **_of(turn, {f"test_{name}": metric for name, metric in to_host(test).items()}),
         **of_best,
     }
     seconds += time.perf_counter() - clock

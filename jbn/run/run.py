@@ -26,6 +26,7 @@ from jbn.config import (
 from jbn.config.functions import source_of
 from jbn.data import Dataset, load_all
 from jbn.environment import describe_environment, without_compilation_cache
+from jbn.processes import agreed, is_first
 from jbn.run.compiler import Compiler, Datasets
 from jbn.run.divergence import DivergenceSink
 from jbn.run.engine import Judge, first_num_lanes, train_group
@@ -34,10 +35,11 @@ from jbn.run.kept import KeptPrograms
 from jbn.run.longer import begin_anew, check_longer
 from jbn.run.norms import describe_norms, inputs_to_describe
 from jbn.run.saving import Saver
+from jbn.run.shared import opened
 from jbn.run.sinks import folder_sink
 from jbn.run.stop import Stop
 from jbn.summary import finite, summarize
-from jbn.train import Hypers, baseline_metrics, metric_names
+from jbn.train import Hypers, baseline_metrics, in_rows, metric_names
 
 _COMPILED_AT_ONCE = 8  # programs, at most, before they train
 
@@ -56,6 +58,8 @@ def run(
 ) -> dict[str, Any]:
     """Trains every trial, leaves the run in the folder `out`, and returns its summary.
 
+    Of several processes only the first returns it; the others return nothing in it.
+
     A run that was stopped goes on from its last checkpoint, or with the first trials that weren't
     done. Variables, and what their batch statistics say, are kept where nothing is swept; a sweep
     leaves numbers alone.
@@ -63,7 +67,8 @@ def run(
     Args:
         config: of the run.
         out: its folder.
-        device: where to train. All devices of its kind share the lanes; it has the first.
+        device: where to train. All devices of its kind share the lanes; it has the first, in this
+            process. Where there are several processes all call this, and the first writes.
         sinks: told of all that happens; they change nothing.
         command: that started this, for a reader of the folder.
         cache: JAX's compilation cache. Programs without functions of the user's are kept whole in
@@ -81,11 +86,14 @@ def run(
     stop.before_leaving = store.remove_locks
     programs, datasets = _prepared(config, sinks)
     # What doesn't fit together fails here, before a file is written.
-    devices = sorted(jax.devices(device.platform), key=lambda other: other != device)
+    devices = sorted(
+        jax.devices(device.platform), key=lambda other: (other.process_index, other != device)
+    )
     kept = _kept(programs, devices, cache)
+    rows = in_rows(devices, config.devices.batch)
     most_steps = config.checkpoint.every_steps
-    compiler = Compiler(programs, datasets, devices, kept, most_steps=most_steps)
-    if extend:
+    compiler = Compiler(programs, datasets, rows, kept, most_steps=most_steps)
+    if extend and is_first():
         check_longer(programs, compiler, out, config)
     part = _describe_part(device, command, datasets, compiler, programs)
     metrics = _shown_metrics(config, programs, compiler)
@@ -93,8 +101,8 @@ def run(
         # A program from JAX's cache is there in part only, at least on a CPU, and can't be kept.
         contextlib.nullcontext() if kept is None else without_compilation_cache(),
         contextlib.closing(compiler),
-        store.opened(out, config, part, metrics, _sources(programs), extend=extend) as folder,
-        contextlib.closing(_checkpoints(config, out, devices)) as checkpoints,
+        opened(out, config, part, metrics, _sources(programs), extend=extend) as folder,
+        contextlib.closing(_checkpoints(config, out, rows)) as checkpoints,
         jax.default_device(device),
     ):
         _say(sinks, folder.found)
@@ -132,7 +140,7 @@ def run(
                 ):
                     for sink in sinks:
                         sink(event)
-        if share is not None:
+        if share is not None or not is_first():
             return {}
         folder.sort()
         summary = _summarize(folder, _baseline(programs, compiler))
@@ -141,9 +149,16 @@ def run(
     return summary
 
 
-def _checkpoints(config: Config, out: Path, devices: Sequence[jax.Device]) -> store.Checkpoints:
-    kind = f"{len(devices)} {devices[0].device_kind} device{'s' if len(devices) > 1 else ''}"
-    return store.Checkpoints(out, kind, keep=config.checkpoint.keep)
+def _checkpoints(
+    config: Config, out: Path, rows: Sequence[Sequence[jax.Device]]
+) -> store.Checkpoints:
+    number, num_shards = sum(map(len, rows)), len(rows[0])
+    kind = f"{number} {rows[0][0].device_kind} device{'s' if number > 1 else ''}"
+    if num_shards > 1:
+        kind += f", {num_shards} for each batch"
+    return store.Checkpoints(
+        out, kind, keep=config.checkpoint.keep, is_first=is_first(), agreed=agreed
+    )
 
 
 def _prepared(config: Config, sinks: Sequence[Sink]) -> tuple[list[Program], Datasets]:
@@ -160,7 +175,9 @@ def _kept(
     programs: Sequence[Program], devices: Sequence[jax.Device], cache: Path | None
 ) -> KeptPrograms | None:
     """Where programs are kept whole; None where JAX's cache has them instead, or nothing has."""
-    if cache is None or any(program.config.own_functions for program in programs):
+    if cache is None or jax.process_count() > 1:
+        return None
+    if any(program.config.own_functions for program in programs):
         return None
     return KeptPrograms(cache / "programs", devices)
 

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from jbn.config import CheckpointConfig, Trial
+from jbn.processes import largest
 from jbn.run.events import (
     Best,
     Event,
@@ -18,9 +18,9 @@ from jbn.run.events import (
     TrialsEnded,
     TurnState,
 )
-from jbn.run.stop import Stop
+from jbn.run.stop import Stop, Stopped
 from jbn.store import Checkpoints, Folder, Saved
-from jbn.train import Metrics, StepMetrics
+from jbn.train import Metrics, StepMetrics, to_host
 
 
 class Saver:
@@ -81,17 +81,20 @@ class Saver:
                 with self._folder.written():
                     self._checkpoints.remove(trials[0].number)
             case PartEnded():
-                if self._stop.number is not None or self._is_due(event):
+                number, is_due = largest([self._stop.number or 0, self._is_due(event)])
+                if number or is_due or self._is_end_to_keep(event):
                     self._save(event)
-                if self._stop.number is not None:
+                if number:
                     with self._folder.written():
                         self._checkpoints.wait()
-                    self._stop.check()
+                    raise Stopped(number)
             case TrialsEnded(_, trials):
                 self._stop.is_training = False
                 with self._folder.written():
                     self._checkpoints.remove(trials[0].number, but_last=self._keeps_final)
-                self._stop.check()
+                (number,) = largest([self._stop.number or 0])
+                if number:
+                    raise Stopped(number)
 
     def _is_due(self, event: PartEnded) -> bool:
         wanted, (then, steps, epochs) = self._config, self._last
@@ -100,8 +103,9 @@ class Saver:
             (wanted.every_steps, event.num_steps - steps),
             (wanted.every_epochs, event.turn.epoch - epochs),
         )
-        if any(interval is not None and since >= interval for interval, since in of_interval):
-            return True
+        return any(interval is not None and since >= interval for interval, since in of_interval)
+
+    def _is_end_to_keep(self, event: PartEnded) -> bool:
         is_end = event.turn.epoch == event.group.program.config.train.num_epochs
         return is_end and self._keeps_final and self._checkpoints.has(event.trials[0].number)
 
@@ -131,7 +135,7 @@ def _progress_of(turn: TurnState) -> dict[str, Any]:
         "metrics": dict(turn.metrics),
     }
     if turn.steps is not None:
-        (sums, weight), gradient_norm = jax.device_get(turn.steps)
+        (sums, weight), gradient_norm = to_host(turn.steps)
         steps = {"sums": dict(sums), "weight": weight, "gradient_norm": gradient_norm}
         progress["steps"] = steps
     if turn.best is not None:

@@ -24,6 +24,7 @@ from jbn.run.events import (
     TurnBegan,
 )
 from jbn.store import INPUTS, Folder
+from jbn.train import to_host
 
 _MOST_BARS = 12
 # What a line has room for, as far as it was measured: in words, a factor, a format and a unit.
@@ -48,7 +49,7 @@ def folder_sink(folder: Folder, compiler: Compiler) -> Sink:
             case TrialsEnded(group, trials, results, variables, best_variables, seconds):
                 if not folder.config.sweep.axes:
                     inputs = _inputs(compiler, group.program)
-                    of_lanes = jax.device_get((variables, best_variables))
+                    of_lanes = to_host((variables, best_variables))
                     for lane, trial in enumerate(trials):
                         last, best = jax.tree.map(lambda leaf, lane=lane: leaf[lane], of_lanes)
                         folder.save_variables(trial, {**last, INPUTS: inputs})

@@ -9,6 +9,7 @@ from jbn.store.checkpoints import Checkpoints as Checkpoints
 from jbn.store.checkpoints import Saved as Saved
 from jbn.store.folder import Folder as Folder
 from jbn.store.folder import opened as opened
+from jbn.store.folder import written as written
 from jbn.store.layout import share_path as share_path
 from jbn.store.lock import FolderInUse as FolderInUse
 from jbn.store.lock import in_use as in_use

@@ -38,9 +38,22 @@ class Checkpoints:
         out: the run's folder.
         devices: where states lie, in words: on others they go on to rounding only.
         keep: how many of a turn stay: the last ones.
+        is_first: of several processes, all of which have these checkpoints, the first one does what
+            isn't Orbax's.
+        agreed: of a value in each process the first one's.
     """
 
-    def __init__(self, out: Path, devices: str, *, keep: int):
+    def __init__(
+        self,
+        out: Path,
+        devices: str,
+        *,
+        keep: int,
+        is_first: bool = True,
+        agreed: Callable[[Any], Any] = lambda value: value,
+    ):
+        self._is_first = is_first
+        self._agreed = agreed
         self._out = out
         self._devices = devices
         self._keep = keep
@@ -61,11 +74,12 @@ class Checkpoints:
         orbax = _orbax()
         self.wait()
         folder = checkpoints_path(self._out, first_trial)
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / str(saved.step)
-        _remove(path)
-        for left in folder.glob("*tmp*"):  # of a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        if self._is_first:
+            folder.mkdir(parents=True, exist_ok=True)
+            _remove(path)
+            for left in folder.glob("*tmp*"):  # of a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
         state = _without_empty(saved.state)
         content = {
             "identity": _digest(identity.encode()),
@@ -97,7 +111,7 @@ class Checkpoints:
             like: a state with the same shapes, dtypes and places.
             say: is told of each checkpoint that can't be read.
         """
-        for step, path in _whole(checkpoints_path(self._out, first_trial)):
+        for step, path in self._agreed(_whole(checkpoints_path(self._out, first_trial))):
             try:
                 return self._load(step, path, identity, like, say)
             except UserError as error:
@@ -106,7 +120,7 @@ class Checkpoints:
 
     def has(self, first_trial: int) -> bool:
         """Whether there is a checkpoint of the turn, readable or not."""
-        return bool(_whole(checkpoints_path(self._out, first_trial)))
+        return bool(self._agreed(_whole(checkpoints_path(self._out, first_trial))))
 
     def remove(self, first_trial: int, *, but_last: bool = False) -> None:
         """Removes the checkpoints of a turn that is done, or begins again.
@@ -115,6 +129,8 @@ class Checkpoints:
             OSError: the last one couldn't be written.
         """
         self.wait()
+        if not self._is_first:
+            return
         folder = checkpoints_path(self._out, first_trial)
         for _, path in _whole(folder)[1 if but_last else 0 :]:
             _remove(path)
@@ -124,6 +140,8 @@ class Checkpoints:
     def close(self) -> None:
         """Ends the thread that writes, when it has written."""
         self._writer.shutdown()
+        if not self._is_first:
+            return
         if (folder := checkpoints_path(self._out, 0).parent).is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
@@ -134,6 +152,8 @@ class Checkpoints:
             raise
         except Exception as error:  # Orbax says so of a full disk with a ValueError
             raise _as_os_error(error) from None
+        if not self._is_first:
+            return
         write_json(_manifest(path), {**content, "files": _digests(path)})
         for _, old in _whole(path.parent)[self._keep :]:
             _remove(old)
@@ -143,13 +163,9 @@ class Checkpoints:
     ) -> Saved:
         orbax = _orbax()
         state = _without_empty(like)
-        content = read_json(_manifest(path))
-        if not isinstance(content, dict) or content.get("files") != _digests(path):
-            raise UserError(f"{path}: damaged: its files aren't those that were written")
-        if content.get("identity") != _digest(identity.encode()):
-            raise UserError(f"{path}: of another training")
-        if content.get("leaves") != _described(state):
-            raise UserError(f"{path}: of arrays with other shapes")
+        content, mistake = self._agreed(_checked(path, identity, state))
+        if mistake is not None:
+            raise UserError(f"{path}: {mistake}")
         abstract = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state
         )
@@ -166,6 +182,18 @@ class Checkpoints:
                 " the same to rounding only"
             )
         return Saved(step, _with_empty(found["state"], like), dict(found["progress"]))
+
+
+def _checked(path: Path, identity: str, state: Any) -> tuple[Any, str | None]:
+    """What is written of a checkpoint, and what is wrong with it."""
+    content = read_json(_manifest(path))
+    if not isinstance(content, dict) or content.get("files") != _digests(path):
+        return content, "damaged: its files aren't those that were written"
+    if content.get("identity") != _digest(identity.encode()):
+        return content, "of another training"
+    if content.get("leaves") != _described(state):
+        return content, "of arrays with other shapes"
+    return content, None
 
 
 def _orbax() -> Any:
