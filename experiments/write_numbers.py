@@ -27,6 +27,7 @@ TEXTS = (
     ROOT / "docs" / "inputs.md",
     ROOT / "docs" / "folding.md",
     ROOT / "docs" / "sweeps.md",
+    ROOT / "docs" / "devices.md",
     ROOT / "docs" / "long_runs.md",
     ROOT / "experiments" / "digits" / "README.md",
     ROOT / "experiments" / "mnist" / "README.md",
@@ -118,6 +119,33 @@ def sweep_bench() -> str:
         f"{ratio['median']:.2f} times as long as a trial among {lanes['num_lanes']} lanes (median "
         f"of {lanes['num_rounds']} rounds; quartiles {ratio['q1']:.2f} to {ratio['q3']:.2f}). "
         f"{measured_by(result['command'], result['environment'])}"
+    )
+
+
+def devices_bench() -> str:
+    """What it costs that devices share a batch, and that processes share out lanes."""
+    result = results("bench/devices")
+
+    def cell(of: dict[str, float], digits: int) -> str:
+        low, median, high = (format(of[q], f".{digits}f") for q in ("q1", "median", "q3"))
+        return f"{median} ({low} to {high})"
+
+    rows = [
+        [
+            str(found["batch_size"]),
+            *(cell(found["microseconds_a_step"][name], 0) for name in ("one", "two", "sums")),
+            cell(found["two_over_one"], 2),
+        ]
+        for found in result["batches"]
+    ]
+    headings = ["batch", "one device, µs", "two devices, µs", "their sums alone, µs", "two / one"]
+    lanes = result["processes"]
+    return f"{markdown_table(headings, rows)}\n\n" + wrapped(
+        "A step of the article's network, and the sums between two devices that such a step has, "
+        f"by themselves. Medians of {result['num_rounds']} rounds in turn, with quartiles in "
+        f"parentheses. {lanes['num_lanes']} lanes on two processes, of one device each, take "
+        f"{cell(lanes['processes_over_devices'], 2)} times as long as on two devices of one "
+        f"process. {measured_by(result['command'], result['environment'])}"
     )
 
 
@@ -374,6 +402,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "mnist/article": lambda: run_table("mnist/article"),
     "mnist/cnn": lambda: run_table("mnist/cnn"),
     "bench-sweep": sweep_bench,
+    "bench-devices": devices_bench,
     "digits-dead-units": dead_units_table,
     "accuracy-float32": lambda: accuracy_table("batch_norm", "y"),
     "accuracy-y": lambda: accuracy_table("batch_norm", "y", DTYPES),
