@@ -130,20 +130,27 @@ def devices_bench() -> str:
         low, median, high = (format(of[q], f".{digits}f") for q in ("q1", "median", "q3"))
         return f"{median} ({low} to {high})"
 
+    columns = {
+        "one": "one device",
+        "two": "two devices",
+        "apart": "two apart",
+        "sums": "their sums alone",
+    }
     rows = [
         [
             str(found["batch_size"]),
-            *(cell(found["microseconds_a_step"][name], 0) for name in ("one", "two", "sums")),
+            *(cell(found["microseconds_a_step"][name], 0) for name in columns),
             cell(found["two_over_one"], 2),
         ]
         for found in result["batches"]
     ]
-    headings = ["batch", "one device, µs", "two devices, µs", "their sums alone, µs", "two / one"]
+    headings = ["batch", *(f"{words}, µs" for words in columns.values()), "two / one"]
     lanes = result["processes"]
     return f"{markdown_table(headings, rows)}\n\n" + wrapped(
-        "A step of the article's network, and the sums between two devices that such a step has, "
-        f"by themselves. Medians of {result['num_rounds']} rounds in turn, with quartiles in "
-        f"parentheses. {lanes['num_lanes']} lanes on two processes, of one device each, take "
+        "A step of the article's network. Apart: each device takes half of the batch for a "
+        "training of its own, and none waits for the other. Then the sums between two devices "
+        f"that a step has, by themselves. Medians of {result['num_rounds']} rounds in turn, with "
+        f"quartiles in parentheses. {lanes['num_lanes']} lanes on two processes, of one device each, take "
         f"{cell(lanes['processes_over_devices'], 2)} times as long as on two devices of one "
         f"process. {measured_by(result['command'], result['environment'])}"
     )

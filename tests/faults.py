@@ -387,7 +387,7 @@ FAULTS = [
     Fault("what_diverged_saved", "run/saving.py",
           "if (turn.diverged_step >= 0).all():", "if False:", ["run/test_saving.py"]),
     Fault("told_to_end_and_goes_on", "run/saving.py",
-          "if self._stop.number is not None or self._is_due(event):", "if self._is_due(event):",
+          "if number or is_due or", "if is_due or",
           ["run/test_saving.py"]),
     Fault("leaving_waits_for_xla", "run/stop.py",
           "if self.is_training:", "if True:", ["run/test_stop.py"]),

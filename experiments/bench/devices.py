@@ -2,9 +2,10 @@
 
     python experiments/bench/devices.py
 
-One training on one CPU device, in turn with the same on two; beside them the sums between two
-devices alone, of as many arrays of the same sizes. Then eight lanes of one process with two devices
-in turn with those of two processes with a device each.
+One training on one CPU device, in turn with the same on two. Beside them two trainings, one on each
+device, whose batches have half the size: each device has the same work, and waits for no other. And
+the sums between two devices alone, of as many arrays of the same sizes. Then eight lanes of one
+process with two devices in turn with those of two processes with a device each.
 """
 
 import functools
@@ -102,10 +103,13 @@ def batches() -> list[dict[str, Any]]:
     for batch_size in BATCHES:
         one, num_steps, _ = trainer(batch_size, 1, jax.devices()[:1])
         two, _, parts = trainer(batch_size, 1, in_rows(jax.devices()[:2], 2))
+        apart, num_halves, _ = trainer(batch_size // 2, 2, jax.devices()[:2])
         sizes = summed(parts["epoch"].as_text())
-        programs = {"one": one, "two": two, "sums": collectives(sizes, num_steps)}
-        seconds = seconds_in_turn(programs, NUM_ROUNDS)
-        added = seconds["two"] - seconds["one"]
+        sums = collectives(sizes, num_steps)
+        seconds = seconds_in_turn(
+            {"one": one, "two": two, "apart": apart, "sums": sums}, NUM_ROUNDS
+        )
+        seconds["apart"] *= num_steps / num_halves
         found.append(
             {
                 "batch_size": batch_size,
@@ -113,7 +117,7 @@ def batches() -> list[dict[str, Any]]:
                     name: quartiles(of / num_steps * 1e6) for name, of in seconds.items()
                 },
                 "two_over_one": quartiles(seconds["two"] / seconds["one"]),
-                "added_over_sums": quartiles(added / seconds["sums"]),
+                "two_over_apart": quartiles(seconds["two"] / seconds["apart"]),
                 "num_sums": len(sizes),
             }
         )
