@@ -150,8 +150,8 @@ def devices_bench() -> str:
         "A step of the article's network. Apart: each device takes half of the batch for a "
         "training of its own, and none waits for the other. Then the sums between two devices "
         f"that a step has, by themselves. Medians of {result['num_rounds']} rounds in turn, with "
-        f"quartiles in parentheses. {lanes['num_lanes']} lanes on two processes, of one device each, take "
-        f"{cell(lanes['processes_over_devices'], 2)} times as long as on two devices of one "
+        f"quartiles in parentheses. {lanes['num_lanes']} lanes on two processes, of one device "
+        f"each, take {cell(lanes['processes_over_devices'], 2)} times as long as on two devices of one "
         f"process. {measured_by(result['command'], result['environment'])}"
     )
 
