@@ -151,8 +151,8 @@ def devices_bench() -> str:
         "training of its own, and none waits for the other. Then the sums between two devices "
         f"that a step has, by themselves. Medians of {result['num_rounds']} rounds in turn, with "
         f"quartiles in parentheses. {lanes['num_lanes']} lanes on two processes, of one device "
-        f"each, take {cell(lanes['processes_over_devices'], 2)} times as long as on two devices of one "
-        f"process. {measured_by(result['command'], result['environment'])}"
+        f"each, take {cell(lanes['processes_over_devices'], 2)} times as long as on two devices of "
+        f"one process. {measured_by(result['command'], result['environment'])}"
     )
 
 
