@@ -2,7 +2,6 @@
 
 import csv
 import errno
-import importlib
 import itertools
 import shutil
 from typing import Any
@@ -19,10 +18,9 @@ from jbn.config import DataConfig, UserError, config_from_dict
 from jbn.data import load
 from jbn.run import EpochEnded, TrialsEnded, run
 from jbn.run import compiler as compiling
+from jbn.run.describe import describe_data
 from jbn.store.table import append_rows
 from jbn.trained import load_run
-
-run_module = importlib.import_module("jbn.run.run")  # as an attribute it is the function
 
 
 def test_a_run_leaves_these_files(small_run):
@@ -407,7 +405,7 @@ def test_classes_without_examples_are_said(tmp_path):
     rows = "".join(f"{n},{150 * (n % 2)}\n" for n in range(400))
     (tmp_path / "gaps.csv").write_text(rows)
     data = DataConfig(name="csv", path=str(tmp_path / "gaps.csv"))
-    said = run_module._describe(data, load(data))
+    said = describe_data(data, load(data))
     assert said.endswith(
         "labels go to 150, which makes 151 classes, 149 of them without an example"
     )
