@@ -202,6 +202,7 @@ def _train(
         unused_accelerator,
         use_all_cores,
     )
+    from jbn.processes import is_first
     from jbn.report import summary_table
     from jbn.run import progress_sink
     from jbn.run.stop import Stopped, listening
@@ -225,7 +226,8 @@ def _train(
                 device=chosen, sinks=[progress], command=command, cache=folder, stop=stop
             )
     except Stopped as stopped:
-        print(f"jbn: {stopped}; the same command goes on from here", file=sys.stderr)
+        if is_first():
+            print(f"jbn: {stopped}; the same command goes on from here", file=sys.stderr)
         raise typer.Exit(128 + stopped.number) from None
     if not summary:
         return

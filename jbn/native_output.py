@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 # From here on there is nothing but what XLA says, in many lines, of another process's end.
-_LOST = re.compile(r"[WEF]\d{4} .*\b(coordination_service|preemption_sync_manager|client\.h)")
+_LOST = re.compile(r"[EF]\d{4} .*\b(coordination_service|preemption_sync_manager|client\.h)")
 _SAYS_WHICH = re.compile(r"stopped sending heartbeats\):\s*\S*?(\d+)")
 _GLOO = re.compile(r"\[Gloo\]|connected to \d+ peer ranks")  # two threads may share a line
 

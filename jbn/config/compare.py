@@ -23,8 +23,7 @@ def differences(there: Config, here: Config) -> list[str]:
     Returns:
         Phrases such as "seed: 0 there, 9 in this config"; none where both are one run.
     """
-    keep_best = there.checkpoint.keep_best and here.checkpoint.keep_best
-    mine, other = _identity(there, keep_best), _identity(here, keep_best)
+    mine, other = _identity(there), _identity(here)
     arms, other_arms = mine.pop("arms"), other.pop("arms")
     axes, other_axes = there.sweep.axes, here.sweep.axes
     return [
@@ -72,13 +71,14 @@ def with_execution_of(config: Config, other: Config) -> Config:
     return config.model_copy(update={name: getattr(other, name) for name in _EXECUTION})
 
 
-def _identity(config: Config, keep_best: bool) -> dict[str, Any]:
+def _identity(config: Config) -> dict[str, Any]:
     """What a run's results depend on."""
     table = config.model_dump(mode="json", exclude=_EXECUTION)
     # An epoch is cut there, into programs that come to other roundings.
-    table["checkpoint"] = {"every_steps": config.checkpoint.every_steps}
-    if keep_best:  # the best epochs are those of this metric
-        table["report"] = {"metric": config.report.metric}
+    kept = config.checkpoint
+    table["checkpoint"] = {"every_steps": kept.every_steps, "keep_best": kept.keep_best}
+    # The best epochs are those of this metric.
+    table["report"] = {"metric": config.report.metric if kept.keep_best else None}
     table["sweep"] = {"mode": config.sweep.mode, **table["sweep"]["axes"]}
     return table
 

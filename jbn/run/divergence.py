@@ -45,7 +45,11 @@ class DivergenceSink:
         self._has_said = True
         lane = int(diverged.argmax())
         trial, step = event.trials[lane], int(event.turn.diverged_step[lane])
-        text = _in_words(trial, step, self._find(event, lane, step))
+        try:
+            found = self._find(event, lane, step)
+        except (jax.errors.JaxRuntimeError, MemoryError):  # no room for a second state
+            found = None
+        text = _in_words(trial, step, found)
         if self._stops:
             raise UserError(
                 f"{text}; the run stops there, as on_divergence says, and keeps what was saved "

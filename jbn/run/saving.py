@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jbn.config import CheckpointConfig, Trial
+from jbn.config import CheckpointConfig, Trial, UserError
 from jbn.processes import largest
 from jbn.run.events import (
     Best,
@@ -77,9 +77,15 @@ class Saver:
         match event:
             case TrainingBegan():
                 self._stop.is_training = True
-            case LanesTooMany(_, trials):
+            case LanesTooMany(group, trials):
+                self._stop.is_training = False  # it compiles again
                 with self._folder.written():
-                    self._checkpoints.remove(trials[0].number)
+                    was_saved = self._checkpoints.has(trials[0].number)
+                if was_saved:
+                    raise UserError(
+                        f"{group.program.label}: no longer fits the device's memory; make room "
+                        "there, and the same command goes on from what was saved last"
+                    )
             case PartEnded():
                 number, is_due = largest([self._stop.number or 0, self._is_due(event)])
                 if number or is_due or self._is_end_to_keep(event):
@@ -107,7 +113,8 @@ class Saver:
 
     def _is_end_to_keep(self, event: PartEnded) -> bool:
         is_end = event.turn.epoch == event.group.program.config.train.num_epochs
-        return is_end and self._keeps_final and self._checkpoints.has(event.trials[0].number)
+        with self._folder.written():
+            return is_end and self._keeps_final and self._checkpoints.has(event.trials[0].number)
 
     def _save(self, event: PartEnded) -> None:
         """Saves the turn, unless nothing in it is worth it: the last good state stays."""

@@ -45,10 +45,12 @@ def run_share(
             f"--part {share}: {out} has parts of {others[0].among}; wanted one of these, or "
             "another folder with --out"
         )
-    if store.read_trials(out) or store.in_use(store.share_path(out, share).parent):
+    shares = [Share(number + 1, share.among) for number in range(share.among)]
+    are_all_done = all(_is_done(out, one, groups) for one in shares)
+    is_one_run = store.read_trials(out) or store.in_use(store.share_path(out, share).parent)
+    if is_one_run and not are_all_done:
         raise UserError(f"{out}: goes on as one run; give the command without --part")
 
-    shares = [Share(number + 1, share.among) for number in range(share.among)]
     for one in shares[share.number - 1 :] + shares[: share.number - 1]:
         path = store.share_path(out, one)
         is_left = one in store.read_shares(out) and not store.in_use(path)
@@ -66,7 +68,8 @@ def run_share(
                 if store.is_finished(out):
                     return store.read_summary(out)
                 _say(sinks, f"{out}: all parts are done; one run is made of them")
-                store.merge(out, [out])
+                if not store.read_trials(out):  # else it was made, and its process was stopped
+                    store.merge(out, [out])
                 return run(config, out, sinks=sinks, **options)
         except store.FolderInUse:  # by another process that makes one run of the parts
             return {}

@@ -33,11 +33,6 @@ class Stop:
         self.is_training = False  # there is something new since the last checkpoint
         self.before_leaving: Callable[[], None] = lambda: None
 
-    def check(self) -> None:
-        """Raises Stopped if the run shall end."""
-        if self.number is not None:
-            raise Stopped(self.number)
-
     def _watch(self, pipe: int) -> None:
         number = _read(pipe)
         if number is None:

@@ -1,5 +1,6 @@
 """Trees of arrays as files."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ def save_arrays(path: Path, tree: Mapping[str, Any]) -> None:
         np.savez(
             file, **{k: v.astype(np.float32) if is_bfloat16[k] else v for k, v in flat.items()}
         )
+        file.flush()
+        os.fsync(file.fileno())  # before its trial is done: the power may fail
     unfinished.replace(path)
 
 

@@ -119,7 +119,12 @@ class Checkpoints:
         return None
 
     def has(self, first_trial: int) -> bool:
-        """Whether there is a checkpoint of the turn, readable or not."""
+        """Whether there is a checkpoint of the turn, readable or not.
+
+        Raises:
+            OSError: the last one couldn't be written.
+        """
+        self.wait()
         return bool(self._agreed(_whole(checkpoints_path(self._out, first_trial))))
 
     def remove(self, first_trial: int, *, but_last: bool = False) -> None:
@@ -155,7 +160,12 @@ class Checkpoints:
         if not self._is_first:
             return
         write_json(_manifest(path), {**content, "files": _digests(path)})
-        for _, old in _whole(path.parent)[self._keep :]:
+        here = int(path.name)
+        whole = _whole(path.parent)
+        for step, _ in whole:
+            if step > here:  # of a training that didn't go on from there
+                _remove(path.with_name(str(step)))
+        for _, old in [of for of in whole if of[0] <= here][self._keep :]:
             _remove(old)
 
     def _load(
@@ -163,7 +173,8 @@ class Checkpoints:
     ) -> Saved:
         orbax = _orbax()
         state = _without_empty(like)
-        content, mistake = self._agreed(_checked(path, identity, state))
+        checked = _checked(path, identity, state) if self._is_first else None
+        content, mistake = self._agreed(checked)
         if mistake is not None:
             raise UserError(f"{path}: {mistake}")
         abstract = jax.tree.map(
@@ -186,7 +197,10 @@ class Checkpoints:
 
 def _checked(path: Path, identity: str, state: Any) -> tuple[Any, str | None]:
     """What is written of a checkpoint, and what is wrong with it."""
-    content = read_json(_manifest(path))
+    try:
+        content = read_json(_manifest(path))
+    except UserError as error:
+        return None, str(error)
     if not isinstance(content, dict) or content.get("files") != _digests(path):
         return content, "damaged: its files aren't those that were written"
     if content.get("identity") != _digest(identity.encode()):

@@ -19,8 +19,9 @@ from jbn.config import (
 )
 from jbn.store.arrays import save_arrays
 from jbn.store.earlier import keep_earlier
-from jbn.store.files import sync, write_json
+from jbn.store.files import sync, write_json, write_whole
 from jbn.store.layout import (
+    CHECKPOINTS,
     CONFIG,
     FORMAT,
     GROUPS,
@@ -29,6 +30,7 @@ from jbn.store.layout import (
     NORMS,
     PARTS,
     RUN,
+    SOURCE,
     SUMMARY,
     TRIALS,
     source_path,
@@ -237,7 +239,7 @@ def opened(
                 keep_earlier(out, len(extensions))
             for module, text in sources.items():
                 source_path(out, module).parent.mkdir(exist_ok=True)
-                source_path(out, module).write_text(text, encoding="utf-8")
+                write_whole(source_path(out, module), text)
             run = {"format": FORMAT, "metrics": metrics, "parts": parts}
             run["extensions"] = [extension._asdict() for extension in extensions]
             write_json(out / RUN, run)
@@ -265,7 +267,8 @@ def _found(out: Path, config: Config, *, extend: bool) -> str:
     if not out.is_dir():
         raise UserError(f"{out}: found a file, wanted a new folder; choose another with --out")
     names = {path.name.removesuffix(".tmp") for path in out.iterdir()} - {PARTS}
-    if names <= {LOCK, RUN} or (names <= {LOCK, RUN, CONFIG} and not (out / CONFIG).exists()):
+    begins_with = {LOCK, RUN, SOURCE}
+    if names <= begins_with or (names <= begins_with | {CONFIG} and not (out / CONFIG).exists()):
         return "new"  # it was stopped before it had begun, or begins at this moment
     if not names & {RUN, CONFIG}:
         raise UserError(
@@ -318,19 +321,24 @@ def _move_aside(out: Path) -> Path:
     return moved
 
 
+def _has_results(out: Path) -> bool:
+    """Whether a trial is done, or was saved in its middle."""
+    return bool(all_trials(out)) or (out / CHECKPOINTS).exists()
+
+
 def _check_data(out: Path, part: Mapping[str, Any]) -> None:
-    """Raises UserError where what is done of a stopped run was done with other data."""
-    if done_trials(out) and read_parts(out)[-1].get("data_sha256") != part["data_sha256"]:
+    """Raises UserError where what a stopped run has come to was done with other data."""
+    if _has_results(out) and read_parts(out)[-1].get("data_sha256") != part["data_sha256"]:
         raise UserError(
             f"{out}: holds a part of a run with other data; choose another folder with --out"
         )
 
 
 def _check_sources(out: Path, sources: Mapping[str, str]) -> None:
-    """Raises UserError where what is done of a stopped run was done with other functions."""
+    """Raises UserError where what a stopped run has come to was done with other functions."""
     for module, text in sources.items():
         path = source_path(out, module)
-        if done_trials(out) and path.exists() and path.read_text(encoding="utf-8") != text:
+        if _has_results(out) and path.exists() and path.read_text(encoding="utf-8") != text:
             raise UserError(
                 f"{out}: holds a part of a run with another {module}, which is kept in {path}; "
                 "choose another folder with --out"

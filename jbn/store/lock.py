@@ -111,13 +111,17 @@ def lock_of_parts(out: Path) -> Lock:
 
 def in_use(out: Path) -> bool:
     """Whether a process holds the folder at this moment."""
-    if not (out / LOCK).exists():
-        return False
+    path = out / LOCK
     try:
-        with Lock(out):
-            return False
-    except FolderInUse:
-        return True
+        with path.open("r", encoding="utf-8") as file:
+            is_free = _flock(file, shared=True)  # others may ask at the same time
+            if is_free is False:
+                return True
+            found = file.read()
+            is_of_here = is_free and found.startswith(f"{socket.gethostname()} ")
+            return bool(found) and not is_of_here and _seconds_since_touched(file, path) < _GONE
+    except FileNotFoundError:
+        return False
 
 
 def _take(path: Path, text: str) -> IO[str]:
@@ -144,12 +148,12 @@ def _take(path: Path, text: str) -> IO[str]:
     return file
 
 
-def _flock(file: IO[str]) -> bool | None:
+def _flock(file: IO[str], *, shared: bool = False) -> bool | None:
     """Whether this process has the file now; None where the system doesn't know of such locks."""
     try:
         import fcntl  # Windows has none
 
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except (ImportError, OSError):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jbn.config import Config, Share, UserError, differences
-from jbn.store.files import read_json, write_json
+from jbn.store.files import read_json, write_json, write_whole
 from jbn.store.folder import written
 from jbn.store.layout import (
     CONFIG,
@@ -86,6 +86,9 @@ def merge(out: Path, folders: Iterable[Path]) -> Config:
     if not contents:
         raise UserError(f"{out}: found no part of a run to merge, wanted folders of jbn run --part")
     with written(out):
+        names = {path.name for path in out.iterdir()} if out.exists() else set()
+        if names - {PARTS} and RUN not in names:
+            raise UserError(f"{out}: found a folder with other files, wanted a new one, or a run's")
         out.mkdir(parents=True, exist_ok=True)
         with Lock(out) as lock:
             own = _read_all([out] if (out / CONFIG).exists() else [])
@@ -200,7 +203,7 @@ def _write(out: Path, contents: Sequence[_Content]) -> None:
     first = contents[0]
     for module, text in first.sources.items():
         source_path(out, module).parent.mkdir(exist_ok=True)
-        source_path(out, module).write_text(text, encoding="utf-8")
+        write_whole(source_path(out, module), text)
     write_json(out / RUN, {**read_json(first.path / RUN), "parts": parts})
     write_json(out / CONFIG, read_json(first.path / CONFIG))
     # In the order of a run that was trained at once: a table's columns come in that order, too.

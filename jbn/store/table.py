@@ -86,13 +86,13 @@ def keep_until(path: Path, numbers: Collection[int], column: str, last: int) -> 
     """Writes the table anew without those rows of the numbers that are after `last` in a column."""
     if not numbers or not path.exists():
         return
-    head, *lines = _whole_lines(path).splitlines(keepends=True) or [""]
-    place = _names(path).index(column) if column in head else 0
 
     def is_kept(line: str) -> bool:
         return _first(line) not in numbers or int(next(csv.reader([line]))[place]) <= last
 
     try:
+        head, *lines = _whole_lines(path).splitlines(keepends=True) or [""]
+        place = _names(path).index(column) if lines else 0
         kept = [line for line in lines if is_kept(line)]
     except (ValueError, IndexError) as error:
         raise _damaged(path, error) from None

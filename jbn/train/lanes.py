@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jbn.config import ArmConfig, Program, Trial
+from jbn.config import ArmConfig, Program, Trial, UserError
 from jbn.data import Batch, Dataset, Examples
 from jbn.train.compile import Build, compile_together
 from jbn.train.loop import (
@@ -146,7 +146,14 @@ def compile_program(
         }
     )
 
-    def whole_epoch(state: TrainState, lanes: Lanes, _: Any) -> Iterator[EpochPart]:
+    def whole_epoch(
+        state: TrainState, lanes: Lanes, steps: StepMetrics | None
+    ) -> Iterator[EpochPart]:
+        if steps is not None:
+            raise UserError(
+                "found a checkpoint in the middle of an epoch, which this device executes as a "
+                "whole; wanted a device like the one that saved it, whose memory the data don't fit"
+            )
         train, val, _ = on_devices()
         state, metrics = compiled["epoch"](state, placed(lanes), train, val, normalization)
         yield EpochPart(state, None, metrics)

@@ -18,16 +18,16 @@ Devices = Sequence[jax.Device] | Sequence[Sequence[jax.Device]]
 
 
 def in_rows(devices: Sequence[jax.Device], batch: int | Literal["all"]) -> list[list[jax.Device]]:
-    """The devices in rows of so many, which share a batch. What is left over does nothing.
+    """The devices in rows of so many, which share a batch.
 
     Raises:
-        UserError: there are fewer.
+        UserError: some would be left over.
     """
     size = len(devices) if batch == "all" else batch
-    if size > len(devices):
+    if len(devices) % size:
         raise UserError(
-            f"devices.batch: found {size}, wanted at most the {len(devices)} that JAX has here, or "
-            "'all'"
+            f"devices.batch: found {size}, wanted a divisor of {len(devices)}, the devices that "
+            "JAX has here, or 'all'"
         )
     number = len(devices) // size
     return [list(devices[row * size : (row + 1) * size]) for row in range(number)]

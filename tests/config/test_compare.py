@@ -66,6 +66,11 @@ def config(**table):
             ["report.metric: 'loss' there, none in this config"],
         ),
         (
+            {"checkpoint": {"keep_best": True}},
+            {},
+            ["checkpoint.keep_best: True there, False in this config"],
+        ),
+        (
             {"checkpoint": {"every_steps": 9}},
             {},
             ["checkpoint.every_steps: 9 there, none in this config"],
@@ -83,7 +88,7 @@ def test_the_difference_is_shown(there, here, words):
         {"sweep": {"max_lanes": 3}},
         {"on_divergence": "stop"},
         {"report": {"metric": "loss", "target": 0.5}},
-        {"checkpoint": {"every_epochs": 3, "keep": 9, "every_minutes": "none", "keep_best": True}},
+        {"checkpoint": {"every_epochs": 3, "keep": 9, "every_minutes": "none"}},
     ],
 )
 def test_what_changes_no_result_is_no_difference(here):

@@ -12,6 +12,7 @@ from recorded import Recorder
 from jbn import store
 from jbn.config import CheckpointConfig, UserError, config_from_dict, plan, plan_groups
 from jbn.run import EpochEnded, PartEnded, Stopped, TrainingBegan, TurnState, run
+from jbn.run.compiler import Compiler
 from jbn.run.saving import Saver
 from jbn.run.stop import Stop
 from jbn.store.layout import checkpoints_path
@@ -254,6 +255,52 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_goes_on(tmp_path, whole
     assert last.stem in said
     assert recorder.of(TrainingBegan)[0].epoch == int(last.stem) // 5 - 1
     assert results(tmp_path / "x") == whole()[0]
+
+
+def save_data(folder, seed):
+    x = np.random.default_rng(seed).normal(size=(200, 3))
+    np.savez(folder / "a.npz", x=x, y=np.arange(200) % 2)
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """A run without a trial that is done, saved after its second epoch; and its table."""
+    np.savez(
+        tmp_path / "a.npz", x=np.random.default_rng(0).normal(size=(200, 3)), y=np.arange(200) % 2
+    )
+    table = {
+        **TABLE,
+        "data": {"name": "npz", "path": str(tmp_path / "a.npz")},
+        "train": {"num_epochs": 4, "batch_size": 80},
+    }
+    with pytest.raises(Fails):
+        start(tmp_path / "x", table, sink=fail_at(2))
+    return tmp_path / "x", table
+
+
+def test_a_training_does_not_go_on_with_other_data(stopped, tmp_path):
+    out, table = stopped
+    np.savez(
+        tmp_path / "a.npz", x=np.random.default_rng(1).normal(size=(200, 3)), y=np.arange(200) % 2
+    )
+    with pytest.raises(UserError, match="holds a part of a run with other data"):
+        start(out, table)
+
+
+def test_where_the_memory_is_less_than_before_nothing_that_was_saved_is_lost(stopped, monkeypatch):
+    out, table = stopped
+    before = sorted(checkpoints_path(out, 0).iterdir())
+
+    def exhausted(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(Compiler, "compile", exhausted)
+    with pytest.raises(UserError, match="no longer fits the device's memory; make room there, and"):
+        start(out, table)
+    monkeypatch.undo()
+    assert sorted(checkpoints_path(out, 0).iterdir()) == before
+    (first, *_) = start(out, table).of(TrainingBegan)
+    assert first.epoch == 2
 
 
 DIVERGES = {

@@ -167,6 +167,18 @@ def test_what_a_killed_process_was_writing_is_no_checkpoint_and_in_nobodys_way(
     assert not list(folder.glob("*tmp*"))
 
 
+def test_later_ones_of_a_training_that_went_another_way_do_not_push_new_ones_out(checkpoints):
+    """Those that can't be read are later than what is saved after them."""
+    save(checkpoints, 1000, 2000)
+    found, said = load(checkpoints, identity="other")
+    assert (found, len(said)) == (None, 2)
+    for step in (100, 200, 300):
+        checkpoints.save(0, "other", Saved(step, states(step), progress(step)))
+    checkpoints.wait()
+    found, said = load(checkpoints, identity="other")
+    assert (found.step, said) == (300, [])
+
+
 def test_a_full_disk_is_an_error_of_the_system(checkpoints, monkeypatch):
     from orbax.checkpoint import v1 as orbax
 

@@ -105,10 +105,12 @@ def test_batches_that_the_devices_dont_divide_are_refused_before_anything_is_don
     programs = plan(config_from_dict(table))
     with pytest.raises(UserError, match=r"batch_size: found 18, wanted a multiple of 4: so many"):
         Compiler(programs, {}, in_rows(jax.devices(), "all"))
-    with pytest.raises(UserError, match=r"devices.batch: found 5, wanted at most the 4"):
+    with pytest.raises(
+        UserError, match=r"devices\.batch: found 5, wanted a divisor of 4, the devices that"
+    ):
         in_rows(jax.devices(), 5)
 
 
 def test_rows_take_the_devices_in_their_order():
-    assert in_rows([0, 1, 2, 3, 4], 2) == [[0, 1], [2, 3]]
+    assert in_rows([0, 1, 2, 3], 2) == [[0, 1], [2, 3]]
     assert in_rows([0, 1, 2], "all") == [[0, 1, 2]]
