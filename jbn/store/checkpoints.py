@@ -160,13 +160,11 @@ class Checkpoints:
         if not self._is_first:
             return
         write_json(_manifest(path), {**content, "files": _digests(path)})
-        here = int(path.name)
-        whole = _whole(path.parent)
-        for step, _ in whole:
-            if step > here:  # of a training that didn't go on from there
-                _remove(path.with_name(str(step)))
-        for _, old in [of for of in whole if of[0] <= here][self._keep :]:
-            _remove(old)
+        whole = [of_step for _, of_step in _whole(path.parent)]
+        here = whole.index(path)
+        # Later ones couldn't be read: the training didn't go on from there.
+        for other in whole[:here] + whole[here + self._keep :]:
+            _remove(other)
 
     def _load(
         self, step: int, path: Path, identity: str, like: Any, say: Callable[[str], None]
