@@ -203,7 +203,6 @@ def _train(
         use_all_cores,
     )
     from jbn.processes import is_first
-    from jbn.report import summary_table
     from jbn.run import progress_sink
     from jbn.run.stop import Stopped, listening
 
@@ -221,16 +220,24 @@ def _train(
         console.print(f"note: {unused}", markup=False, highlight=False)
     command = shlex.join(["jbn", *sys.argv[1:]])
     try:
-        with listening() as stop, progress_sink(console) as progress:
-            summary = train(
-                device=chosen, sinks=[progress], command=command, cache=folder, stop=stop
-            )
+        with listening() as stop:
+            with progress_sink(console) as progress:
+                summary = train(
+                    device=chosen, sinks=[progress], command=command, cache=folder, stop=stop
+                )
+            if summary:
+                stop.way_on = f"the run is finished, and jbn report {out} writes its page"
+                _show(console, summary, out)
     except Stopped as stopped:
         if is_first():
             print(f"jbn: {stopped}; the same command goes on from here", file=sys.stderr)
         raise typer.Exit(128 + stopped.number) from None
-    if not summary:
-        return
+
+
+def _show(console: Console, summary: dict[str, Any], out: Path) -> None:
+    """Prints the table of results, and writes the report."""
+    from jbn.report import summary_table
+
     _print_table(console, *summary_table(summary))
     from jbn.report.page import write_report  # matplotlib: after all that people wait for
 

@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import signal
 import sys
 import time
 import traceback
@@ -37,7 +38,12 @@ def join(
     Raises:
         UserError: something isn't given, and JAX doesn't find it out.
     """
+    if coordinator is not None and not re.fullmatch(r".+:\d{1,5}", coordinator):
+        raise UserError(f"--coordinator: found {coordinator!r}, wanted HOST:PORT")
     separate()
+    if process_id == 0:
+        print(f"{num_processes} processes are to meet at {coordinator}", flush=True)
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own would wait, too
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
     try:
         jax.distributed.initialize(
@@ -49,6 +55,8 @@ def join(
             f"--distributed: {reason}; where JAX can't find it out, give --coordinator, "
             "--num-processes and --process-id"
         ) from None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def leave(error: Exception) -> None:

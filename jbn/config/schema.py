@@ -55,6 +55,13 @@ def _class_weights(value: Any) -> Any:
     return tuple(map(float, value))
 
 
+def _devices(value: Any) -> Any:
+    if value != "all" and not (type(value) is int and 1 <= value <= _MOST):
+        raise ValueError(f'found {value!r}, wanted a number of devices from 1, or "all"')
+    return value
+
+
+_Devices = Annotated[int | Literal["all"], BeforeValidator(_devices)]
 # Of paths such as "Dense_0/kernel", in which * is any text.
 _Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
 _ClassWeights = Annotated[
@@ -368,7 +375,7 @@ class CheckpointConfig(Section):
 class DevicesConfig(Section):
     """How a run's devices are shared out: some for each batch, and these rows for the lanes."""
 
-    batch: _Count | Literal["all"] = 1  # the devices that share a batch
+    batch: _Devices = 1  # the devices that share a batch
 
 
 class Config(Section):

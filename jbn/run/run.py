@@ -38,7 +38,7 @@ from jbn.run.events import Event, Said, Sink
 from jbn.run.kept import KeptPrograms
 from jbn.run.longer import begin_anew, check_longer
 from jbn.run.saving import Saver
-from jbn.run.shared import opened
+from jbn.run.shared import check_same_config, opened
 from jbn.run.sinks import folder_sink
 from jbn.run.stop import Stop
 from jbn.train import in_rows
@@ -84,6 +84,7 @@ def run(
         UserError: `out` holds something else than a run of the same config, or can't be written to.
         Stopped: the run was told to end, and is saved.
     """
+    check_same_config(config)
     stop = Stop() if stop is None else stop
     stop.before_leaving = store.remove_locks
     programs, datasets = _prepared(config, sinks)

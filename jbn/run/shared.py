@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jbn import store
-from jbn.config import Config, Group, Trial
+from jbn.config import Config, Group, Trial, UserError
 from jbn.processes import agreed, is_first
 from jbn.store import Folder
 
@@ -53,6 +53,12 @@ class Elsewhere(Folder):
         """Raises UserError where the folder can't be written to."""
         with store.written(self.path):
             yield
+
+
+def check_same_config(config: Config) -> None:
+    """Raises UserError where this process has another config than the first."""
+    if agreed(config) != config:
+        raise UserError("found another config than process 0 has, wanted one and the same for all")
 
 
 @contextlib.contextmanager

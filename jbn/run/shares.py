@@ -90,14 +90,15 @@ def run_whole(
         UserError: as `run`; or a share is trained at this moment.
     """
     shares = store.read_shares(out)
+    for share, path in shares.items():
+        if store.in_use(path):
+            raise UserError(f"{out}: its part {share} is going on; wait for it")
     if not shares or store.read_trials(out):
         return run(config, out, sinks=sinks, **options)
     groups = _groups(config)
     with store.lock_of_parts(out):
-        for share, path in shares.items():
+        for path in shares.values():
             store.check_config(path, config)
-            if store.in_use(path):
-                raise UserError(f"{out}: its part {share} is going on; wait for it")
         for share, path in shares.items():
             if not _is_done(out, share, groups):
                 _say(sinks, f"part {share}: results go to {path}")

@@ -32,6 +32,7 @@ class Stop:
         self.number: int | None = None  # of the signal
         self.is_training = False  # there is something new since the last checkpoint
         self.before_leaving: Callable[[], None] = lambda: None
+        self.way_on = "the same command goes on from what was saved last"
 
     def _watch(self, pipe: int) -> None:
         number = _read(pipe)
@@ -46,7 +47,7 @@ class Stop:
                 return  # all was saved in time
         self.before_leaving()
         print(
-            f"jbn: {name}: left; the same command goes on from what was saved last",
+            f"jbn: {name}: left; {self.way_on}",
             file=sys.stderr,
             flush=True,
         )

@@ -201,8 +201,7 @@ def opened(
             other functions, or of another layout, or a folder with other things in it; or it can't
             be written to.
     """
-    if out.name in ("", ".."):
-        raise UserError(f"--out {out}: wanted a folder with a name of its own, e.g. runs/a")
+    check_name(out)
     with contextlib.ExitStack() as locks:
         try:
             _found(out, config, extend=extend)  # raises before anything is written there
@@ -246,6 +245,12 @@ def opened(
             write_json(out / CONFIG, first_config.model_dump(mode="json"))
             folder = Folder(out, parts, words[found], lock)
         yield folder
+
+
+def check_name(out: Path) -> None:
+    """Raises UserError where a folder has no name of its own."""
+    if out.name in ("", ".."):
+        raise UserError(f"--out {out}: wanted a folder with a name of its own, e.g. runs/a")
 
 
 @contextlib.contextmanager

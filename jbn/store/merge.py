@@ -1,13 +1,13 @@
 """One run made of the folders that its parts were trained in."""
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from jbn.config import Config, Share, UserError, differences
+from jbn.config import Config, Share, UserError, differences, plan
 from jbn.store.files import read_json, write_json, write_whole
-from jbn.store.folder import written
+from jbn.store.folder import check_name, written
 from jbn.store.layout import (
     CONFIG,
     GROUPS,
@@ -20,7 +20,7 @@ from jbn.store.layout import (
     source_path,
     variables_path,
 )
-from jbn.store.lock import Lock
+from jbn.store.lock import Lock, in_use
 from jbn.store.read import (
     is_finished,
     read_config,
@@ -30,6 +30,9 @@ from jbn.store.read import (
     read_variables,
 )
 from jbn.store.table import Row, read_rows, write_rows
+
+_Of = TypeVar("_Of")
+_Made = TypeVar("_Made")
 
 
 class _Content(NamedTuple):
@@ -78,20 +81,28 @@ def merge(out: Path, folders: Iterable[Path]) -> Config:
     Raises:
         UserError: a folder is damaged, or is no part of the same run; or `out` is finished.
     """
+    check_name(out)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: found a file, wanted a new folder, or a run's")
+    names = {path.name for path in out.iterdir()} if out.exists() else set()
+    if names - {PARTS} and RUN not in names:
+        raise UserError(f"{out}: found a folder with other files, wanted a new one, or a run's")
     if is_finished(out):
         raise UserError(f"{out}: is finished already; choose another folder")
     paths = [path for folder in folders for path in [*read_shares(folder).values(), folder]]
     paths = [path for path in dict.fromkeys(paths) if path != out and not _has_parts_alone(path)]
-    contents = _read_all(paths)
-    if not contents:
+    if used := [path for path in paths if in_use(path)]:
+        raise UserError(f"{used[0]}: a part is going on there; wait for it")
+    contents = _each(_read, paths)
+    if contents:
+        _check_same(contents)
+        _each(_check_rows, contents)
+    else:
         raise UserError(f"{out}: found no part of a run to merge, wanted folders of jbn run --part")
     with written(out):
-        names = {path.name for path in out.iterdir()} if out.exists() else set()
-        if names - {PARTS} and RUN not in names:
-            raise UserError(f"{out}: found a folder with other files, wanted a new one, or a run's")
         out.mkdir(parents=True, exist_ok=True)
         with Lock(out) as lock:
-            own = _read_all([out] if (out / CONFIG).exists() else [])
+            own = [_read(out)] if (out / CONFIG).exists() else []
             _check_same([*own, *contents])
             lock.check()
             _write(out, [*own, *contents])
@@ -102,16 +113,17 @@ def _has_parts_alone(folder: Path) -> bool:
     return (folder / PARTS).is_dir() and not (folder / RUN).exists()
 
 
-def _read_all(paths: Sequence[Path]) -> list[_Content]:
-    contents, errors = [], []
-    for path in paths:
+def _each(function: Callable[[_Of], _Made], things: Iterable[_Of]) -> list[_Made]:
+    """What the function makes of each thing. Raises UserError with a line for each mistake."""
+    made, errors = [], []
+    for thing in things:
         try:
-            contents.append(_read(path))
+            made.append(function(thing))
         except UserError as error:
             errors.append(str(error))
     if errors:
         raise UserError("\n".join(errors))
-    return contents
+    return made
 
 
 def _read(path: Path) -> _Content:
@@ -132,6 +144,41 @@ def _read(path: Path) -> _Content:
         for row in trials:
             read_variables(path, row["arm"], int(row["seed"]))  # raises where they are damaged
     return _Content(path, config, parts, shown, sources, trials, metrics, groups)
+
+
+def _check_rows(content: _Content) -> None:
+    """Raises UserError where the tables aren't what training leaves of the config."""
+    path, trials, metrics, groups = content.path, content.trials, content.metrics, content.groups
+    programs = plan(content.config)
+    planned = {str(trial.number): trial for program in programs for trial in program.trials}
+    epochs = _by_trial(metrics)
+    for row in trials:
+        trial = planned.get(row["trial"])
+        if trial is None or (trial.arm, str(trial.seed)) != (row["arm"], row["seed"]):
+            raise UserError(f"{path / TRIALS}: damaged: trial {row['trial']} isn't the config's")
+        if row["group"] not in {of["group"] for of in groups}:
+            raise UserError(f"{path / GROUPS}: damaged: group {row['group']} is missing")
+        wanted = [str(epoch + 1) for epoch in range(trial.config.train.num_epochs)]
+        if [of.get("epoch") for of in epochs.get(row["trial"], [])] != wanted:
+            raise UserError(
+                f"{path / METRICS}: damaged: not each of the {len(wanted)} epochs of trial "
+                f"{row['trial']} is there once"
+            )
+    for name, rows in {TRIALS: trials, METRICS: metrics, GROUPS: groups}.items():
+        for row in rows:
+            if int(row.get("part", 0)) >= len(content.parts):
+                raise UserError(f"{path / name}: damaged: no part {row['part']} in {RUN}")
+            for column, text in row.items():
+                if column.startswith(("train_", "val_", "test_", "best_")) and not _is_number(text):
+                    raise UserError(f"{path / name}: damaged: {column} is {text!r}")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text or "nan")
+    except ValueError:
+        return False
+    return True
 
 
 def _check_same(contents: Sequence[_Content]) -> None:

@@ -102,6 +102,10 @@ def test_configs_are_hashable_and_frozen():
         ("learning_rate=1", "learning_rate: unknown key, did you mean optimizer.learning_rate?"),
         ("mode=zip", "mode: unknown key, did you mean sweep.mode?"),
         (
+            "devices.batch=any",
+            "devices.batch: found 'any', wanted a number of devices from 1, or \"all\"",
+        ),
+        (
             "checkpoint.minutes=1",
             "checkpoint.minutes: unknown key, did you mean checkpoint.every_minutes?",
         ),

@@ -203,7 +203,10 @@ def test_a_run_that_is_finished_or_goes_on_as_one_takes_no_part(tmp_path):
     with pytest.raises(UserError, match="holds a run of another config"):
         train(out, (1, 2), {**TABLE, "seed": 3})
     assert bytes_in(out) == before
+    (out / "summary.json").unlink()  # it was stopped when one run was made of the parts
+    assert train(out, (1, 2))[0] == summary
     (out / "summary.json").unlink()
+    shutil.rmtree(out / "parts" / "2-of-2")
     with pytest.raises(UserError, match="goes on as one run; give the command without --part"):
         train(out, (1, 2))
     assert train(out)[1].turns == []
@@ -314,6 +317,34 @@ def test_every_damaged_folder_is_named_in_a_line(tmp_path, halves):
     for line, folder in zip(lines, (*halves, tmp_path / "nothing"), strict=True):
         assert line.startswith(str(folder))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new", "words"),
+    [
+        ("metrics.csv", "\n0,batch,0,1,", "\n0,batch,0,9,", "epochs of trial 0"),
+        ("trials.csv", "\n0,", "\n99,", "trial 99 isn't the config's"),
+        ("groups.csv", "\n0,", "\n7,", "group 0 is missing"),
+    ],
+)
+def test_tables_that_no_training_leaves_are_damaged(tmp_path, halves, table, old, new, words):
+    path = halves[0] / table
+    text = path.read_text()
+    path.write_text(text.replace(old, new, 1))
+    assert path.read_text() != text
+    with pytest.raises(UserError, match=f"{table}: damaged: .*{words}"):
+        merge(tmp_path / "out", *halves)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_other_things_is_not_merged_into(tmp_path, halves):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "groups.csv").write_text("mine")
+    for wrong, words in ((out, "found a folder with other files"), (out / "..", "a name of its")):
+        with pytest.raises(UserError, match=words):
+            merge(wrong, *halves)
+    assert [path.name for path in out.iterdir()] == ["groups.csv"]
 
 
 def test_a_trial_twice_is_one_if_its_results_are(tmp_path, halves):
