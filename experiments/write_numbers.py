@@ -251,17 +251,15 @@ def stopped_bench() -> str:
     result = results("bench/stopped")
     rows = []
     kinds = [("SIGKILL", False), ("SIGKILL", True), ("SIGTERM", False)]
-    for (name, of_signal), (signal, while_saving) in itertools.product(
-        result["seconds"].items(), kinds
-    ):
+    for (name, run), (signal, while_saving) in itertools.product(result["runs"].items(), kinds):
         kills = [
             kill
-            for kill in result["kills"]
-            if (kill["saves"], kill["signal"], kill["while_saving"]) == (name, signal, while_saving)
+            for kill in run["kills"]
+            if (kill["signal"], kill["while_saving"]) == (signal, while_saving)
         ]
         rows.append(
             [
-                f"{name}, {result['num_epochs'][name]} in {of_signal:.0f} s",
+                f"{name}, {run['num_epochs']} in {run['seconds']:.0f} s",
                 f"{signal}{' while it saved' if while_saving else ''}",
                 str(len(kills)),
                 str(sum(kill["is_same"] for kill in kills)),
@@ -269,11 +267,20 @@ def stopped_bench() -> str:
             ]
         )
     headings = ["the run", "the signal", "times", "the same bits", "epochs again, at most"]
-    slowest = max(k["seconds_to_end"] for k in result["kills"] if k["signal"] == "SIGTERM")
+    terms = [
+        kill["seconds_to_end"]
+        for run in result["runs"].values()
+        for kill in run["kills"]
+        if kill["signal"] == "SIGTERM"
+    ]
+    measured = " ".join(
+        f"{name.capitalize()}: {measured_by(result['command'], run['environment'])}"
+        for name, run in result["runs"].items()
+    )
     return f"{markdown_table(headings, rows)}\n\n" + wrapped(
         "The moments are drawn uniformly from the time of the whole run. A checkpoint is due after "
-        "20 epochs, or 20 batches where epochs are in parts. After SIGTERM the process ended "
-        f"within {slowest:.1f} s. {measured_by(result['command'], result['environment'])}"
+        "20 epochs, or 20 batches where epochs are in parts; an epoch has 45 batches. After "
+        f"SIGTERM the process ended within {max(terms):.1f} s. {measured}"
     )
 
 

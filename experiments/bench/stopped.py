@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from in_turn import environment, quartiles
+from in_turn import environment
 
 from jbn import store
 
@@ -112,21 +112,17 @@ def results(out: Path) -> dict[str, Any]:
     return {**tables, "variables": variables, "norms": store.read_norms(out)}
 
 
-def num_epochs_of(out: Path) -> int:
-    """How many epochs, of both arms together, have whole rows in the table."""
+def epochs_of(out: Path) -> set[tuple[str, int]]:
+    """The arms and epochs that have whole rows in the table."""
     metrics = store.read_metrics(out)
-    return len(set(zip(metrics["arm"], metrics["epoch"], strict=True))) if metrics else 0
+    columns = (metrics[name].tolist() for name in ("arm", "epoch")) if metrics else ([], [])
+    return set(zip(*columns, strict=True))
 
 
-def again(out: Path, said: str, before: int, num_epochs: int) -> int:
-    """How many of the epochs that were in the table were trained again."""
-    if f"{out} holds a run" not in said:
-        return before
-    first = re.search(r": (?:goes on after epoch (\d+)|epoch 1/)", said)
-    if first is None:  # all were there
-        return 0
-    whole_arms = max(before - 1, 0) // num_epochs * num_epochs
-    return max(before - whole_arms - int(first[1] or 0), 0)
+def trained_in(said: str) -> set[tuple[str, int]]:
+    """The arms and epochs that a process said it had trained."""
+    found = re.findall(r"^(\w+), \d+ trials: epoch (\d+)/", said, re.MULTILINE)
+    return {(arm, int(epoch)) for arm, epoch in found}
 
 
 def campaign(name: str, kills: Sequence[Kill], folder: Path) -> Any:
@@ -141,12 +137,9 @@ def campaign(name: str, kills: Sequence[Kill], folder: Path) -> Any:
         out = folder / f"killed-{number}"
         process = start(config, out, cache)
         to_end = stop(process, kill, out, seconds)
-        before = num_epochs_of(out)
-        if store.is_finished(out):
-            said, num_again = "", 0
-        else:
+        before, said = epochs_of(out), ""
+        if not store.is_finished(out):
             _, said = finish(config, out, cache)
-            num_again = again(out, said, before, EPOCHS[name])
         row = {
             "saves": name,
             "signal": kill.signal.name,
@@ -155,13 +148,18 @@ def campaign(name: str, kills: Sequence[Kill], folder: Path) -> Any:
             "exit_code": process.returncode,
             "seconds_to_end": round(to_end, 3),
             "is_same": results(out) == wanted,
-            "epochs_before": before,
-            "epochs_again": num_again,
+            "epochs_before": len(before),
+            "epochs_again": len(before & trained_in(said)),
         }
         rows.append(row)
         print(json.dumps(row), flush=True)
         shutil.rmtree(out)
-    return {"seconds": seconds, "num_epochs": 2 * EPOCHS[name], "kills": rows}
+    return {
+        "environment": environment(),
+        "seconds": seconds,
+        "num_epochs": 2 * EPOCHS[name],
+        "kills": rows,
+    }
 
 
 def main() -> None:
@@ -169,6 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, number in (("--kills", 20), ("--terms", 10), ("--while-saving", 5)):
         parser.add_argument(name, type=int, default=number, help=f"default: {number}")
+    parser.add_argument("--saves", choices=SAVES, help="only this run; default: both")
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
     kills = [
@@ -176,30 +175,17 @@ def main() -> None:
         *(Kill(signal.SIGTERM, rng.uniform()) for _ in range(arguments.terms)),
         *(Kill(signal.SIGKILL, rng.uniform(), True) for _ in range(arguments.while_saving)),
     ]
-    found = {}
+    path = HERE / "stopped.json"
+    found = json.loads(path.read_text())["runs"] if arguments.saves and path.exists() else {}
     for number, name in enumerate(SAVES):
-        with tempfile.TemporaryDirectory() as folder:
-            found[name] = campaign(name, kills[number :: len(SAVES)], Path(folder))
+        if arguments.saves in (None, name):
+            with tempfile.TemporaryDirectory() as folder:
+                found[name] = campaign(name, kills[number :: len(SAVES)], Path(folder))
+    path.write_text(json.dumps({"command": COMMAND, "runs": found}, indent=2) + "\n")
     rows = [row for of_one in found.values() for row in of_one["kills"]]
-    result = {
-        "command": COMMAND,
-        "environment": environment(),
-        "seconds": {name: of_one["seconds"] for name, of_one in found.items()},
-        "num_kills": len(rows),
-        "num_same": sum(row["is_same"] for row in rows),
-        "num_epochs": {name: of_one["num_epochs"] for name, of_one in found.items()},
-        "most_epochs_again": {
-            name: max((row["epochs_again"] for row in of_one["kills"]), default=0)
-            for name, of_one in found.items()
-        },
-        "seconds_to_end_of_sigterm": quartiles(
-            [row["seconds_to_end"] for row in rows if row["signal"] == "SIGTERM"]
-        ),
-        "kills": rows,
-    }
-    (HERE / "stopped.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(f"{result['num_same']} of {result['num_kills']} the same, bit for bit")
-    if result["num_same"] < result["num_kills"]:
+    num_same = sum(row["is_same"] for row in rows)
+    print(f"{num_same} of {len(rows)} the same, bit for bit")
+    if num_same < len(rows):
         sys.exit(1)
 
 
