@@ -257,6 +257,9 @@ def _train_together(
     from jbn.processes import is_first, join, leave
     from jbn.run import run as run_config
 
+    coordinator, num_processes, process_id = where
+    if process_id == 0:
+        print(f"{num_processes} processes are to meet at {coordinator}", flush=True)
     join(*where)
     train = functools.partial(run_config, config, out, extend=extend)
     try:

@@ -41,8 +41,6 @@ def join(
     if coordinator is not None and not re.fullmatch(r".+:\d{1,5}", coordinator):
         raise UserError(f"--coordinator: found {coordinator!r}, wanted HOST:PORT")
     separate()
-    if process_id == 0:
-        print(f"{num_processes} processes are to meet at {coordinator}", flush=True)
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own would wait, too
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
     try:
