@@ -11,6 +11,7 @@ process with two devices in turn with those of two processes with a device each.
 import functools
 import json
 import math
+import os
 import re
 import socket
 import subprocess
@@ -125,8 +126,13 @@ def batches() -> list[dict[str, Any]]:
 
 
 def train_when_told(*where: str) -> None:
-    """One process, with as many CPU devices as the first number, trains at each line."""
-    num_devices, port, number = where
+    """One process, with as many CPU devices as the first number, trains at each line.
+
+    The last number is that of the one core which it may use; below 0: all of them.
+    """
+    num_devices, port, number, core = where
+    if int(core) >= 0:
+        os.sched_setaffinity(0, {int(core)})
     jax.config.update("jax_num_cpu_devices", int(num_devices))
     if num_devices == "1":
         join(f"127.0.0.1:{port}", 2, int(number))
@@ -138,10 +144,15 @@ def train_when_told(*where: str) -> None:
 
 def processes() -> dict[str, Any]:
     """Lanes on two processes against the same on two devices of one."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    sides = {"devices": [(2, port, 0)], "processes": [(1, port, 0), (1, port, 1)]}
+    with socket.socket() as one, socket.socket() as other:
+        for free in (one, other):
+            free.bind(("127.0.0.1", 0))
+        port, other_port = (free.getsockname()[1] for free in (one, other))
+    sides = {
+        "devices": [(2, port, 0, -1)],
+        "processes": [(1, port, 0, -1), (1, port, 1, -1)],
+        "bound": [(1, other_port, 0, 0), (1, other_port, 1, 1)],  # each to a core of its own
+    }
     started = {
         side: [
             subprocess.Popen(
@@ -175,6 +186,7 @@ def processes() -> dict[str, Any]:
         "num_lanes": NUM_LANES,
         "seconds": {side: quartiles(seconds[:, n]) for n, side in enumerate(sides)},
         "processes_over_devices": quartiles(seconds[:, 1] / seconds[:, 0]),
+        "bound_over_devices": quartiles(seconds[:, 2] / seconds[:, 0]),
     }
 
 
