@@ -152,8 +152,8 @@ def devices_bench() -> str:
         f"that a step has, by themselves. Medians of {result['num_rounds']} rounds in turn, with "
         f"quartiles in parentheses. {lanes['num_lanes']} lanes on two processes, of one device "
         f"each, take {cell(lanes['processes_over_devices'], 2)} times as long as on two devices of "
-        f"one process; with a core for each process "
-        f"{cell(lanes['bound_over_devices'], 2)} times. {measured_by(result['command'], result['environment'])}"
+        f"one process; with a core for each process {cell(lanes['bound_over_devices'], 2)} times. "
+        f"{measured_by(result['command'], result['environment'])}"
     )
 
 
