@@ -113,8 +113,10 @@ class Saver:
 
     def _is_end_to_keep(self, event: PartEnded) -> bool:
         is_end = event.turn.epoch == event.group.program.config.train.num_epochs
+        if not (is_end and self._keeps_final):  # without a look at the disk
+            return False
         with self._folder.written():
-            return is_end and self._keeps_final and self._checkpoints.has(event.trials[0].number)
+            return self._checkpoints.has(event.trials[0].number)
 
     def _save(self, event: PartEnded) -> None:
         """Saves the turn, unless nothing in it is worth it: the last good state stays."""
