@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 
+from jbn import store
 from jbn.run import LanesTooMany, Said, TurnBegan
 from jbn.train import CompiledProgram, EpochMetrics, EpochPart, TrainKeys
 
@@ -32,6 +33,22 @@ class Recorder:
     @property
     def halved(self):
         return [(event.num_lanes, event.next_num_lanes) for event in self.of(LanesTooMany)]
+
+
+def results(out):
+    """All that a run came to, to the bit, but for times and parts."""
+    trials, metrics = store.read_trials(out), store.read_metrics(out)
+    numbers = [
+        {name: column.tolist() for name, column in table.items() if name not in ("seconds", "part")}
+        for table in (trials, metrics)
+    ]
+    best = store.read_config(out).checkpoint.keep_best
+    variables = [
+        jax.tree.map(np.ndarray.tobytes, store.read_variables(out, arm, seed, best=of_best))
+        for arm, seed in zip(trials["arm"].tolist(), trials["seed"].tolist(), strict=True)
+        for of_best in ((False, True) if best else (False,))
+    ]
+    return numbers, variables, store.read_norms(out)
 
 
 def fake_compile(task, program, dataset, num_lanes, devices, build=None):

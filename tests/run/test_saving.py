@@ -7,7 +7,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from recorded import Recorder
+from recorded import Recorder, results
 
 from jbn import store
 from jbn.config import CheckpointConfig, UserError, config_from_dict, plan, plan_groups
@@ -50,22 +50,6 @@ def fail_at(number, kind=PartEnded):
                 raise Fails
 
     return sink
-
-
-def results(out):
-    """All that the run came to, but for times and parts."""
-    tables = store.read_trials(out), store.read_metrics(out)
-    numbers = [
-        {name: column.tolist() for name, column in table.items() if name not in ("seconds", "part")}
-        for table in tables
-    ]
-    best = store.read_config(out).checkpoint.keep_best
-    variables = [
-        jax.tree.map(np.ndarray.tobytes, store.read_variables(out, "batch", seed, best=of_best))
-        for seed in range(3)
-        for of_best in ((False, True) if best else (False,))
-    ]
-    return numbers, variables, store.read_norms(out)
 
 
 CASES = {

@@ -6,11 +6,9 @@ import subprocess
 import sys
 import time
 
-import jax
-import numpy as np
 import pytest
+from recorded import results
 
-from jbn import store
 from jbn.store.layout import checkpoints_path
 
 CONFIG = """
@@ -45,19 +43,6 @@ def read_until(process, words):
         if words in line:
             return
     raise AssertionError(f"it never said {words!r}")
-
-
-def results(out):
-    tables = store.read_trials(out), store.read_metrics(out)
-    numbers = [
-        {name: column.tolist() for name, column in table.items() if name not in ("seconds", "part")}
-        for table in tables
-    ]
-    variables = [
-        jax.tree.map(np.ndarray.tobytes, store.read_variables(out, "batch", seed))
-        for seed in (0, 1)
-    ]
-    return numbers, variables
 
 
 @pytest.fixture(scope="module")
