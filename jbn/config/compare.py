@@ -5,6 +5,7 @@ from typing import Any
 
 from jbn.config.explain import shown
 from jbn.config.schema import Config
+from jbn.config.sweep import flattened
 
 # What changes no result: how trials are executed, saved, judged and shown.
 _EXECUTION = {"on_divergence", "report", "checkpoint", "devices"}
@@ -102,17 +103,9 @@ def _of_arms(there: Mapping[str, Any], here: Mapping[str, Any], swept: set[str])
 
 def _changes(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Dotted keys, with both values. A key that is missing in one of them has `...` there."""
-    mine, other = dict(_flattened(there)), dict(_flattened(here))
+    mine, other = dict(flattened(there)), dict(flattened(here))
     pairs = {key: (mine.get(key, ...), other.get(key, ...)) for key in {**mine, **other}}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def _flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _flattened(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _other_order(what: str, there: Sequence[str], here: Sequence[str]) -> list[str]:

@@ -39,7 +39,7 @@ def parse_sweep(table: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"sweep.axes: found {shown(resolved)}, wanted a section, [sweep.axes]")
     axes: dict[str, list[Any]] = {}
     mistakes = []
-    for key, value in itertools.chain(_flattened(given), _flattened(resolved)):
+    for key, value in itertools.chain(flattened(given), flattened(resolved)):
         try:
             if key in axes:
                 raise UserError(f"sweep.{key}: found twice; leave one of them out")
@@ -102,18 +102,18 @@ def value_at(config: Any, key: str) -> Any:
     return operator.attrgetter(key)(config)
 
 
-def arm_at(arm: SharedConfig, point: Mapping[str, Any]) -> ArmConfig:
-    """The arm with the values of a point of the sweep."""
-    return ArmConfig.model_validate(with_values(arm.model_dump(), point))
-
-
-def _flattened(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def flattened(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     """Dotted keys and their values."""
     for key, value in table.items():
         if isinstance(value, Mapping):
-            yield from _flattened(value, f"{prefix}{key}.")
+            yield from flattened(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
+
+
+def arm_at(arm: SharedConfig, point: Mapping[str, Any]) -> ArmConfig:
+    """The arm with the values of a point of the sweep."""
+    return ArmConfig.model_validate(with_values(arm.model_dump(), point))
 
 
 def _axis(key: str, given: Any) -> list[Any]:
