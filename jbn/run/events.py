@@ -109,3 +109,9 @@ Event = (
     | TrialsEnded
 )
 Sink = Callable[[Event], None]  # what listens changes nothing
+
+
+def say(sinks: Sequence[Sink], text: str | None) -> None:
+    """Tells all of them, if there is something to say."""
+    for sink in sinks if text else ():
+        sink(Said(text or ""))

@@ -34,7 +34,7 @@ from jbn.run.describe import (
 )
 from jbn.run.divergence import DivergenceSink
 from jbn.run.engine import Judge, first_num_lanes, train_group
-from jbn.run.events import Event, Said, Sink
+from jbn.run.events import Event, Sink, say
 from jbn.run.kept import KeptPrograms
 from jbn.run.longer import begin_anew, check_longer
 from jbn.run.saving import Saver
@@ -108,25 +108,25 @@ def run(
         contextlib.closing(_checkpoints(config, out, rows)) as checkpoints,
         jax.default_device(device),
     ):
-        say = functools.partial(_say, sinks)
-        say(folder.found)
+        tell = functools.partial(say, sinks)
+        tell(folder.found)
         saver = Saver(
             folder,
             checkpoints,
             config.checkpoint,
             keeps_final=not config.sweep.axes,
-            say=say,
+            say=tell,
             stop=stop,
         )
         listeners: list[Sink] = [folder_sink(folder, compiler), saver, *sinks]
         stops = config.on_divergence == "stop"
         if stops or not config.sweep.axes:  # of a sweep the table tells
-            listeners.insert(1, DivergenceSink(compiler, saver, stops=stops, say=say))
+            listeners.insert(1, DivergenceSink(compiler, saver, stops=stops, say=tell))
         programs = plan(config, folder.seed_counts)
         groups = plan_groups(programs, folder.config.sweep.max_lanes)
         groups = groups if share is None else share_groups(groups, share)
         groups = [group for group in groups if not folder.has(group)]
-        say(begin_anew(groups, folder, checkpoints))
+        tell(begin_anew(groups, folder, checkpoints))
         judge = _judge(metrics) if config.checkpoint.keep_best else None
         has_norms = not config.sweep.axes and share is None
         for event in _trained(groups, compiler, folder, saver, judge, has_norms=has_norms):
@@ -175,10 +175,10 @@ def _checkpoints(
 def _prepared(config: Config, sinks: Sequence[Sink]) -> tuple[list[Program], Datasets]:
     """What is to be trained, and on what."""
     programs = plan(config)
-    _say(sinks, describe_plan(programs))
+    say(sinks, describe_plan(programs))
     datasets = load_all(program.config.data for program in programs)
     for line in sorted({describe_data(data, dataset) for data, dataset in datasets.items()}):
-        _say(sinks, line)
+        say(sinks, line)
     return programs, datasets
 
 
@@ -191,11 +191,6 @@ def _kept(
     if any(program.config.own_functions for program in programs):
         return None
     return KeptPrograms(cache / "programs", devices)
-
-
-def _say(sinks: Sequence[Sink], text: str | None) -> None:
-    for sink in sinks if text else ():
-        sink(Said(text or ""))
 
 
 def _judge(metrics: Mapping[str, list[str]]) -> Judge:

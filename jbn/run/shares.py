@@ -6,7 +6,7 @@ from typing import Any
 
 from jbn import store
 from jbn.config import Config, Group, Share, UserError, plan, plan_groups, share_groups
-from jbn.run.events import Said, Sink
+from jbn.run.events import Sink, say
 from jbn.run.run import run
 
 _MOST_SHOWN = 10  # groups
@@ -36,7 +36,7 @@ def run_share(
     share_groups(groups, share)  # raises where there are too few
     if store.is_finished(out):
         store.check_config(out, config)
-        _say(sinks, f"{out} is finished: nothing is left for part {share}")
+        say(sinks, f"{out} is finished: nothing is left for part {share}")
         return store.read_summary(out)
     for path in store.read_shares(out).values():
         store.check_config(path, config)
@@ -55,11 +55,11 @@ def run_share(
         path = store.share_path(out, one)
         is_left = one in store.read_shares(out) and not store.in_use(path)
         if (one == share or is_left) and not _is_done(out, one, groups):
-            _say(sinks, f"part {one}: results go to {path}")
+            say(sinks, f"part {one}: results go to {path}")
             try:
                 run(config, path, sinks=sinks, share=one, **options)
             except store.FolderInUse as error:
-                _say(sinks, str(error))
+                say(sinks, str(error))
 
     num_done = sum(_is_done(out, one, groups) for one in shares)
     if num_done == share.among:
@@ -67,13 +67,13 @@ def run_share(
             with store.lock_of_parts(out):
                 if store.is_finished(out):
                     return store.read_summary(out)
-                _say(sinks, f"{out}: all parts are done; one run is made of them")
+                say(sinks, f"{out}: all parts are done; one run is made of them")
                 if not store.read_trials(out):  # else it was made, and its process was stopped
                     store.merge(out, [out])
                 return run(config, out, sinks=sinks, **options)
         except store.FolderInUse:  # by another process that makes one run of the parts
             return {}
-    _say(
+    say(
         sinks,
         f"{out}: {num_done} of {share.among} parts are done here; the last to end makes one run of "
         f"them; where they have no disk in common, jbn merge {out} FOLDER... does",
@@ -101,7 +101,7 @@ def run_whole(
             store.check_config(path, config)
         for share, path in shares.items():
             if not _is_done(out, share, groups):
-                _say(sinks, f"part {share}: results go to {path}")
+                say(sinks, f"part {share}: results go to {path}")
                 run(config, path, sinks=sinks, share=share, **options)
         store.merge(out, [out])
         return run(config, out, sinks=sinks, **options)
@@ -131,7 +131,7 @@ def run_merged(
         return run(config, out, sinks=sinks, **options)
     shown = ", ".join(map(str, missing[:_MOST_SHOWN]))
     more = f" and {len(missing) - _MOST_SHOWN} more" if len(missing) > _MOST_SHOWN else ""
-    _say(
+    say(
         sinks,
         f"{out}: {len(done)} of {len(_numbers(groups))} trials are here; of group {shown}{more} "
         f"some are missing: jbn run CONFIG --out {out} trains them",
@@ -152,8 +152,3 @@ def _groups(config: Config) -> list[Group]:
 def _numbers(groups: Sequence[Group]) -> set[int]:
     """Those of the groups' trials."""
     return {trial.number for group in groups for trial in group.trials}
-
-
-def _say(sinks: Sequence[Sink], text: str) -> None:
-    for sink in sinks:
-        sink(Said(text))

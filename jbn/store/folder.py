@@ -236,15 +236,20 @@ def opened(
                 lengths = config.num_seeds, num_epochs(config)
                 extensions.append(Extension(len(parts) - 1, *lengths))
                 keep_earlier(out, len(extensions))
-            for module, text in sources.items():
-                source_path(out, module).parent.mkdir(exist_ok=True)
-                write_whole(source_path(out, module), text)
+            write_sources(out, sources)
             run = {"format": FORMAT, "metrics": metrics, "parts": parts}
             run["extensions"] = [extension._asdict() for extension in extensions]
             write_json(out / RUN, run)
             write_json(out / CONFIG, first_config.model_dump(mode="json"))
             folder = Folder(out, parts, words[found], lock)
         yield folder
+
+
+def write_sources(out: Path, sources: Mapping[str, str]) -> None:
+    """Keeps the source of each module with functions of the user's own."""
+    for module, text in sources.items():
+        source_path(out, module).parent.mkdir(exist_ok=True)
+        write_whole(source_path(out, module), text)
 
 
 def check_name(out: Path) -> None:

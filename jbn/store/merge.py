@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from jbn.config import Config, Share, UserError, differences, plan
-from jbn.store.files import read_json, write_json, write_whole
-from jbn.store.folder import check_name, written
+from jbn.store.files import read_json, write_json
+from jbn.store.folder import check_name, write_sources, written
 from jbn.store.layout import (
     CONFIG,
     GROUPS,
@@ -17,7 +17,6 @@ from jbn.store.layout import (
     SOURCE,
     TRIALS,
     share_path,
-    source_path,
     variables_path,
 )
 from jbn.store.lock import Lock, in_use
@@ -248,9 +247,7 @@ def _write(out: Path, contents: Sequence[_Content]) -> None:
         if content.path == out:  # trials that aren't done may go on from a checkpoint
             metrics = epochs | metrics
     first = contents[0]
-    for module, text in first.sources.items():
-        source_path(out, module).parent.mkdir(exist_ok=True)
-        write_whole(source_path(out, module), text)
+    write_sources(out, first.sources)
     write_json(out / RUN, {**read_json(first.path / RUN), "parts": parts})
     write_json(out / CONFIG, read_json(first.path / CONFIG))
     # In the order of a run that was trained at once: a table's columns come in that order, too.
