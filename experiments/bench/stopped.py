@@ -47,7 +47,7 @@ norm.kind = "none"
 """
 COMMAND = "python experiments/bench/stopped.py"
 SAVES = {"whole epochs": "every_epochs = 20", "epochs in parts": "every_steps = 20"}
-EPOCHS = {"whole epochs": 450, "epochs in parts": 60}
+EPOCHS = {"whole epochs": 700, "epochs in parts": 60}
 
 
 class Kill(NamedTuple):
