@@ -58,22 +58,30 @@ class Kill(NamedTuple):
     while_saving: bool = False  # as soon as a checkpoint is being written then
 
 
-def start(config: Path, out: Path, cache: Path) -> subprocess.Popen[str]:
-    """A process of `jbn run`."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "jbn", "run", str(config), "--out", str(out)],
-        env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "CI": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def start(config: Path, out: Path, cache: Path) -> subprocess.Popen[bytes]:
+    """A process of `jbn run`.
+
+    What it says goes to a file. A pipe that nobody reads would be full some time, and it would wait.
+    """
+    with _said_by(out).open("wb") as said:
+        return subprocess.Popen(
+            [sys.executable, "-m", "jbn", "run", str(config), "--out", str(out)],
+            env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "CI": "1"},
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def _said_by(out: Path) -> Path:
+    return out.with_suffix(".txt")
 
 
 def finish(config: Path, out: Path, cache: Path) -> tuple[float, str]:
     """Runs to the end; the seconds, and what it says."""
     clock = time.perf_counter()
     process = start(config, out, cache)
-    said, _ = process.communicate()
+    process.wait()
+    said = _said_by(out).read_text()
     if process.returncode:
         raise RuntimeError(f"{config} failed:\n{said}")
     return time.perf_counter() - clock, said
@@ -84,7 +92,7 @@ def is_saving(out: Path) -> bool:
     return any(out.glob("checkpoints/*/*tmp*"))
 
 
-def stop(process: subprocess.Popen[str], kill: Kill, out: Path, seconds: float) -> float:
+def stop(process: subprocess.Popen[bytes], kill: Kill, out: Path, seconds: float) -> float:
     """Sends the signal when it is time, and waits; the seconds until the process ended."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(kill.moment * seconds)
@@ -92,7 +100,7 @@ def stop(process: subprocess.Popen[str], kill: Kill, out: Path, seconds: float) 
         time.sleep(0.0005)
     clock = time.perf_counter()
     process.send_signal(kill.signal)
-    process.communicate()
+    process.wait()
     return time.perf_counter() - clock
 
 
