@@ -61,7 +61,7 @@ class Kill(NamedTuple):
 def start(config: Path, out: Path, cache: Path) -> subprocess.Popen[bytes]:
     """A process of `jbn run`.
 
-    What it says goes to a file. A pipe that nobody reads would be full some time, and it would wait.
+    What it says goes to a file: a pipe that nobody reads is full some time, and it would wait.
     """
     with _said_by(out).open("wb") as said:
         return subprocess.Popen(

@@ -19,6 +19,8 @@ from jbn.run import EpochEnded, run
 from jbn.store.files import write_json
 from jbn.trained import load_run
 
+pytestmark = pytest.mark.usefixtures("programs_compiled_once")
+
 TABLE: dict[str, Any] = {
     "name": "x",
     "seed": 5,

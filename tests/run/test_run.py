@@ -22,6 +22,8 @@ from jbn.run.describe import describe_data
 from jbn.store.table import append_rows
 from jbn.trained import load_run
 
+pytestmark = pytest.mark.usefixtures("programs_compiled_once")
+
 
 def test_a_run_leaves_these_files(small_run):
     files = sorted(str(path.relative_to(small_run)) for path in small_run.rglob("*.*"))

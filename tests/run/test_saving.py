@@ -18,6 +18,8 @@ from jbn.run.stop import Stop
 from jbn.store.layout import checkpoints_path
 from jbn.trained import load_run
 
+pytestmark = pytest.mark.usefixtures("programs_compiled_once")
+
 TABLE = {
     "name": "x",
     "num_seeds": 3,
