@@ -15,7 +15,7 @@ from pathlib import Path
 # From here on there is nothing but what XLA says, in many lines, of another process's end.
 _LOST = re.compile(r"[EF]\d{4} .*\b(coordination_service|preemption_sync_manager|client\.h)")
 _SAYS_WHICH = re.compile(r"stopped sending heartbeats\):\s*\S*?(\d+)")
-_GLOO = re.compile(r"\[Gloo\]|connected to \d+ peer ranks")  # two threads may share a line
+_GLOO = re.compile(r"\[Gloo\]|connected to \d+ peer ranks")
 
 
 def told(lines: Iterable[str]) -> Iterator[str]:
@@ -25,10 +25,13 @@ def told(lines: Iterable[str]) -> Iterator[str]:
     ['a warning\\n']
     """
     lost: list[str] = []
+    is_gloo = False
     for line in lines:
+        # Two of its threads may share a line, and then their ends follow one another.
+        is_gloo = bool(_GLOO.search(line)) or (is_gloo and not line.strip())
         if lost or _LOST.match(line):
             lost.append(line)
-        elif not _GLOO.search(line):
+        elif not is_gloo:
             yield line
     if lost:
         yield f"jbn: {_in_words(''.join(lost))}\n"

@@ -1,5 +1,7 @@
 """Kept programs: the bits of new ones, never another's, and nothing of a user's own among them."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -20,6 +22,19 @@ TABLE = {
         "raw": {"data": {"normalize": "none", "input_scale": 0.1}},
     },
 }
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A cache that a run has filled, and what the run came to."""
+    folder = tmp_path_factory.mktemp("first")
+    return folder / "cache", results(folder / "x", folder / "cache")
+
+
+@pytest.fixture
+def cache(first, tmp_path):
+    """That cache, to be changed."""
+    return shutil.copytree(first[0], tmp_path / "cache")
 
 
 @pytest.fixture
@@ -43,8 +58,9 @@ def results(out, cache, table=TABLE):
     return (out / "metrics.csv").read_bytes(), (out / "norms.json").read_bytes(), leaves
 
 
-def test_a_kept_program_is_not_compiled_and_comes_to_the_same_bits(tmp_path, compiled):
-    wanted = results(tmp_path / "a", None)
+def test_a_kept_program_is_not_compiled_and_comes_to_the_same_bits(tmp_path, first, compiled):
+    _, wanted = first
+    assert results(tmp_path / "a", None) == wanted
     assert results(tmp_path / "b", tmp_path) == wanted
     # All arms are one program.
     assert sorted(compiled) == ["baseline", "epoch", "finish", "init", "norms"]
@@ -53,9 +69,9 @@ def test_a_kept_program_is_not_compiled_and_comes_to_the_same_bits(tmp_path, com
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "another's"])
-def test_a_file_that_is_damaged_is_thrown_away(tmp_path, compiled, damage):
-    wanted = results(tmp_path / "a", tmp_path)
-    files = sorted((tmp_path / "programs").iterdir())
+def test_a_file_that_is_damaged_is_thrown_away(tmp_path, first, cache, compiled, damage):
+    _, wanted = first
+    files = sorted((cache / "programs").iterdir())
     contents = [path.read_bytes() for path in files]
     others = [*contents[1:], contents[0]]
     for path, content, other in zip(files, contents, others, strict=True):
@@ -65,10 +81,10 @@ def test_a_file_that_is_damaged_is_thrown_away(tmp_path, compiled, damage):
             "another's": other,
         }[damage]
         path.write_bytes(changed)
-    assert results(tmp_path / "b", tmp_path) == wanted
-    assert len(compiled) == 10
-    assert results(tmp_path / "c", tmp_path) == wanted
-    assert len(compiled) == 10
+    assert results(tmp_path / "b", cache) == wanted
+    assert len(compiled) == 5
+    assert results(tmp_path / "c", cache) == wanted
+    assert len(compiled) == 5
 
 
 @pytest.mark.parametrize(
@@ -80,17 +96,15 @@ def test_a_file_that_is_damaged_is_thrown_away(tmp_path, compiled, damage):
         {"model": {"hidden_sizes": [4], "activation": "tanh"}},
     ],
 )
-def test_another_config_is_another_program(tmp_path, compiled, change):
-    results(tmp_path / "a", tmp_path)
-    results(tmp_path / "b", tmp_path, TABLE | change)
-    assert compiled.count("epoch") == 2
+def test_another_config_is_another_program(tmp_path, cache, compiled, change):
+    results(tmp_path / "b", cache, TABLE | change)
+    assert compiled.count("epoch") == 1
 
 
-def test_a_changed_jbn_compiles_anew(tmp_path, compiled, monkeypatch):
-    results(tmp_path / "a", tmp_path)
+def test_a_changed_jbn_compiles_anew(tmp_path, cache, compiled, monkeypatch):
     monkeypatch.setattr(kept, "_digest_of_source", lambda: "another")
-    results(tmp_path / "b", tmp_path)
-    assert compiled.count("epoch") == 2
+    results(tmp_path / "b", cache)
+    assert compiled.count("epoch") == 1
 
 
 def test_what_a_user_wrote_is_not_kept(tmp_path):
@@ -99,21 +113,20 @@ def test_what_a_user_wrote_is_not_kept(tmp_path):
     assert not (tmp_path / "programs").exists()
 
 
-def test_the_folder_has_an_end_and_what_was_used_last_stays(tmp_path, compiled, monkeypatch):
-    results(tmp_path / "a", tmp_path)
-    files = {path: path.stat() for path in (tmp_path / "programs").iterdir()}
+def test_the_folder_has_an_end_and_what_was_used_last_stays(tmp_path, cache, monkeypatch):
+    files = {path: path.stat() for path in (cache / "programs").iterdir()}
     newest = max(files, key=lambda path: files[path].st_mtime_ns)
     monkeypatch.setattr(kept, "_MOST_BYTES", sum(state.st_size for state in files.values()))
-    results(tmp_path / "b", tmp_path)  # they were used again, and all may stay
-    assert set((tmp_path / "programs").iterdir()) == set(files)
-    results(tmp_path / "c", tmp_path, TABLE | {"model": {"hidden_sizes": [5]}})
-    left = set((tmp_path / "programs").iterdir())
+    results(tmp_path / "b", cache)  # they were used again, and all may stay
+    assert set((cache / "programs").iterdir()) == set(files)
+    results(tmp_path / "c", cache, TABLE | {"model": {"hidden_sizes": [5]}})
+    left = set((cache / "programs").iterdir())
     assert sum(path.stat().st_size for path in left) <= kept._MOST_BYTES
     assert left - set(files)
     assert newest.exists() or len(left & set(files)) < len(files)
 
 
-def test_other_files_of_the_folder_are_left_alone(tmp_path, compiled, monkeypatch):
+def test_other_files_of_the_folder_are_left_alone(tmp_path, monkeypatch):
     folder = tmp_path / "programs"
     folder.mkdir()
     (folder / "thesis.tar").write_bytes(bytes(100))
@@ -122,7 +135,7 @@ def test_other_files_of_the_folder_are_left_alone(tmp_path, compiled, monkeypatc
     assert [path.name for path in folder.iterdir()] == ["thesis.tar"]
 
 
-def test_jaxs_own_cache_is_as_it_was_after_a_run(tmp_path, compiled):
+def test_jaxs_own_cache_is_as_it_was_after_a_run(tmp_path, cache):
     before = jax.config.values["jax_enable_compilation_cache"]
-    results(tmp_path / "a", tmp_path)
+    results(tmp_path / "a", cache)
     assert jax.config.values["jax_enable_compilation_cache"] == before
