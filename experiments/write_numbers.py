@@ -146,10 +146,12 @@ def devices_bench() -> str:
     ]
     headings = ["batch", *(f"{words}, µs" for words in columns.values()), "two / one"]
     lanes = result["processes"]
+    ((num_sums, num_arrays),) = {(of["num_sums"], of["num_arrays"]) for of in result["batches"]}
     return f"{markdown_table(headings, rows)}\n\n" + wrapped(
         "A step of the article's network. Apart: each device takes half of the batch for a "
         "training of its own, and none waits for the other. Then the sums between two devices "
-        f"that a step has, by themselves. Medians of {result['num_rounds']} rounds in turn, with "
+        f"that a step has, by themselves: {num_sums} sums of {num_arrays} arrays. "
+        f"Medians of {result['num_rounds']} rounds in turn, with "
         f"quartiles in parentheses. {lanes['num_lanes']} lanes on two processes, of one device "
         f"each, take {cell(lanes['processes_over_devices'], 2)} times as long as on two devices of "
         f"one process; with a core for each process {cell(lanes['bound_over_devices'], 2)} times. "

@@ -66,36 +66,44 @@ def trainer(
     return epoch, task.num_batches, parts
 
 
-def summed(text: str) -> list[int]:
-    """How many numbers each sum between devices in a step has, by an epoch's program."""
+def summed(text: str) -> list[list[int]]:
+    """What goes between devices in a step: the arrays of each sum, by an epoch's program.
+
+    Of each array it is how many numbers it has.
+    """
     shapes = re.findall(r"= (.*) all-reduce(?:-start)?\(.*while/body", text)
     return [
-        sum(math.prod(map(int, filter(None, of.split(",")))) for of in re.findall(r"\[(.*?)\]", s))
+        [math.prod(map(int, filter(None, of.split(",")))) for of in re.findall(r"\[(.*?)\]", s)]
         for s in shapes
     ]
 
 
-def collectives(sizes: Sequence[int], num_steps: int) -> Callable[[], Any]:
+def collectives(sizes: Sequence[Sequence[int]], num_steps: int) -> Callable[[], Any]:
     """Nothing but these sums, in so many steps."""
     mesh = jax.make_mesh((2,), ("batch",))
 
-    def step(values: list[jax.Array], _: None) -> tuple[list[jax.Array], None]:
-        sums: list[jax.Array] = []
-        for value in values:
+    def step(values: list[Any], _: None) -> tuple[list[Any], None]:
+        sums: list[Any] = []
+        for arrays in values:
             if sums:  # one after another, as in a training; else XLA makes one of all
-                value = value + 1e-9 * sums[-1][0, 0]
-            total = jax.lax.psum(value, "batch")
-            sums.append(jax.lax.pcast(total, "batch", to="varying") / 2)
+                before = sums[-1][0][0, 0]
+                arrays = [array + 1e-9 * before for array in arrays]
+            totals = jax.lax.psum(arrays, "batch")
+            sums.append([jax.lax.pcast(of, "batch", to="varying") / 2 for of in totals])
         return sums, None
 
     @jax.jit
     @functools.partial(jax.shard_map, mesh=mesh, in_specs=P("batch"), out_specs=P("batch"))
-    def program(values: list[jax.Array]) -> list[jax.Array]:
+    def program(values: list[Any]) -> list[Any]:
         return jax.lax.scan(step, values, length=num_steps)[0]
 
     by_device = NamedSharding(mesh, P("batch"))
-    values = [jax.device_put(jnp.ones((2, size)), by_device) for size in sizes]
-    return lambda: program(values)
+    values = [
+        [jax.device_put(jnp.ones((2, size)), by_device) for size in arrays] for arrays in sizes
+    ]
+    compiled = program.lower(values).compile()
+    assert sorted(map(len, summed(compiled.as_text()))) == sorted(map(len, sizes))
+    return lambda: compiled(values)
 
 
 def batches() -> list[dict[str, Any]]:
@@ -120,6 +128,7 @@ def batches() -> list[dict[str, Any]]:
                 "two_over_one": quartiles(seconds["two"] / seconds["one"]),
                 "two_over_apart": quartiles(seconds["two"] / seconds["apart"]),
                 "num_sums": len(sizes),
+                "num_arrays": sum(map(len, sizes)),
             }
         )
     return found
