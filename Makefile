@@ -25,7 +25,7 @@ quick: $(VENV)/.test
 	$(PYTEST) -m quick tests
 
 experiments: $(VENV)/.run $(VENV)/.download
-	$(BIN)/python experiments/claims.py
+	$(BIN)/python experiments/claims.py --small
 	$(BIN)/python experiments/report.py
 	$(BIN)/python experiments/write_numbers.py
 

@@ -8,6 +8,11 @@ what its `collect.py` collects; its `measure.py` makes a table, a verdict and pi
 comes of it is `results.json` in its folder, from which `report.py` draws, and `write_numbers.py`
 writes tables into texts.
 
+The claims of `BY_SPLIT` are judged by the one rule of `verdicts.py`, over several splits of the
+data. What each trial came to stays in their `values.csv`. Their runs are in `experiments/runs`: if
+they are stopped, the same command goes on. They want a checkout without changes. `--small` takes
+two splits of them, and leaves what comes of it in `experiments/runs/small`.
+
 `--full` is for accelerators: it trains on Fashion-MNIST, or the set that is named (mnist, cifar10),
 in the place of the small ones, and leaves what comes of it in `full.json`.
 """
@@ -25,6 +30,7 @@ from typing import Any
 import jax
 from findings import Finding, as_json
 from grids import run_sweep
+from values import read_rows, train, write_rows
 
 from jbn.config import DataConfig, UserError
 from jbn.data import load
@@ -43,10 +49,15 @@ CLAIMS = {
     "input_normalization": "standardized inputs are not suited for deep learning",
     "cost": "input normalization is computationally heavy, batch norm mitigates it",
     "accuracy": "better accuracy",
-    "momentum_and_epsilon": "momentum and epsilon matter",
+    "momentum": "momentum matters",
+    "epsilon": "epsilon matters",
     "batch_size": "essential in any architecture",
     "weight_updates": "the weights of all input nodes get updates of similar size",
 }
+BY_SPLIT = (
+    *("learning_rate", "sample_order", "input_normalization"),
+    *("momentum", "epsilon"),
+)
 
 
 def collect(name: str, data: str | None) -> Any:
@@ -56,25 +67,55 @@ def collect(name: str, data: str | None) -> Any:
     return run_sweep(HERE / name / "config.toml", data)
 
 
-def results_of(name: str, finding: Finding, seconds: float, data: str | None) -> dict[str, Any]:
+def results_of(
+    name: str, finding: Finding, seconds: float, environment: dict[str, Any]
+) -> dict[str, Any]:
     """A claim's results file: what was found, and where."""
-    environment = describe_environment(jax.devices()[0])
-    full = "" if data is None else f"--full {data} "
-    environment["command"] = f"python experiments/claims.py {full}{name}"
     panels = [as_json(panel) for panel in finding.panels]
-    found = finding._asdict() | {"panels": panels}
+    judged = [of._asdict() for of in finding.judged]
+    found = finding._asdict() | {"panels": panels, "judged": judged}
     return {"environment": environment, "claim": CLAIMS[name], "seconds": seconds, **found}
+
+
+def environment_of(option: str) -> dict[str, Any]:
+    """Where a claim is measured, and by which command; its name is still to follow."""
+    environment = describe_environment(jax.devices()[0])
+    return environment | {"command": f"python experiments/claims.py {option}"}
 
 
 def make(name: str, data: str | None) -> None:
     """Measures a claim, and leaves its results file in its folder."""
+    environment = environment_of(("" if data is None else f"--full {data} ") + name)
     clock = time.perf_counter()
     finding = importlib.import_module(f"{name}.measure").measure(collect(name, data))
-    seconds = time.perf_counter() - clock
-    results = results_of(name, finding, seconds, data)
-    file = "results.json" if data is None else "full.json"
-    (HERE / name / file).write_text(json.dumps(results, indent=1) + "\n")
-    print(f"{name}: {finding.verdict}, {finding.num_runs} runs in {seconds:.0f} s", flush=True)
+    file = HERE / name / ("results.json" if data is None else "full.json")
+    _write(file, results_of(name, finding, time.perf_counter() - clock, environment))
+
+
+def make_by_split(name: str, small: bool) -> None:
+    """Trains a claim's sweeps over splits, or goes on; leaves what comes of it in its folder."""
+    environment = environment_of(("--small " if small else "") + name)
+    runs = HERE / "runs" / "small" / name if small else HERE / "runs" / name
+    rows, seconds = [], 0.0
+    for config in sorted((HERE / name).glob("*.toml")):
+        found, took = train(config, runs / config.stem, small)
+        rows += [{"config": config.stem, **row} for row in found]
+        seconds += took
+    out = runs if small else HERE / name
+    write_rows(out / "values.csv", rows)
+    finding = judge_by_split(name, out / "values.csv")
+    _write(out / "results.json", results_of(name, finding, seconds, environment))
+
+
+def judge_by_split(name: str, values: Path) -> Finding:
+    """What a table of trials says of a claim."""
+    return importlib.import_module(f"{name}.measure").measure(read_rows(values))
+
+
+def _write(path: Path, results: dict[str, Any]) -> None:
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    verdict, runs, seconds = (results[key] for key in ("verdict", "num_runs", "seconds"))
+    print(f"{path.parent.name}: {verdict}, {runs} runs in {seconds:.0f} s", flush=True)
 
 
 def main() -> None:
@@ -89,6 +130,9 @@ def main() -> None:
         metavar="DATA",
         help="on a large set, for accelerators: fashion_mnist (the default), mnist or cifar10",
     )
+    parser.add_argument(
+        "--small", action="store_true", help="two splits of the claims that are judged by splits"
+    )
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(CLAIMS):
         sys.exit(f"claims: found {', '.join(unknown)}, wanted some of {', '.join(CLAIMS)}")
@@ -97,11 +141,20 @@ def main() -> None:
     use_all_cores()
     enable_compilation_cache()
     names = arguments.names or list(CLAIMS)
+    anew = set(names) & set(BY_SPLIT)
+    if anew and not arguments.small and "-" in (environment_of("")["git_commit"] or "-"):
+        sys.exit(
+            f"claims: {', '.join(sorted(anew))}: wanted a checkout without changes, so that the "
+            "commit says what was measured; commit first, or take --small"
+        )
     try:
         if arguments.full is None and not {"accuracy", "convergence"}.isdisjoint(names):
             load(DataConfig(name="mnist"))  # if it isn't there, say so now rather than later
         for name in names:
-            make(name, arguments.full)
+            if name in BY_SPLIT:
+                make_by_split(name, arguments.small)
+            else:
+                make(name, arguments.full)
     except UserError as error:
         sys.exit(f"claims: {error}")
     except subprocess.CalledProcessError as error:  # jbn has said what it was

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
-from findings import HOLDS, NOT_HERE, PARTLY
+from findings import NOT_HERE
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
+from verdicts import HOLDS, NOT_SHOWN, PARTLY, REFUTED
 
 from jbn.report.lines import spread_apart
 from jbn.report.style import INK, color_of, make_bare, rc
@@ -22,7 +23,13 @@ from jbn.report.text import shortened, text_of
 
 WIDTH = 10.0  # inches, of every figure
 INK_ON_WHITE = "#1f2328"
-VERDICT_COLORS = {HOLDS: "#2b8a5e", PARTLY: "#97801c", NOT_HERE: "#a85c63"}
+VERDICT_COLORS = {
+    HOLDS: "#2b8a5e",
+    PARTLY: "#97801c",
+    NOT_SHOWN: "#6b7280",
+    REFUTED: "#a85c63",
+    NOT_HERE: "#a85c63",
+}
 _DASHES = ("-", (0, (4, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (9, 2)), (0, (1, 3)))
 _MARKERS = "osD^vP"
 _SOFT = 0.7  # the opacity of what is read second: ticks and the names of axes

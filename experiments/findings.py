@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from grids import Estimate, decades_near_the_best, estimate
+from grids import decades_near_the_best, estimate
+from verdicts import HOLDS, PARTLY, Estimate, Judged, in_words
 
-HOLDS, PARTLY, NOT_HERE = "holds", "holds partly", "does not hold here"
+NOT_HERE = "does not hold here"
 
 
 class Panel(NamedTuple):
@@ -34,6 +35,7 @@ class Finding(NamedTuple):
     num_runs: int  # trained, or timed
     num_seeds: int
     repeats: str = "seeds"  # what there are `num_seeds` of
+    judged: Sequence[Judged] = ()  # the comparisons that the verdict rests on
 
 
 def as_json(panel: Panel) -> dict[str, Any]:
@@ -75,13 +77,3 @@ def compare_widths(
 def in_percent(found: Estimate) -> str:
     """An accuracy, or a difference of two, in percent or percentage points."""
     return in_words(Estimate(*(100 * number for number in found)))
-
-
-def in_words(found: Estimate, spec: str = ".1f") -> str:
-    """A number, and its interval in brackets; what rounds to 0 has no sign.
-
-    >>> in_words(Estimate(0.04, -0.04, 1.26))
-    '0.0 [0.0, 1.3]'
-    """
-    value, low, high = (f"{number:z{spec}}" for number in found)
-    return f"{value} [{low}, {high}]"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
+from verdicts import Estimate
 
 from jbn.config import load_config
 from jbn.store import read_config, read_trials
@@ -24,14 +25,6 @@ class Grid(NamedTuple):
     val: np.ndarray  # accuracies at the end
     test: np.ndarray
     diverged: np.ndarray
-
-
-class Estimate(NamedTuple):
-    """A number, and its 95% bootstrap interval over the seeds."""
-
-    value: float
-    low: float
-    high: float
 
 
 def run_sweep(config: Path, data: str | None = None) -> Grid:

@@ -17,6 +17,7 @@ import jinja2
 from claims import CLAIMS
 from drawing import VERDICT_COLORS, draw_claim, draw_overview, to_file
 from markupsafe import Markup
+from verdicts import Estimate, in_words
 
 from jbn.report.style import to_svg
 
@@ -56,7 +57,8 @@ def render_page(
         announced=announced,
         figures={name: Markup(to_svg(draw_claim(result))) for name, result in results.items()},
         overview=Markup(to_svg(draw_overview(results))),
-        counts={verdict: verdicts.count(verdict) for verdict in VERDICT_COLORS},
+        counts={of: verdicts.count(of) for of in VERDICT_COLORS if of in verdicts},
+        effect_in_words=lambda judged: in_words(Estimate(*judged["effect"])),
         colors=VERDICT_COLORS,
         num_runs=sum(result["num_runs"] for result in results.values()),
     )

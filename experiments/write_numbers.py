@@ -17,6 +17,7 @@ from typing import Any
 import device_tables
 from claims import CLAIMS
 from tables import ROOT, markdown_table, measured_by, results, where, wrapped
+from verdicts import Estimate, in_words
 
 from jbn.report import summary_table
 
@@ -163,9 +164,32 @@ def claim(name: str) -> str:
     """What was measured of a claim, and the verdict."""
     result = results(f"{name}/results")
     environment = result["environment"]
-    return f"{markdown_table(result['headings'], result['rows'])}\n\n" + wrapped(
+    table = markdown_table(result["headings"], result["rows"])
+    if result.get("judged"):
+        return f"{_judged(result)}\n\n{table}"
+    return f"{table}\n\n" + wrapped(
         f"**It {result['verdict']}.** The brackets contain 95% bootstrap intervals over "
         f"{result['num_seeds']} {result['repeats']}. The {result['num_runs']} trials took "
+        f"{result['seconds']:.0f} s. {measured_by(environment['command'], environment)}"
+    )
+
+
+def _judged(result: dict[str, Any]) -> str:
+    """The comparisons that a claim's verdict rests on, and what came of each."""
+    headings = ["comparison", "effect", "smallest that counts", "outcome", "predicted"]
+    rows = [
+        [
+            *(of["name"], in_words(Estimate(*of["effect"])), f"{of['smallest']:g}"),
+            *(of["outcome"], of["predicted"]),
+        ]
+        for of in result["judged"]
+    ]
+    environment = result["environment"]
+    right = sum(of["outcome"] == of["predicted"] for of in result["judged"])
+    return f"{markdown_table(headings, rows)}\n\n" + wrapped(
+        f"**Verdict: {result['verdict']}.** {result['summary']} In brackets: Student's intervals "
+        f"over {result['num_seeds']} {result['repeats']}, right together at 95%. Of "
+        f"{len(rows)} predictions {right} came true. The {result['num_runs']} trials took "
         f"{result['seconds']:.0f} s. {measured_by(environment['command'], environment)}"
     )
 

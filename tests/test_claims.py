@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 from accuracy.measure import at_best_point
-from claims import CLAIMS, results_of
+from claims import BY_SPLIT, CLAIMS, environment_of, judge_by_split, results_of
 from convergence.collect import NETWORKS, Curves
 from cost.collect import Seconds
 from exploding_gradients.collect import Explosions
@@ -20,6 +20,7 @@ from findings import Finding, Panel, as_json
 from grids import Grid, decades_near_the_best, estimate, load_grid, tuned
 from layer_inputs.collect import ARMS, RATES, Traces, add_noise
 from scale_and_bias.collect import Layers
+from values import MEASURES, SEED, SPLIT, label
 from vanishing_gradients.collect import Gradients
 
 from jbn.config import load_config, plan
@@ -96,27 +97,10 @@ def test_a_logarithmic_panel_has_the_spread_of_logarithms_and_what_is_not_finite
 RATE, ORDER, NORMALIZE = "optimizer.learning_rate", "train.order", "data.normalize"
 # Whether an arm is good at a point, and the verdict that the claim's README has for that.
 OF_SWEEPS = [
-    ("learning_rate", lambda arm, p: arm != "no_norm" or p[RATE] < 1e-3, "holds"),
-    ("learning_rate", lambda arm, p: arm == "no_norm" or p[RATE] < 1e-3, "does not hold here"),
     ("initialization", lambda arm, p: arm != "no_norm" or p["model.init_gain"] < 1, "holds"),
     ("initialization", lambda arm, p: True, "does not hold here"),
     # The rates that were added later have no part in it.
     ("initialization", lambda arm, p: arm == "batch_norm" or p[RATE] < 0.02, "does not hold here"),
-    ("sample_order", lambda arm, p: arm == "batch_norm" or p[ORDER] == "shuffled", "holds"),
-    (
-        "sample_order",
-        lambda arm, p: arm == "no_norm" or p[ORDER] in ("shuffled", "fixed"),
-        "does not hold here",
-    ),
-    ("input_normalization", lambda arm, p: p[NORMALIZE] != "standardize", "holds"),
-    ("input_normalization", lambda arm, p: p[NORMALIZE] != "none", "does not hold here"),
-    ("momentum_and_epsilon", lambda arm, p: p["norm.momentum"] < 0.9, "holds"),
-    (
-        "momentum_and_epsilon",
-        lambda arm, p: p["norm.momentum"] < 0.9 or p["train.num_epochs"] == 10,
-        "holds partly",
-    ),
-    ("momentum_and_epsilon", lambda arm, p: True, "does not hold here"),
 ]
 
 
@@ -269,14 +253,91 @@ def test_verdicts_are_those_that_were_announced(name, found, verdict, monkeypatc
     assert finding.verdict == verdict
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
     assert set(finding.headline) <= set(finding.panels[0].lines)
-    result = json.loads(json.dumps(results_of(name, finding, 1.0, None)))
+    result = json.loads(json.dumps(results_of(name, finding, 1.0, {})))
     for panel in result["panels"]:
         for line in panel["lines"]:
             assert {len(line[key]) for key in ("x", "mean", "low", "high")} == {len(line["x"])}
 
 
+def rows_of(name, accuracy, num_splits=10):
+    """Rows of a claim's sweeps, with accuracies of `accuracy(config, arm, point)`, less noise."""
+    noise, rows = np.random.default_rng(0), []
+    for path in sorted((EXPERIMENTS / name).glob("*.toml")):
+        for program in plan(load_config(path)):
+            for trial in program.trials:
+                if trial.point[SPLIT] >= 100 + num_splits:
+                    continue
+                found = accuracy(path.stem, trial.arm, trial.point) - 0.01 * noise.random()
+                point = {key: label(value) for key, value in trial.point.items()}
+                measures = dict.fromkeys(MEASURES, str(found))
+                rows.append(
+                    {"config": path.stem, "arm": trial.arm, **point, SEED: str(trial.seed)}
+                    | measures
+                )
+    return rows
+
+
+def learns_to(limits):
+    """Accuracies of networks that learn at rates up to a limit of their arm."""
+    return lambda config, arm, p: 0.95 if p[RATE] < limits.get(arm, 1) else 0.1
+
+
+def loses(is_arm, point):
+    """Whether the arm loses by the order of the point."""
+    return is_arm and point[ORDER] != "shuffled"
+
+
+# The accuracies, and the verdict that the rule of all claims has for them.
+OF_SPLITS = [
+    ("learning_rate", learns_to({"no_norm": 0.01}), "holds"),
+    ("learning_rate", learns_to({}), "refuted"),
+    ("learning_rate", learns_to({"batch_norm": 0.01}), "refuted"),
+    (
+        "learning_rate",
+        lambda c, arm, p: learns_to({"no_norm": 0.01 if c == "sgd" else 1})(c, arm, p),
+        "holds partly",
+    ),
+    ("sample_order", lambda c, arm, p: 0.9 - 0.2 * loses(arm == "no_norm", p), "holds"),
+    ("sample_order", lambda c, arm, p: 0.9 - 0.2 * loses(arm != "no_norm", p), "refuted"),
+    ("sample_order", lambda c, arm, p: 0.9, "refuted"),
+    ("input_normalization", lambda c, arm, p: 0.9 - 0.2 * (p[NORMALIZE] != "none"), "holds"),
+    ("input_normalization", lambda c, arm, p: 0.9 - 0.2 * (p[NORMALIZE] == "none"), "refuted"),
+    ("momentum", lambda c, arm, p: 0.9 if arm == "recomputed" else 0.8, "holds"),
+    (
+        "momentum",
+        lambda c, arm, p: 0.9 - 0.2 * (arm == "running" and p["norm.momentum"] > 0.9),
+        "holds partly",
+    ),
+    ("momentum", lambda c, arm, p: 0.9, "refuted"),
+    ("epsilon", lambda c, arm, p: 0.9 if p["norm.epsilon"] == 1e-3 else 0.8, "holds"),
+    ("epsilon", lambda c, arm, p: 0.9 if p["norm.epsilon"] < 0.1 else 0.8, "holds partly"),
+    ("epsilon", lambda c, arm, p: 0.9, "refuted"),
+]
+
+
+@pytest.mark.parametrize(("name", "accuracy", "verdict"), OF_SPLITS)
+def test_verdicts_are_those_of_the_rule(name, accuracy, verdict):
+    finding = importlib.import_module(f"{name}.measure").measure(rows_of(name, accuracy))
+    assert finding.verdict == verdict
+    assert {len(row) for row in finding.rows} == {len(finding.headings)}
+    assert finding.num_seeds == 10
+
+
+@pytest.mark.parametrize("name", BY_SPLIT)
+def test_results_follow_from_the_values_beside_them_and_from_a_clean_commit(name):
+    result = json.loads((EXPERIMENTS / name / "results.json").read_text())
+    finding = judge_by_split(name, EXPERIMENTS / name / "values.csv")
+    again = results_of(name, finding, result["seconds"], result["environment"])
+    assert json.loads(json.dumps(again)) == result
+    assert "-" not in result["environment"]["git_commit"]
+    configs = [load_config(path) for path in (EXPERIMENTS / name).glob("*.toml")]
+    programs = [program for config in configs for program in plan(config)]
+    assert result["num_runs"] == sum(len(program.trials) for program in programs)
+
+
 def test_every_claim_has_its_verdicts_tested():
-    assert {case[0] for case in OF_SWEEPS + OF_PROGRAMS} == set(CLAIMS)
+    cases = OF_SWEEPS + OF_PROGRAMS + OF_SPLITS
+    assert {case[0] for case in cases} == set(CLAIMS)
 
 
 def test_noise_has_another_mean_and_scale_of_each_unit_in_each_step():
@@ -306,8 +367,7 @@ def test_a_result_has_the_runs_of_the_configs_beside_it(name):
 
 def test_a_results_file_keeps_all_of_a_finding():
     finding = Finding(["a"], [["1"]], "holds", "s", [], ("b", "c"), 3, 2)
-    found = results_of("cost", finding, 1.5, None)
-    assert {key: found[key] for key in finding._asdict()} == finding._asdict()
+    environment = environment_of("cost")
+    found = results_of("cost", finding, 1.5, environment)
+    assert {key: found[key] for key in finding._asdict()} == finding._asdict() | {"judged": []}
     assert found["environment"]["command"] == "python experiments/claims.py cost"
-    full = results_of("cost", finding, 1.5, "mnist")
-    assert full["environment"]["command"] == "python experiments/claims.py --full mnist cost"

@@ -2,8 +2,9 @@
 
 import numpy as np
 from convergence.collect import Curves
-from findings import Finding, Panel, in_words, verdict_of
-from grids import Estimate, estimate, median_of
+from findings import Finding, Panel, verdict_of
+from grids import estimate, median_of
+from verdicts import Estimate, in_words
 
 
 def measure(found: dict[str, Curves]) -> Finding:

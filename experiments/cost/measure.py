@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 from cost.collect import Seconds
-from findings import HOLDS, NOT_HERE, PARTLY, Finding, Panel, in_words
+from findings import NOT_HERE, Finding, Panel
 from grids import median_of
+from verdicts import HOLDS, PARTLY, in_words
 
 NUM_EPOCHS = 10
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 from exploding_gradients.collect import ARMS, Explosions
-from findings import HOLDS, NOT_HERE, PARTLY, Finding, Panel, in_percent, in_words
+from findings import NOT_HERE, Finding, Panel, in_percent
 from grids import mean_of
 from vanishing_gradients.measure import decades_lost
+from verdicts import HOLDS, PARTLY, in_words
 
 # Yang et al., 2019: what the squared gradient of a ReLU network grows by in each layer, towards the
 # input, with batch normalization over a large batch.

@@ -1,8 +1,9 @@
 """The width of the range of good gains of the initial weights."""
 
 import numpy as np
-from findings import HOLDS, NOT_HERE, PARTLY, Finding, Panel, compare_widths, in_percent
+from findings import NOT_HERE, Finding, Panel, compare_widths, in_percent
 from grids import Grid, at_best, mean_of
+from verdicts import HOLDS, PARTLY
 
 NUM_RATES = 4  # that the prediction is about
 

@@ -1,44 +1,68 @@
 """Raw, standardized and rescaled inputs, with batch normalization and without."""
 
-from findings import Finding, Panel, in_percent, verdict_of
-from grids import Grid, mean_of, tuned
+from collections.abc import Sequence
+
+import numpy as np
+from findings import Finding, Panel
+from values import Row, at_best, values_of
+from verdicts import REFUTED, Comparison, in_words, judge, mean_of
+
+SMALLEST = 1.0  # points of test accuracy
+PREDICTED = {"digits": REFUTED, "breast_cancer": REFUTED, "wine": REFUTED}
 
 
-def measure(grid: Grid) -> Finding:
-    """The accuracy of each case, and the verdict that the README announces."""
-    names, kinds = grid.axes["data.name"], grid.axes["data.normalize"]
-    test = tuned(grid)  # (arms, sets, kinds, seeds)
-    rows = [
-        [f"{name}, {kind}", *(in_percent(mean_of(arm[n, k])) for arm in test)]
-        for n, name in enumerate(names)
-        for k, kind in enumerate(kinds)
+def measure(rows: Sequence[Row]) -> Finding:
+    """The points that standardized inputs lose against raw ones, both with batch norm."""
+    values = values_of(rows)
+    arms, kinds = values.labels["arm"], values.labels["data.normalize"]
+    accuracy = {
+        (arm, name, kind): at_best(values.at(arm=arm, data_name=name, data_normalize=kind))
+        for arm in arms
+        for name in PREDICTED
+        for kind in kinds
+    }
+    comparisons = [
+        Comparison(
+            name.replace("_", " "),
+            accuracy["batch_norm", name, "none"] - accuracy["batch_norm", name, "standardize"],
+            SMALLEST,
+            predicted,
+        )
+        for name, predicted in PREDICTED.items()
     ]
-    batch = test[grid.arms.index("batch_norm")]
-    worse, summaries = [], []
-    for name, found in zip(names, batch, strict=True):
-        raw, standardized = (found[kinds.index(kind)] for kind in ("none", "standardize"))
-        more = mean_of(standardized - raw)
-        worse.append(more.high < 0)
-        summaries.append(f"{name} {in_percent(more)}")
+    verdict, judged = judge(comparisons)
+    gains = ", ".join(f"{-of.effect.value:.1f} on {of.name}" for of in judged)
     return Finding(
-        headings=["data, inputs", *(f"{arm}, %" for arm in grid.arms)],
-        rows=rows,
-        verdict=verdict_of(all(worse), any(worse)),
-        summary="standardized less raw inputs, both with batch norm, in percentage points: "
-        + "; ".join(summaries),
+        headings=["data, inputs", *(f"test accuracy, {arm}, %" for arm in arms)],
+        rows=[
+            [
+                f"{name.replace('_', ' ')}, {kind.replace('_', ' ')}",
+                *(in_words(mean_of(accuracy[arm, name, kind])) for arm in arms),
+            ]
+            for name in PREDICTED
+            for kind in kinds
+        ],
+        verdict=verdict,
+        summary="Points that standardized inputs gain over raw ones, both with batch norm: "
+        f"{gains}.",
         panels=[
             Panel(
                 title=name.replace("_", " "),
                 x="inputs",
                 y="test accuracy, %",
                 lines={
-                    arm: ([kind.replace("_", " ") for kind in kinds], 100 * test[a, n])
-                    for a, arm in enumerate(grid.arms)
+                    arm: (
+                        [kind.replace("_", " ") for kind in kinds],
+                        np.array([accuracy[arm, name, kind] for kind in kinds]),
+                    )
+                    for arm in arms
                 },
             )
-            for n, name in reversed(list(enumerate(names)))
+            for name in PREDICTED
         ],
         headline=("batch_norm", "no_norm"),
-        num_runs=grid.val.size,
-        num_seeds=grid.val.shape[-1],
+        num_runs=len(rows),
+        num_seeds=len(comparisons[0].effects),
+        repeats="splits",
+        judged=judged,
     )

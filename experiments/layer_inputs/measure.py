@@ -1,9 +1,10 @@
 """How far the distribution of a layer's inputs moves, and whether that is what matters."""
 
 import numpy as np
-from findings import Finding, Panel, in_percent, in_words, verdict_of
+from findings import Finding, Panel, in_percent, verdict_of
 from grids import mean_of
 from layer_inputs.collect import ARMS, RATES, Traces
+from verdicts import in_words
 
 
 def measure(found: Traces) -> Finding:

@@ -1,44 +1,89 @@
-"""The width of the range of good learning rates, by depth."""
+"""How accurate a network is over all learning rates, by depth and optimizer."""
 
-from findings import Finding, Panel, compare_widths, verdict_of
-from grids import Grid
+from collections.abc import Sequence
+
+import numpy as np
+from findings import Finding, Panel
+from values import Row, by_split, values_of
+from verdicts import HOLDS, Comparison, in_words, judge, mean_of
+
+SMALLEST = 5.0  # points of accuracy, in the mean over the rates
+OPTIMIZERS = {"sgd": "gradient descent", "adam": "Adam"}
+TOLERANCES = (1, 2, 5, 10)  # points below the best
+LEARNS = 50.0  # percent
 
 
-def measure(grid: Grid) -> Finding:
-    """Each arm's width and largest rate, and the verdict that the README announces."""
-    depths = [len(sizes) for sizes in grid.axes["model.hidden_sizes"]]
-    rates = grid.axes["optimizer.learning_rate"]
-    rows, wider, summaries = [], [], []
-    for number, depth in enumerate(depths):
-        arms = dict(zip(grid.arms, grid.val[:, number], strict=True))
-        widths, is_wider = compare_widths(arms, rates)
-        wider.append(is_wider == "clearly")
-        largest = {}
-        for arm, width in widths.items():
-            learns = [r for r, v in zip(rates, arms[arm].mean(-1), strict=True) if v >= 0.5]
-            largest[arm] = f"{max(learns, default=0):.2g}"
-            rows.append([f"{depth} hidden layers, {arm}", width, largest[arm]])
-        summaries.append(
-            f"{depth} layers {widths['batch_norm']} and {widths['no_norm']}, largest "
-            f"{largest['batch_norm']} and {largest['no_norm']}"
-        )
-    return Finding(
-        headings=["network", "width, decades", "largest rate that learns"],
-        rows=rows,
-        verdict=verdict_of(all(wider), any(wider)),
-        summary="decades of rates near the best, and the largest that learns, with batch norm and "
-        "without: " + "; ".join(summaries),
-        panels=[
-            Panel(
-                title=f"{depth} hidden layers",
-                x="learning rate",
-                y="validation accuracy, %",
-                lines={arm: (rates, 100 * grid.val[a, d]) for a, arm in enumerate(grid.arms)},
-                log_x=True,
+def measure(rows: Sequence[Row]) -> Finding:
+    """Each network's mean accuracy over the rates, and how much of them is near the best."""
+    comparisons, table, panels, largest = [], [], [], {}
+    for optimizer, words in OPTIMIZERS.items():
+        values = values_of(row for row in rows if row["config"] == optimizer)
+        rates = np.array([float(rate) for rate in values.labels["optimizer.learning_rate"]])
+        for sizes in values.labels["model.hidden_sizes"]:
+            network = f"{sizes.count(',') + 1} layers, {words}"
+            lines = {}
+            for arm in values.labels["arm"]:
+                chosen = values.at(arm=arm, model_hidden_sizes=sizes)
+                lines[arm] = 100 * by_split(chosen.measures["test_accuracy"])  # (rates, splits)
+                largest[network, arm] = largest_that_learns(lines[arm].mean(-1), rates)
+                table.append(
+                    [
+                        f"{network}, {arm}",
+                        in_words(mean_of(lines[arm].mean(0))),
+                        *(f"{decades(lines[arm].mean(-1), rates, t):.1f}" for t in TOLERANCES),
+                        f"{rates[lines[arm].mean(-1).argmax()]:.2g}",
+                        largest[network, arm],
+                    ]
+                )
+            gain = lines["batch_norm"].mean(0) - lines["no_norm"].mean(0)
+            comparisons.append(Comparison(network, gain, SMALLEST, HOLDS))
+            panels.append(
+                Panel(
+                    title=network,
+                    x="learning rate",
+                    y="test accuracy, %",
+                    lines={arm: (rates, of) for arm, of in lines.items()},
+                    log_x=True,
+                )
             )
-            for d, depth in reversed(list(enumerate(depths)))
+    verdict, judged = judge(comparisons)
+    gains = [f"{of.effect.value:.0f} points with {of.name}" for of in judged]
+    return Finding(
+        headings=[
+            *("network", "mean accuracy over all rates, %"),
+            *(f"decades of rates within {t} of the best" for t in TOLERANCES),
+            *("best rate", "largest that learns"),
         ],
+        rows=table,
+        verdict=verdict,
+        summary=f"In the mean over all rates that were tried, batch norm gains {', '.join(gains)}.",
+        panels=panels,
         headline=("batch_norm", "no_norm"),
-        num_runs=grid.val.size,
-        num_seeds=grid.val.shape[-1],
+        num_runs=len(rows),
+        num_seeds=lines["no_norm"].shape[-1],
+        repeats="splits",
+        judged=judged,
     )
+
+
+def decades(accuracy: np.ndarray, rates: np.ndarray, tolerance: float) -> float:
+    """How many decades of rates are within a tolerance of the best; each stands for its step.
+
+    >>> decades(np.array([10.0, 97, 99, 98, 10]), np.logspace(0, 2, 5), 1)
+    1.0
+    """
+    near = (accuracy >= accuracy.max() - tolerance).sum()
+    return float(near * np.log10(rates[1] / rates[0]))
+
+
+def largest_that_learns(accuracy: np.ndarray, rates: np.ndarray) -> str:
+    """The largest rate of at least this accuracy; where that is the last, more may learn.
+
+    >>> rates = np.array([0.1, 1.0, 10.0])
+    >>> [largest_that_learns(np.array(a), rates) for a in ([90, 60, 10], [90, 60, 60])]
+    ['1', '≥ 10']
+    """
+    learns = np.flatnonzero(accuracy >= LEARNS)
+    if not len(learns):
+        return "none"
+    return ("≥ " if learns[-1] == len(rates) - 1 else "") + f"{rates[learns[-1]]:.2g}"

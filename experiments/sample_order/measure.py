@@ -1,47 +1,71 @@
 """What other orders of the samples cost."""
 
-from findings import HOLDS, NOT_HERE, PARTLY, Finding, Panel, in_percent
-from grids import Grid, mean_of, tuned
+from collections.abc import Sequence
+
+import numpy as np
+from findings import Finding, Panel
+from values import Row, at_best, values_of
+from verdicts import REFUTED, Comparison, in_words, judge, mean_of
+
+SMALLEST = 1.0  # points of test accuracy
+PREDICTED = {"fixed": REFUTED, "sorted": REFUTED, "class_blocked": REFUTED}
 
 
-def measure(grid: Grid) -> Finding:
-    """The loss of each order in each arm, and the verdict that the README announces."""
-    orders = grid.axes["train.order"]
-    test = tuned(grid)  # (arms, orders, seeds)
-    shuffled = orders.index("shuffled")
-    batch, none = (grid.arms.index(arm) for arm in ("batch_norm", "no_norm"))
-    rows, better, worse = [], [], []
-    for number, order in enumerate(orders):
-        lost = test[:, shuffled] - test[:, number]  # (arms, seeds)
-        losses = [mean_of(of_arm) for of_arm in lost]
-        rows.append([order.replace("_", " "), *map(in_percent, losses)])
-        if number != shuffled:
-            more = mean_of(lost[batch] - lost[none])
-            matters = max(loss.value for loss in losses) > 0.01
-            better.append(more.value < 0 and (more.high < 0 or not matters))
-            worse.append(more.value > 0.01)
+def measure(rows: Sequence[Row]) -> Finding:
+    """The points that an order loses against a shuffled one, in each arm at its best rate."""
+    values = values_of(rows)
+    arms = values.labels["arm"]
+    accuracy = {
+        (arm, order): at_best(values.at(arm=arm, train_order=order))
+        for arm in arms
+        for order in values.labels["train.order"]
+    }
+    lost = {
+        (arm, order): accuracy[arm, "shuffled"] - accuracy[arm, order]
+        for arm in arms
+        for order in PREDICTED
+    }
+    comparisons = [
+        Comparison(
+            order.replace("_", " "),
+            lost["no_norm", order] - lost["batch_norm", order],
+            SMALLEST,
+            predicted,
+        )
+        for order, predicted in PREDICTED.items()
+    ]
+    verdict, judged = judge(comparisons)
+    losses = "; ".join(
+        f"{order.replace('_', ' ')} {lost['batch_norm', order].mean():.1f} and "
+        f"{lost['no_norm', order].mean():.1f}"
+        for order in PREDICTED
+    )
+    orders = values.labels["train.order"]
     return Finding(
-        headings=["order", *(f"loss, {arm}, percentage points" for arm in grid.arms)],
-        rows=rows,
-        verdict=NOT_HERE if any(worse) else HOLDS if all(better) else PARTLY,
-        summary="points lost with batch norm and without: "
-        + "; ".join(
-            f"{order} {losses[batch]} and {losses[none]}"
-            for order, *losses in rows
-            if order != "shuffled"
-        ),
+        headings=["order", *(f"points lost, {arm}" for arm in arms)],
+        rows=[
+            [order.replace("_", " "), *(in_words(mean_of(lost[arm, order])) for arm in arms)]
+            for order in PREDICTED
+        ],
+        verdict=verdict,
+        summary=f"Points that an order loses with batch norm and without: {losses}.",
         panels=[
             Panel(
                 title="Each order at its best rate",
                 x="order of the samples",
                 y="test accuracy, %",
                 lines={
-                    arm: ([order.replace("_", " ") for order in orders], 100 * test[number])
-                    for number, arm in enumerate(grid.arms)
+                    arm: (
+                        [order.replace("_", " ") for order in orders],
+                        np.array([accuracy[arm, order] for order in orders]),
+                    )
+                    for arm in arms
                 },
             )
         ],
         headline=("batch_norm", "no_norm"),
-        num_runs=grid.val.size,
-        num_seeds=grid.val.shape[-1],
+        num_runs=len(rows),
+        num_seeds=len(lost["no_norm", "fixed"]),
+        repeats="splits",
+        judged=judged,
     )

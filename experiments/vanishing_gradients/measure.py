@@ -1,9 +1,10 @@
 """How much smaller the gradient is in the first hidden layer than in the last."""
 
 import numpy as np
-from findings import Finding, Panel, in_percent, in_words, verdict_of
+from findings import Finding, Panel, in_percent, verdict_of
 from grids import mean_of
 from vanishing_gradients.collect import ARMS, Gradients
+from verdicts import in_words
 
 
 def measure(found: dict[tuple[str, int], Gradients]) -> Finding:

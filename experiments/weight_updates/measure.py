@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from findings import Finding, Panel, in_words, verdict_of
+from findings import Finding, Panel, verdict_of
 from grids import mean_of
+from verdicts import in_words
 from weight_updates.collect import ARMS
 
 

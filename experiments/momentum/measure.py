@@ -1,0 +1,54 @@
+"""What each momentum of the running statistics costs, in short and in long runs."""
+
+from collections.abc import Sequence
+
+from findings import Finding, Panel
+from values import Row, by_split, values_of
+from verdicts import HOLDS, REFUTED, Comparison, in_words, judge, mean_of
+
+SMALLEST = 1.0  # points of test accuracy
+PREDICTED = {
+    "1": {"0": HOLDS, "0.5": REFUTED, "0.9": REFUTED, "0.99": HOLDS, "0.999": HOLDS},
+    "10": {"0": HOLDS, "0.5": REFUTED, "0.9": REFUTED, "0.99": REFUTED, "0.999": HOLDS},
+}
+
+
+def measure(rows: Sequence[Row]) -> Finding:
+    """The points that a momentum loses against recomputed statistics, which have none."""
+    values = values_of(rows)
+    comparisons, table, panels = [], [], []
+    for epochs, predicted in PREDICTED.items():
+        run = f"{epochs} epoch{'s' if epochs != '1' else ''}"
+        lines = {}
+        for arm in values.labels["arm"]:
+            chosen = values.at(arm=arm, train_num_epochs=epochs)
+            lines[arm] = 100 * by_split(chosen.measures["test_accuracy"])  # (momenta, splits)
+        for n, (momentum, outcome) in enumerate(predicted.items()):
+            name = f"{run}, momentum {momentum}"
+            lost = lines["recomputed"][n] - lines["running"][n]
+            comparisons.append(Comparison(name, lost, SMALLEST, outcome))
+            table.append([name, *(in_words(mean_of(of[n])) for of in lines.values())])
+        panels.append(
+            Panel(
+                title=run,
+                x="momentum",
+                y="test accuracy, %",
+                lines={arm: (list(predicted), of) for arm, of in lines.items()},
+            )
+        )
+    verdict, judged = judge(comparisons)
+    held = [of for of in judged if of.outcome == HOLDS]
+    words = ", ".join(f"{of.effect.value:.1f} with {of.name}" for of in held)
+    return Finding(
+        headings=["run", *(f"test accuracy, {arm} statistics, %" for arm in lines)],
+        rows=table,
+        verdict=verdict,
+        summary=f"Points of test accuracy that running statistics lose: {words or 'none clearly'}; "
+        "less than one with any other.",
+        panels=panels,
+        headline=("recomputed", "running"),
+        num_runs=len(rows),
+        num_seeds=lines["running"].shape[-1],
+        repeats="splits",
+        judged=judged,
+    )

@@ -1,0 +1,134 @@
+"""What each trial of a claim's sweeps came to: a table that stays beside the results.
+
+Whoever reads a claim can compute its numbers again from `values.csv`. A row is a trial: its arm,
+the values that are swept, the seeds of its split and of its training, and what it came to.
+"""
+
+import csv
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jbn.config import load_config
+from jbn.store import read_summary, read_trials
+
+SPLIT, SEED = "data.split_seed", "seed"
+MEASURES = ("val_accuracy", "test_accuracy", "diverged_step")
+Row = Mapping[str, str]
+
+
+class Values(NamedTuple):
+    """Numbers by all that was varied."""
+
+    labels: Mapping[str, Sequence[str]]  # of each axis but the last two, as in the table
+    measures: Mapping[str, np.ndarray]  # each of the shape (*labels, splits, seeds)
+
+    def at(self, **chosen: str) -> "Values":
+        """The part that has this label on an axis, named with `_` in the place of dots."""
+        keys = {key.replace(".", "_"): key for key in self.labels}
+        index: list[Any] = [slice(None)] * len(self.labels)
+        for name, label in chosen.items():
+            key = keys[name]
+            index[list(self.labels).index(key)] = list(self.labels[key]).index(label)
+        left = {k: v for k, v in self.labels.items() if k.replace(".", "_") not in chosen}
+        return Values(left, {name: of[tuple(index)] for name, of in self.measures.items()})
+
+
+def train(config: Path, out: Path, small: bool) -> tuple[list[dict[str, str]], float]:
+    """The rows of a config's sweep, and the seconds; its run goes on where it was stopped.
+
+    Args:
+        config: it sweeps over `data.split_seed`.
+        out: the run's folder.
+        small: whether the first two splits do.
+    """
+    sweep = load_config(config).sweep.axes
+    less = ["--sweep", f"{SPLIT}={list(sweep[SPLIT][:2])}"] if small else []
+    command = [sys.executable, "-m", "jbn", "run", str(config), "--out", str(out), *less]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    trials = read_trials(out)
+    names = ["arm", *sweep, SEED]
+    names += MEASURES
+    columns = [[label(value) for value in trials[name].tolist()] for name in names]
+    rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    arms = read_summary(out)["arms"].values()
+    return rows, sum(arm["train_seconds"] + arm["compile_seconds"] for arm in arms)
+
+
+def label(value: Any) -> str:
+    """A value as the table has it."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Writes a table of rows with the same columns."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a table."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def values_of(rows: Iterable[Row]) -> Values:
+    """The rows as arrays: each column that varies and is no measure is an axis.
+
+    Raises:
+        ValueError: some combination has no row, or two.
+    """
+    rows = list(rows)
+    found = {key: list(dict.fromkeys(row[key] for row in rows)) for key in rows[0]}
+    keys = [key for key in found if key not in (*MEASURES, SPLIT, SEED) and len(found[key]) > 1]
+    labels = {key: found[key] for key in (*keys, SPLIT, SEED)}
+    shape = [len(of) for of in labels.values()]
+    places = [{label: n for n, label in enumerate(of)} for of in labels.values()]
+    index = tuple(
+        np.array([place[row[key]] for row in rows])
+        for key, place in zip(labels, places, strict=True)
+    )
+    counts = np.zeros(shape, int)
+    np.add.at(counts, index, 1)
+    if (counts != 1).any():
+        raise ValueError(f"found {len(rows)} rows, wanted one for each of {' × '.join(labels)}")
+    measures = {}
+    for name in MEASURES:
+        measures[name] = np.empty(shape)
+        measures[name][index] = [float(row[name]) for row in rows]
+    return Values({key: labels[key] for key in keys}, measures)
+
+
+def by_split(values: np.ndarray) -> np.ndarray:
+    """The mean over the seeds: splits are what repeats, and a split's seeds share its data."""
+    return values.mean(-1)
+
+
+def at_best(values: Values) -> np.ndarray:
+    """Test accuracy of each split, in percent, at the point that suits the other splits."""
+    measures = values.measures
+    return 100 * by_split(tuned(measures["val_accuracy"], measures["test_accuracy"]))
+
+
+def tuned(val: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The values at each split's best point, which the other splits' validation data choose.
+
+    So no number that is read has had a part in the choice, and an interval over the splits has the
+    choice in it.
+
+    Args:
+        val: accuracies of the validation data: (points, splits, seeds).
+        values: of the same shape.
+
+    Returns:
+        (splits, seeds).
+    """
+    of_split = val.mean(-1)
+    best = (of_split.sum(-1, keepdims=True) - of_split).argmax(0)
+    return np.take_along_axis(values, best[None, :, None], 0)[0]
