@@ -18,6 +18,7 @@ in the place of the small ones, and leaves what comes of it in `full.json`.
 """
 
 import argparse
+import functools
 import importlib
 import json
 import os
@@ -79,8 +80,13 @@ def results_of(
 
 def environment_of(option: str) -> dict[str, Any]:
     """Where a claim is measured, and by which command; its name is still to follow."""
-    environment = describe_environment(jax.devices()[0])
-    return environment | {"command": f"python experiments/claims.py {option}"}
+    return _here() | {"command": f"python experiments/claims.py {option}"}
+
+
+@functools.cache
+def _here() -> dict[str, Any]:
+    """Asked once: the results that are written change the checkout."""
+    return describe_environment(jax.devices()[0])
 
 
 def make(name: str, data: str | None) -> None:
