@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jbn.config import ArmConfig, DataConfig, Program, UserError
-from jbn.data import Dataset, input_stats_of
+from jbn.data import Dataset, DataSpec, input_stats_of
 from jbn.diagnose import NormReport
 from jbn.functional._input_stats import InputStats
 from jbn.run.kept import KeptPrograms
@@ -142,8 +142,8 @@ class Compiler:
         weights, normalization = jax.eval_shape(
             lambda: (self.task_of(program).weights, self.task_of(program).normalization)
         )
-        spec = dataset.spec._replace(input_stats=None)
-        key = _shared(program.config), spec, shapes, weights, normalization, *more
+        spec = _shared_spec(program.config, dataset.spec)
+        key = _shared_config(program.config), spec, shapes, weights, normalization, *more
         return functools.partial(self._build, repr(key))
 
     def _build(self, key: str, parts: Mapping[str, Lower]) -> dict[str, Any]:
@@ -233,10 +233,20 @@ def _key_of(program: Program, num_lanes: int) -> Any:
     return program.config, axes_of_lanes(program), num_lanes
 
 
-def _shared(config: ArmConfig) -> str:
-    """What a program depends on of a config, beside shapes: not how its inputs are normalized."""
-    data = config.data.model_copy(update={"normalize": "none", "normalize_per": "feature"})
+def _shared_config(config: ArmConfig) -> str:
+    """What a program depends on of a config: not which data it gets, nor how they are normalized.
+
+    So all splits of a data set share their programs.
+    """
+    data = DataConfig(augment=config.data.augment)
     return config.model_copy(update={"data": data}).model_dump_json()
+
+
+def _shared_spec(config: ArmConfig, spec: DataSpec) -> DataSpec:
+    """What a program depends on of its data, beside their arrays' shapes."""
+    if config.loss.class_weights != "balanced":
+        spec = spec._replace(class_counts=None)
+    return spec._replace(input_stats=None)
 
 
 def _input_stats(dataset: Dataset, of_weights: Mapping[str, Any] | None) -> InputStats:

@@ -92,13 +92,28 @@ def test_a_file_that_is_damaged_is_thrown_away(tmp_path, first, cache, compiled,
     [
         {"train": {"num_epochs": 2, "batch_size": 240}},
         {"num_seeds": 4},
-        {"data": {"split_seed": 1}},
+        {"data": {"name": "mixture"}},
+        {"loss": {"class_weights": "balanced"}},
         {"model": {"hidden_sizes": [4], "activation": "tanh"}},
     ],
 )
 def test_another_config_is_another_program(tmp_path, cache, compiled, change):
     results(tmp_path / "b", cache, TABLE | change)
     assert compiled.count("epoch") == 1
+
+
+def test_all_splits_share_a_program_and_come_to_their_own_numbers(tmp_path, cache, compiled):
+    table = TABLE | {"data": {"split_seed": 1}}
+    found = results(tmp_path / "b", cache, table)
+    assert compiled == []
+    assert found == results(tmp_path / "c", None, table)
+
+
+def test_weights_that_balance_a_split_are_of_no_other(tmp_path, compiled):
+    for seed in (0, 1):
+        data, loss = {"split_seed": seed}, {"class_weights": "balanced"}
+        results(tmp_path / str(seed), tmp_path, TABLE | {"data": data, "loss": loss})
+    assert compiled.count("epoch") == 2
 
 
 def test_a_changed_jbn_compiles_anew(tmp_path, cache, compiled, monkeypatch):
