@@ -46,7 +46,8 @@ CLAIMS = {
     "initialization": "less dependence on initialization",
     "sample_order": "less dependence on the order of samples",
     "layer_inputs": "stabilises the distribution of layer inputs",
-    "scale_and_bias": "gamma and beta matter, and learn non-linear transformations",
+    "scale_and_bias": "gamma and beta matter",
+    "non_linear": "gamma and beta learn non-linear transformations",
     "input_normalization": "standardized inputs are not suited for deep learning",
     "cost": "input normalization is computationally heavy, batch norm mitigates it",
     "accuracy": "better accuracy",
@@ -56,7 +57,7 @@ CLAIMS = {
     "weight_updates": "the weights of all input nodes get updates of similar size",
 }
 BY_SPLIT = (
-    *("learning_rate", "sample_order", "input_normalization"),
+    *("learning_rate", "sample_order", "scale_and_bias", "input_normalization"),
     *("momentum", "epsilon"),
 )
 

@@ -167,9 +167,14 @@ def claim(name: str) -> str:
     table = markdown_table(result["headings"], result["rows"])
     if result.get("judged"):
         return f"{_judged(result)}\n\n{table}"
+    brackets = (
+        f"The brackets contain 95% bootstrap intervals over {result['num_seeds']} "
+        f"{result['repeats']}. "
+    )
+    has_brackets = any("[" in cell for row in result["rows"] for cell in row)
     return f"{table}\n\n" + wrapped(
-        f"**It {result['verdict']}.** The brackets contain 95% bootstrap intervals over "
-        f"{result['num_seeds']} {result['repeats']}. The {result['num_runs']} trials took "
+        f"**Verdict: {result['verdict']}.** {brackets if has_brackets else ''}"
+        f"The {result['num_runs']} trials took "
         f"{result['seconds']:.0f} s. {measured_by(environment['command'], environment)}"
     )
 
