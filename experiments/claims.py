@@ -57,7 +57,7 @@ CLAIMS = {
     "weight_updates": "the weights of all input nodes get updates of similar size",
 }
 BY_SPLIT = (
-    *("learning_rate", "sample_order", "scale_and_bias", "input_normalization"),
+    *("learning_rate", "initialization", "sample_order", "scale_and_bias", "input_normalization"),
     *("momentum", "epsilon"),
 )
 
@@ -103,15 +103,27 @@ def make_by_split(name: str, small: bool) -> None:
     """Trains a claim's sweeps over splits, or goes on; leaves what comes of it in its folder."""
     environment = environment_of(("--small " if small else "") + name)
     runs = HERE / "runs" / "small" / name if small else HERE / "runs" / name
-    rows, seconds = [], 0.0
-    for config in sorted((HERE / name).glob("*.toml")):
-        found, took = train(config, runs / config.stem, small)
-        rows += [{"config": config.stem, **row} for row in found]
-        seconds += took
+    rows, seconds = rows_by_split(name, runs, small)
     out = runs if small else HERE / name
+    out.mkdir(parents=True, exist_ok=True)
     write_rows(out / "values.csv", rows)
     finding = judge_by_split(name, out / "values.csv")
     _write(out / "results.json", results_of(name, finding, seconds, environment))
+
+
+def rows_by_split(name: str, runs: Path, small: bool) -> tuple[list[dict[str, str]], float]:
+    """A claim's rows and seconds, of its `collect.py` or of the sweeps of its configs."""
+    if (HERE / name / "collect.py").exists():
+        module: Any = importlib.import_module(f"{name}.collect")
+        splits = module.SPLITS[:2] if small else module.SPLITS
+        found: tuple[list[dict[str, str]], float] = module.rows(splits)
+        return found
+    rows, seconds = [], 0.0
+    for config in sorted((HERE / name).glob("*.toml")):
+        of_config, took = train(config, runs / config.stem, small)
+        rows += [{"config": config.stem, **row} for row in of_config]
+        seconds += took
+    return rows, seconds
 
 
 def judge_by_split(name: str, values: Path) -> Finding:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from grids import decades_near_the_best, estimate
 from verdicts import HOLDS, PARTLY, Estimate, Judged, in_words
 
 NOT_HERE = "does not hold here"
@@ -60,18 +59,6 @@ def as_json(panel: Panel) -> dict[str, Any]:
 def verdict_of(everywhere: bool, somewhere: bool) -> str:
     """The verdict on a claim that is true in all cases, in some, or in none."""
     return HOLDS if everywhere else PARTLY if somewhere else NOT_HERE
-
-
-def compare_widths(
-    arms: Mapping[str, np.ndarray], values: Sequence[float]
-) -> tuple[dict[str, str], str]:
-    """Each arm's decades near its best; whether batch_norm has more: "clearly", "barely", "no"."""
-    widths = {
-        arm: estimate(lambda v: decades_near_the_best(v, values), val) for arm, val in arms.items()
-    }
-    batch, none = widths["batch_norm"], widths["no_norm"]
-    wider = "no" if batch.value <= none.value else "clearly" if batch.low > none.high else "barely"
-    return {arm: in_words(width) for arm, width in widths.items()}, wider
 
 
 def in_percent(found: Estimate) -> str:

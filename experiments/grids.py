@@ -98,15 +98,3 @@ def mean_of(values: np.ndarray) -> Estimate:
 def median_of(values: np.ndarray) -> Estimate:
     """The median of an array (seeds)."""
     return estimate(lambda v: float(np.median(v)), values)
-
-
-def decades_near_the_best(val: np.ndarray, values: Sequence[float]) -> float:
-    """How many decades of the values have a mean accuracy within 0.01 of the best.
-
-    Args:
-        val: of the shape (values, seeds).
-        values: of one ratio from each to the next, which each stands for.
-    """
-    mean = val.mean(-1)
-    step = np.log10(values[1] / values[0])
-    return float((mean >= mean.max() - 0.01).sum() * step)

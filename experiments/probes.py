@@ -111,3 +111,18 @@ def kernels(tree: dict[str, Any]) -> list[Any]:
     """
     names = [name for name in tree if name.startswith("Dense_")]
     return [tree[name]["kernel"] for name in sorted(names, key=lambda name: int(name[6:]))]
+
+
+def scale_hidden_kernels(params: dict[str, Any], gain: Any) -> dict[str, Any]:
+    """An MLP's parameters, the kernels of its hidden layers times a gain.
+
+    >>> scale_hidden_kernels({"Dense_0": {"kernel": 2, "bias": 3}, "Dense_1": {"kernel": 5}}, 10)
+    {'Dense_0': {'kernel': 20, 'bias': 3}, 'Dense_1': {'kernel': 5}}
+    """
+    last = f"Dense_{len(kernels(params)) - 1}"
+    return {
+        name: {**of, "kernel": gain * of["kernel"]}
+        if name.startswith("Dense_") and name != last
+        else of
+        for name, of in params.items()
+    }

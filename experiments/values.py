@@ -84,7 +84,7 @@ def values_of(rows: Iterable[Row]) -> Values:
     Raises:
         ValueError: some combination has no row, or two.
     """
-    rows = list(rows)
+    rows = _with_places_of_seeds(rows)
     found = {key: list(dict.fromkeys(row[key] for row in rows)) for key in rows[0]}
     keys = [key for key in found if key not in (*MEASURES, SPLIT, SEED) and len(found[key]) > 1]
     labels = {key: found[key] for key in (*keys, SPLIT, SEED)}
@@ -103,6 +103,16 @@ def values_of(rows: Iterable[Row]) -> Values:
         measures[name] = np.empty(shape)
         measures[name][index] = [float(row[name]) for row in rows]
     return Values({key: labels[key] for key in keys}, measures)
+
+
+def _with_places_of_seeds(rows: Iterable[Row]) -> list[Row]:
+    """The rows, each with the place of its seed among those of its split, which may be others."""
+    rows = list(rows)
+    of_split: dict[str, dict[str, str]] = {}
+    for row in rows:
+        seeds = of_split.setdefault(row[SPLIT], {})
+        seeds.setdefault(row[SEED], str(len(seeds)))
+    return [{**row, SEED: of_split[row[SPLIT]][row[SEED]]} for row in rows]
 
 
 def by_split(values: np.ndarray) -> np.ndarray:

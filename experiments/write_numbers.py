@@ -35,6 +35,7 @@ TEXTS = (
     ROOT / "experiments" / "bench" / "README.md",
     ROOT / "experiments" / "resnet18" / "README.md",
     ROOT / "experiments" / "RESULTS.md",
+    ROOT / "experiments" / "REVIEW.md",
     *(ROOT / "experiments" / name / "README.md" for name in CLAIMS),
     *sorted((ROOT / "configs").rglob("*.toml")),
 )
@@ -179,6 +180,13 @@ def claim(name: str) -> str:
     )
 
 
+def found(name: str) -> str:
+    """A claim, its verdict and its sentence."""
+    result = results(f"{name}/results")
+    link = f"[{result['claim']}]({name}/README.md)"
+    return wrapped(f"{link}: **{result['verdict']}**. {result['summary']}")
+
+
 def _judged(result: dict[str, Any]) -> str:
     """The comparisons that a claim's verdict rests on, and what came of each."""
     headings = ["comparison", "effect", "smallest that counts", "outcome", "predicted"]
@@ -226,10 +234,13 @@ def _extent(result: dict[str, Any]) -> list[str]:
 
 
 def _claims_made_by() -> str:
-    total = sum(results(f"{name}/results")["seconds"] for name in CLAIMS)
-    environment = results("accuracy/results")["environment"]
-    took = f"All claims together took {total / 60:.0f} minutes."
-    return wrapped(f"{measured_by('make experiments', environment)} {took}")
+    found = [results(f"{name}/results") for name in CLAIMS]
+    minutes = sum(result["seconds"] for result in found) / 60
+    (machine,) = {where(result["environment"]).partition(", jbn at")[0] for result in found}
+    return wrapped(
+        f"Measured on {machine}; all claims together took {minutes:.0f} minutes. Each claim's page "
+        "has its command and its commit."
+    )
 
 
 def article_bench() -> str:
@@ -460,6 +471,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "claims": claims,
     "verdicts": verdicts,
     **{f"claim-{name}": functools.partial(claim, name) for name in CLAIMS},
+    **{f"found-{name}": functools.partial(found, name) for name in CLAIMS},
     "bench-article": article_bench,
     "bench-start": start_bench,
     "bench-stopped": stopped_bench,

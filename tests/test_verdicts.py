@@ -60,6 +60,9 @@ def test_rows_make_a_grid_and_come_back_from_a_file(tmp_path):
         of_point = found.measures["test_accuracy"]
         assert of_point.shape == (2, 3)
         assert float(row["test_accuracy"]) in of_point
+    of_other_seeds = [row if row[SPLIT] == "1" else row | {SEED: row[SEED] + "0"} for row in rows]
+    for name, of in values_of(of_other_seeds).measures.items():
+        np.testing.assert_array_equal(of, values_of(rows).measures[name])
     with pytest.raises(ValueError, match="wanted one for each of arm × optimizer"):
         values_of(rows[1:])
     with pytest.raises(ValueError, match="wanted one for each of arm × optimizer"):

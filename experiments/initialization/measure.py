@@ -1,62 +1,70 @@
-"""The width of the range of good gains of the initial weights."""
+"""How accurate a network is over the scales of its initial weights, by depth and optimizer."""
+
+from collections.abc import Sequence
 
 import numpy as np
-from findings import NOT_HERE, Finding, Panel, compare_widths, in_percent
-from grids import Grid, at_best, mean_of
-from verdicts import HOLDS, PARTLY
+from findings import Finding, Panel
+from values import Row, at_best, values_of
+from verdicts import HOLDS, REFUTED, Comparison, in_words, judge, mean_of
 
-NUM_RATES = 4  # that the prediction is about
+SMALLEST = 5.0  # points of accuracy, in the mean over the gains
+LEARNS = 90.0  # percent
+OPTIMIZERS = {"sgd": "gradient descent", "adam": "Adam"}
+PREDICTED = {
+    ("sgd", "2"): HOLDS,
+    ("sgd", "10"): HOLDS,
+    ("adam", "2"): REFUTED,
+    ("adam", "10"): HOLDS,
+}
 
 
-def measure(grid: Grid) -> Finding:
-    """Each arm's width, and the verdict that the README announces."""
-    gains = grid.axes["model.init_gain"]
-    announced, more = (_at_best(grid, num_rates) for num_rates in (NUM_RATES, None))
-    widths, wider = compare_widths(announced, gains)
-    of_more, _ = compare_widths(more, gains)
-    verdicts = {"clearly": HOLDS, "barely": PARTLY, "no": NOT_HERE}
-    highest = f"{max(grid.axes['optimizer.learning_rate']):g}"
-    titles = {"Each gain at the best of four rates": announced, f"Rates up to {highest}": more}
-    return Finding(
-        headings=[
-            *("arm", "width, decades of the gain", f"with rates up to {highest}"),
-            *(f"accuracy at a gain of {max(gains):g}, %", f"with rates up to {highest}"),
-        ],
-        rows=[
-            [
-                arm,
-                width,
-                of_more[arm],
-                *(_at_the_largest(found[arm]) for found in (announced, more)),
-            ]
-            for arm, width in widths.items()
-        ],
-        verdict=verdicts[wider],
-        summary=f"{widths['batch_norm']} decades of the gain near the best with batch norm, "
-        f"{widths['no_norm']} without; with rates up to {highest}, {of_more['batch_norm']} and "
-        f"{of_more['no_norm']}",
-        panels=[
+def measure(rows: Sequence[Row]) -> Finding:
+    """Each network's mean accuracy over the gains, at each gain's best rate."""
+    values = values_of(rows)
+    gains = values.labels["gain"]
+    x = [float(gain) for gain in gains]
+    comparisons, table, panels = [], [], []
+    for (optimizer, depth), predicted in PREDICTED.items():
+        network = f"{depth} layers, {OPTIMIZERS[optimizer]}"
+        lines = {}
+        for arm in values.labels["arm"]:
+            chosen = values.at(arm=arm, optimizer=optimizer, depth=depth)
+            lines[arm] = np.array([at_best(chosen.at(gain=gain)) for gain in gains])
+            means = lines[arm].mean(-1)
+            learns = [gain for gain, mean in zip(gains, means, strict=True) if mean > LEARNS]
+            table.append(
+                [
+                    f"{network}, {arm}",
+                    in_words(mean_of(lines[arm].mean(0))),
+                    f"{float(learns[0]):g} to {float(learns[-1]):g}" if learns else "none",
+                ]
+            )
+        gain_of_norm = lines["batch_norm"].mean(0) - lines["no_norm"].mean(0)
+        comparisons.append(Comparison(network, gain_of_norm, SMALLEST, predicted))
+        panels.append(
             Panel(
-                title=title,
-                x="gain of the initial kernels",
-                y="validation accuracy, %",
-                lines={arm: (gains, 100 * values) for arm, values in arms.items()},
+                title=network,
+                x="gain of the hidden layers' initial kernels",
+                y="test accuracy, %",
+                lines={arm: (x, of) for arm, of in lines.items()},
                 log_x=True,
             )
-            for title, arms in titles.items()
+        )
+    verdict, judged = judge(comparisons)
+    words = ", ".join(f"{of.effect.value:.0f} points with {of.name}" for of in judged)
+    return Finding(
+        headings=[
+            *("network", "mean accuracy over all gains, %"),
+            f"gains with more than {LEARNS:.0f}%",
         ],
+        rows=table,
+        verdict=verdict,
+        summary="In the mean over initial weights from a thousandth to a thousand times as large, "
+        f"batch norm gains {words}.",
+        panels=panels,
         headline=("batch_norm", "no_norm"),
-        num_runs=grid.val.size,
-        num_seeds=grid.val.shape[-1],
+        num_runs=len(rows),
+        num_seeds=lines["no_norm"].shape[-1],
+        repeats="splits",
+        judged=judged,
     )
-
-
-def _at_the_largest(values: np.ndarray) -> str:
-    """The accuracy, of the shape (gains, seeds), at the last gain."""
-    return in_percent(mean_of(values[-1]))
-
-
-def _at_best(grid: Grid, num_rates: int | None) -> dict[str, np.ndarray]:
-    """Each arm's validation accuracies (gains, seeds), at each gain's best of the first rates."""
-    val = grid.val[:, :, :num_rates]
-    return dict(zip(grid.arms, at_best(val, val, 2), strict=True))

@@ -1,0 +1,112 @@
+"""Trains networks whose hidden layers' kernels begin at other scales.
+
+The last layer's kernel is left as it is: no norm follows it.
+"""
+
+import functools
+import itertools
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from probes import scale_hidden_kernels
+from values import SEED, SPLIT, label
+
+from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig, OptimizerConfig, TrainConfig
+from jbn.data import Batch, Dataset, Examples, load
+from jbn.train import (
+    Hypers,
+    Task,
+    TrainKeys,
+    TrainState,
+    batches_to_evaluate,
+    evaluate_batches,
+    final_variables,
+    make_task,
+    place,
+    run_epoch,
+)
+
+SPLITS = tuple(range(100, 110))  # each has a seed of the same number
+GAINS = np.logspace(-3, 3, 7)
+RATES = np.logspace(-4, 0, 5)
+DEPTHS, WIDTH = (2, 10), 64
+OPTIMIZERS = ("sgd", "adam")
+WARMED_UP = NormConfig(momentum_warmup=True)
+ARMS = {
+    "batch_norm": {"norm": WARMED_UP},
+    "batch_norm_recomputed": {"norm": WARMED_UP, "train": TrainConfig(recompute_stats=True)},
+    "no_norm": {"norm": NormConfig(kind="none")},
+}
+
+
+def rows(splits: Sequence[int] = SPLITS) -> tuple[list[dict[str, str]], float]:
+    """A row for each network, arm, gain, rate and split; and the seconds that it took."""
+    clock = time.perf_counter()
+    datasets = {split: load(DataConfig(split_seed=split)) for split in splits}
+    found = []
+    for optimizer, depth, (arm, more) in itertools.product(OPTIMIZERS, DEPTHS, ARMS.items()):
+        config = ArmConfig(
+            model=ModelConfig(hidden_sizes=(WIDTH,) * depth),
+            optimizer=OptimizerConfig(kind=optimizer),
+            **more,
+        )
+        run = make_run(make_task(config, next(iter(datasets.values())).spec))
+        for split, dataset in datasets.items():
+            points = list(itertools.product(GAINS.tolist(), RATES.tolist()))
+            measured = run(dataset, split, points)
+            network = {"optimizer": optimizer, "depth": str(depth), "arm": arm}
+            for (gain, rate), values in zip(points, measured, strict=True):
+                varied = {"gain": gain, "learning_rate": rate, SPLIT: split, SEED: split}
+                found.append(network | {k: label(v) for k, v in (varied | values).items()})
+    return found, time.perf_counter() - clock
+
+
+def make_run(task: Task) -> Any:
+    """Returns `run(dataset, seed, points)`: what each point, a gain and a rate, comes to."""
+
+    def lane(gain: Any, rate: Any, seed: Any, splits: Any, normalization: Any) -> Any:
+        train, val, test = splits
+        mine = task.with_normalization(normalization)
+        keys = TrainKeys.of(jax.random.key(seed))
+        hypers = Hypers.of(task.config)._replace(learning_rate=rate)
+
+        def epoch(state: TrainState, _: None) -> Any:
+            state, metrics = run_epoch(mine, state, train, val, keys, hypers)
+            return state, metrics.diverged_step
+
+        def accuracy(batches: Batch) -> Any:
+            return evaluate_batches(mine, variables, batches, hypers).means["accuracy"]
+
+        first = mine.init(keys, hypers)
+        first = first._replace(params=scale_hidden_kernels(first.params, gain))
+        state, steps = jax.lax.scan(epoch, first, length=task.config.train.num_epochs)
+        variables = final_variables(mine, state, train.x, keys, hypers)
+        return {
+            "val_accuracy": accuracy(val),
+            "test_accuracy": accuracy(test),
+            "diverged_step": steps[jnp.argmax(steps >= 0)],
+        }
+
+    over_lanes = jax.vmap(lane, (0, 0, None, None, None))
+
+    @functools.cache
+    def compiled(num_lanes: int) -> tuple[Any, Any]:
+        placement = place(jax.devices(), num_lanes=num_lanes)
+        return placement, jax.jit(over_lanes, out_shardings=placement.by_lane)
+
+    def run(dataset: Dataset, seed: int, points: Sequence[tuple[float, float]]) -> Any:
+        placement, program = compiled(len(points))
+        gains, rates = jax.device_put(jnp.asarray(points, jnp.float32).T, placement.everywhere)
+        splits: Sequence[Examples | Batch] = (
+            *(dataset.train, batches_to_evaluate(dataset.val), batches_to_evaluate(dataset.test)),
+        )
+        shared = (seed, splits, make_task(task.config, dataset.spec).normalization)
+        lanes = jax.device_put((gains, rates), placement.by_lane)
+        found = jax.device_get(program(*lanes, *jax.device_put(shared, placement.everywhere)))
+        return [{name: of[n].item() for name, of in found.items()} for n in range(len(points))]
+
+    return run
