@@ -56,12 +56,33 @@ def render_page(
         results=results,
         announced=announced,
         figures={name: Markup(to_svg(draw_claim(result))) for name, result in results.items()},
-        overview=Markup(to_svg(draw_overview(results))),
+        overview=Markup(_with_colors_of_the_page(to_svg(draw_overview(results)))),
         counts={of: verdicts.count(of) for of in VERDICT_COLORS if of in verdicts},
         effect_in_words=lambda judged: in_words(Estimate(*judged["effect"])),
-        colors=VERDICT_COLORS,
+        right=sum(
+            of["outcome"] == of["predicted"]
+            for result in results.values()
+            for of in result.get("judged", ())
+        ),
+        judged=[of for result in results.values() for of in result.get("judged", ())],
+        colors={verdict: name_of_color(verdict) for verdict in VERDICT_COLORS},
         num_runs=sum(result["num_runs"] for result in results.values()),
     )
+
+
+def name_of_color(verdict: str) -> str:
+    """The page's own name of a verdict's colour, which is another one on dark.
+
+    >>> name_of_color("not shown")
+    'var(--not-shown)'
+    """
+    return f"var(--{verdict.replace(' ', '-')})"
+
+
+def _with_colors_of_the_page(svg: str) -> str:
+    for verdict, color in VERDICT_COLORS.items():
+        svg = svg.replace(color, name_of_color(verdict))
+    return svg
 
 
 def read_announced(readme: str, name: str) -> dict[str, str]:

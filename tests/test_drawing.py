@@ -175,7 +175,7 @@ def test_what_is_no_number_is_left_out_and_the_rest_is_drawn(log):
 
 
 def claims():
-    pairs = zip("abcdefg", [*VERDICT_COLORS, *VERDICT_COLORS, "holds"], strict=True)
+    pairs = zip("abcdefg", [*VERDICT_COLORS, "holds", "refuted"], strict=True)
     panels = [NUMERIC, WORDS, NUMERIC, WORDS, WORDS, MANY, WORDS]
     return {
         name: result_of(
@@ -240,10 +240,55 @@ def test_the_page_holds_every_verdict_cell_and_figure(folder):
         for text in (result["claim"], result["verdict"], result["summary"], *cells):
             assert html.escape(text) in article
         assert html.escape("With batch_norm, as in the paper, it is < 2 < 3.") in article
+        assert f'href="{name}/README.md"' in article
         for text in ("1,440 runs", "10 seeds", "64 s", "python experiments/claims.py so", "jax"):
             assert text in article
     assert "<decades>" not in page
     assert "#010203" not in page  # ink is that of the page
+
+
+def test_the_page_says_what_came_of_each_comparison_and_how_many_were_predicted(folder):
+    results = claims()
+    comparison = {"smallest": 1.0, "predicted": "holds"}
+    results["a"]["judged"] = [
+        comparison | {"name": "two < layers", "effect": [2.04, 1.46, 3.0], "outcome": "holds"},
+        comparison | {"name": "ten layers", "effect": [0.0, -0.5, 0.5], "outcome": "refuted"},
+        comparison | {"name": "no layers", "effect": [1.0, 0.5, 1.5], "outcome": "not shown"},
+    ]
+    (folder / "a" / "results.json").write_text(json.dumps(results["a"]))
+    write_report(folder, results)
+    page = " ".join((folder / "report.html").read_text().split())
+    assert "Of 3 comparisons 1 hold, 1 are refuted, and 1 aren't shown; 1 came out as pre" in page
+    article = page[page.index('<article id="a">') : page.index('<article id="b">')]
+    for text in ("two &lt; layers", "2.0 [1.5, 3.0]", "0.0 [-0.5, 0.5]", "not shown"):
+        assert text in article
+
+
+def luminance(color):
+    parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+def test_every_color_of_the_pages_text_can_be_read(folder):
+    """A contrast of 4.5 to 1, as WCAG 2 asks, on light and on dark paper."""
+    write_report(folder, claims())
+    page = (folder / "report.html").read_text()
+    light, dark = (
+        dict(re.findall(r"--([\w-]+): (#\w{6})", part))
+        for part in re.findall(r":root {(.*?)}", page, re.S)
+    )
+    for colors in (light, dark):
+        assert {verdict.replace(" ", "-") for verdict in VERDICT_COLORS} <= colors.keys()
+        paper = luminance(colors["paper"])
+        for name in colors.keys() - {"paper", "line", "wash"}:
+            low, high = sorted((paper, luminance(colors[name])))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, name
+    for verdict, color in VERDICT_COLORS.items():
+        assert light[verdict.replace(" ", "-")] == color
+        assert f'fill: {color}"' not in page  # the overview's words have the page's colours
 
 
 def test_figures_and_page_are_the_same_bytes_for_the_same_results(folder):

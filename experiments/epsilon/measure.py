@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from findings import Finding, Panel
 from values import Row, by_split, values_of
-from verdicts import HOLDS, REFUTED, Comparison, in_words, judge, mean_of
+from verdicts import HOLDS, REFUTED, Comparison, in_a_sentence, in_words, judge, mean_of
 
 SMALLEST = 1.0  # points of test accuracy
 DEFAULT = "0.001"
@@ -43,14 +43,12 @@ def measure(rows: Sequence[Row]) -> Finding:
             )
         )
     verdict, judged = judge(comparisons)
-    held = [of for of in judged if of.outcome == HOLDS]
-    words = ", ".join(f"{of.effect.value:.1f} with {of.name}" for of in held)
     return Finding(
         headings=["run", *(f"test accuracy, {arm}, %" for arm in lines)],
         rows=table,
         verdict=verdict,
-        summary=f"Points of test accuracy that are lost against the default of {DEFAULT}: "
-        f"{words or 'none clearly'}.",
+        summary=f"A point or more of test accuracy is lost against the default of {DEFAULT}: "
+        f"{in_a_sentence(judged, 'points')}.",
         panels=panels,
         headline=("batch_norm", "batch_norm_plain"),
         num_runs=len(rows),

@@ -31,7 +31,7 @@ def measure(rows: Sequence[Row]) -> Finding:
                         f"{network}, {arm}",
                         in_words(mean_of(lines[arm].mean(0))),
                         *(f"{decades(lines[arm].mean(-1), rates, t):.1f}" for t in TOLERANCES),
-                        f"{rates[lines[arm].mean(-1).argmax()]:.2g}",
+                        _rate(rates[lines[arm].mean(-1).argmax()]),
                         largest[network, arm],
                     ]
                 )
@@ -47,7 +47,7 @@ def measure(rows: Sequence[Row]) -> Finding:
                 )
             )
     verdict, judged = judge(comparisons)
-    gains = [f"{of.effect.value:.0f} points with {of.name}" for of in judged]
+    gains = [f"{of.effect.value:.0f} points ({of.name})" for of in judged]
     return Finding(
         headings=[
             *("network", "mean accuracy over all rates, %"),
@@ -56,7 +56,8 @@ def measure(rows: Sequence[Row]) -> Finding:
         ],
         rows=table,
         verdict=verdict,
-        summary=f"In the mean over all rates that were tried, batch norm gains {', '.join(gains)}.",
+        summary="Batch norm goes on learning at rates that are far too high without it. In the "
+        f"mean over all rates that were tried it gains {', '.join(gains)}.",
         panels=panels,
         headline=("batch_norm", "no_norm"),
         num_runs=len(rows),
@@ -86,4 +87,8 @@ def largest_that_learns(accuracy: np.ndarray, rates: np.ndarray) -> str:
     learns = np.flatnonzero(accuracy >= LEARNS)
     if not len(learns):
         return "none"
-    return ("≥ " if learns[-1] == len(rates) - 1 else "") + f"{rates[learns[-1]]:.2g}"
+    return ("≥ " if learns[-1] == len(rates) - 1 else "") + _rate(rates[learns[-1]])
+
+
+def _rate(rate: float) -> str:
+    return f"{float(f'{rate:.2g}'):g}"

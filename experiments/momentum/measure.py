@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from findings import Finding, Panel
 from values import Row, by_split, values_of
-from verdicts import HOLDS, REFUTED, Comparison, in_words, judge, mean_of
+from verdicts import HOLDS, REFUTED, Comparison, in_a_sentence, in_words, judge, mean_of
 
 SMALLEST = 1.0  # points of test accuracy
 PREDICTED = {
@@ -37,14 +37,12 @@ def measure(rows: Sequence[Row]) -> Finding:
             )
         )
     verdict, judged = judge(comparisons)
-    held = [of for of in judged if of.outcome == HOLDS]
-    words = ", ".join(f"{of.effect.value:.1f} with {of.name}" for of in held)
     return Finding(
         headings=["run", *(f"test accuracy, {arm} statistics, %" for arm in lines)],
         rows=table,
         verdict=verdict,
-        summary=f"Points of test accuracy that running statistics lose: {words or 'none clearly'}; "
-        "less than one with any other.",
+        summary="Running statistics lose a point or more of test accuracy: "
+        f"{in_a_sentence(judged, 'points')}.",
         panels=panels,
         headline=("recomputed", "running"),
         num_runs=len(rows),
