@@ -51,7 +51,7 @@ def measure(rows: Sequence[Row]) -> Finding:
     return Finding(
         headings=[
             *("network", "mean accuracy over all rates, %"),
-            *(f"decades of rates within {t} of the best" for t in TOLERANCES),
+            *(f"decades within {t} of the best" for t in TOLERANCES),
             *("best rate", "largest that learns"),
         ],
         rows=table,
