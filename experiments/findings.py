@@ -20,6 +20,7 @@ class Panel(NamedTuple):
     ]  # x values, y of the shape (values, seeds)
     log_x: bool = False
     log_y: bool = False
+    of_medians: bool = False  # as times are judged; else means
 
 
 class Finding(NamedTuple):
@@ -40,14 +41,19 @@ class Finding(NamedTuple):
 def as_json(panel: Panel) -> dict[str, Any]:
     """A panel with the mean of each line, and one standard deviation below and above it.
 
-    Where y is logarithmic, these are of its logarithm. None is what isn't finite.
+    Of medians: the median and the quartiles. Where y is logarithmic, these are of its logarithm.
+    None is what isn't finite.
     """
     lines = []
     for name, (x, values) in panel.lines.items():
         values = np.log10(values) if panel.log_y else np.asarray(values, float)
         with np.errstate(invalid="ignore"):  # infinities
-            mean, std = values.mean(-1), values.std(-1, ddof=1)
-        numbers = {"mean": mean, "low": mean - std, "high": mean + std}
+            if panel.of_medians:
+                low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=-1)
+            else:
+                middle, std = values.mean(-1), values.std(-1, ddof=1)
+                low, high = middle - std, middle + std
+        numbers = {"mean": middle, "low": low, "high": high}
         line = {"name": name, "x": np.asarray(x).tolist()}
         for key, number in numbers.items():
             found = 10**number if panel.log_y else number

@@ -89,6 +89,15 @@ def test_a_logarithmic_panel_has_the_spread_of_logarithms_and_what_is_not_finite
     assert line["high"][0] == pytest.approx(10 ** (1 + half), rel=1e-5)
 
 
+def test_a_panel_of_medians_has_them_and_the_quartiles():
+    values = np.random.default_rng(0).exponential(size=(2, 5))
+    panel = Panel("t", "x", "y", {"a": (np.arange(2), values)}, of_medians=True)
+    (line,) = as_json(panel)["lines"]
+    ordered = np.sort(values, -1)
+    for name, place in (("low", 1), ("mean", 2), ("high", 3)):
+        np.testing.assert_allclose(line[name], ordered[:, place], rtol=1e-5)
+
+
 RATE, ORDER, NORMALIZE = "optimizer.learning_rate", "train.order", "data.normalize"
 # Whether an arm is good at a point, and the verdict that the claim's README has for that.
 OF_SWEEPS = []

@@ -46,7 +46,8 @@ def measure(found: Mapping[int, Seconds]) -> Finding:
             Panel(
                 title=f"{num_pixels} pixels",
                 x="epochs of training",
-                y="added time, % of the plain epochs'",
+                y="added time, % of the plain epochs' (median)",
+                of_medians=True,
                 lines={
                     "batch_norm": (epochs, [percent(added["batch norm"], plain)] * NUM_EPOCHS),
                     "input normalization": (
