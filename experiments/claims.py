@@ -58,8 +58,13 @@ CLAIMS = {
     "weight_updates": "the weights of all input nodes get updates of similar size",
 }
 BY_SPLIT = (
-    *("learning_rate", "initialization", "sample_order", "scale_and_bias", "input_normalization"),
-    *("momentum", "epsilon"),
+    "learning_rate",
+    "initialization",
+    "sample_order",
+    "scale_and_bias",
+    "input_normalization",
+    "momentum",
+    "epsilon",
 )
 
 
@@ -81,7 +86,7 @@ def results_of(
 
 
 def environment_of(option: str) -> dict[str, Any]:
-    """Where a claim is measured, and by which command; its name is still to follow."""
+    """Where a claim is measured, and by which command: its options, and its name."""
     return _here() | {"command": f"python experiments/claims.py {option}"}
 
 

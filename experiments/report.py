@@ -9,6 +9,7 @@ all claims, and `report.html`.
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def render_page(
         lstrip_blocks=True,
     )
     verdicts = [result["verdict"] for result in results.values()]
+    judged = [of for result in results.values() for of in result.get("judged", ())]
     return environment.get_template("report.html.jinja").render(
         results=results,
         announced=announced,
@@ -59,12 +61,9 @@ def render_page(
         overview=Markup(_with_colors_of_the_page(to_svg(draw_overview(results)))),
         counts={of: verdicts.count(of) for of in VERDICT_COLORS if of in verdicts},
         effect_in_words=lambda judged: in_words(Estimate(*judged["effect"])),
-        right=sum(
-            of["outcome"] == of["predicted"]
-            for result in results.values()
-            for of in result.get("judged", ())
-        ),
-        judged=[of for result in results.values() for of in result.get("judged", ())],
+        num_judged=len(judged),
+        outcomes=Counter(of["outcome"] for of in judged),
+        num_predicted=sum(of["outcome"] == of["predicted"] for of in judged),
         colors={verdict: name_of_color(verdict) for verdict in VERDICT_COLORS},
         num_runs=sum(result["num_runs"] for result in results.values()),
     )

@@ -27,15 +27,16 @@ class Values(NamedTuple):
     labels: Mapping[str, Sequence[str]]  # of each axis but the last two, as in the table
     measures: Mapping[str, np.ndarray]  # each of the shape (*labels, splits, seeds)
 
-    def at(self, **chosen: str) -> "Values":
-        """The part that has this label on an axis, named with `_` in the place of dots."""
-        keys = {key.replace(".", "_"): key for key in self.labels}
-        index: list[Any] = [slice(None)] * len(self.labels)
-        for name, label in chosen.items():
-            key = keys[name]
-            index[list(self.labels).index(key)] = list(self.labels[key]).index(label)
-        left = {k: v for k, v in self.labels.items() if k.replace(".", "_") not in chosen}
-        return Values(left, {name: of[tuple(index)] for name, of in self.measures.items()})
+    def at(self, chosen: Mapping[str, str]) -> "Values":
+        """The part that has these labels on these axes."""
+        if unknown := chosen.keys() - self.labels.keys():
+            raise KeyError(f"found {', '.join(unknown)}, wanted some of {', '.join(self.labels)}")
+        index = tuple(
+            labels.index(chosen[key]) if key in chosen else slice(None)
+            for key, labels in self.labels.items()
+        )
+        left = {key: labels for key, labels in self.labels.items() if key not in chosen}
+        return Values(left, {name: of[index] for name, of in self.measures.items()})
 
 
 def train(config: Path, out: Path, small: bool) -> tuple[list[dict[str, str]], float]:
@@ -51,8 +52,7 @@ def train(config: Path, out: Path, small: bool) -> tuple[list[dict[str, str]], f
     command = [sys.executable, "-m", "jbn", "run", str(config), "--out", str(out), *less]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     trials = read_trials(out)
-    names = ["arm", *sweep, SEED]
-    names += MEASURES
+    names = ["arm", *sweep, SEED, *MEASURES]
     columns = [[label(value) for value in trials[name].tolist()] for name in names]
     rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
     arms = read_summary(out)["arms"].values()
@@ -115,15 +115,25 @@ def _with_places_of_seeds(rows: Iterable[Row]) -> list[Row]:
     return [{**row, SEED: of_split[row[SPLIT]][row[SEED]]} for row in rows]
 
 
-def by_split(values: np.ndarray) -> np.ndarray:
-    """The mean over the seeds: splits are what repeats, and a split's seeds share its data."""
-    return values.mean(-1)
+def extent(rows: Sequence[Row]) -> dict[str, Any]:
+    """How much was measured, as a `Finding` has it."""
+    num_splits = len({row[SPLIT] for row in rows})
+    return {"num_runs": len(rows), "num_seeds": num_splits, "repeats": "splits"}
+
+
+def accuracy(values: Values) -> np.ndarray:
+    """Test accuracy of each split, in percent: (*labels, splits)."""
+    return _by_split(values.measures["test_accuracy"])
 
 
 def at_best(values: Values) -> np.ndarray:
     """Test accuracy of each split, in percent, at the point that suits the other splits."""
-    measures = values.measures
-    return 100 * by_split(tuned(measures["val_accuracy"], measures["test_accuracy"]))
+    return _by_split(tuned(values.measures["val_accuracy"], values.measures["test_accuracy"]))
+
+
+def _by_split(shares: np.ndarray) -> np.ndarray:
+    """The mean over the seeds: splits are what repeats, and a split's seeds share its data."""
+    return 100 * shares.mean(-1)
 
 
 def tuned(val: np.ndarray, values: np.ndarray) -> np.ndarray:

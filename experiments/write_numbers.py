@@ -180,7 +180,7 @@ def claim(name: str) -> str:
     )
 
 
-def found(name: str) -> str:
+def sentence(name: str) -> str:
     """A claim, its verdict and its sentence."""
     result = results(f"{name}/results")
     link = f"[{result['claim']}]({name}/README.md)"
@@ -471,7 +471,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "claims": claims,
     "verdicts": verdicts,
     **{f"claim-{name}": functools.partial(claim, name) for name in CLAIMS},
-    **{f"found-{name}": functools.partial(found, name) for name in CLAIMS},
+    **{f"found-{name}": functools.partial(sentence, name) for name in CLAIMS},
     "bench-article": article_bench,
     "bench-start": start_bench,
     "bench-stopped": stopped_bench,

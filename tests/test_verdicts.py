@@ -55,7 +55,7 @@ def test_rows_make_a_grid_and_come_back_from_a_file(tmp_path):
     assert read_rows(tmp_path / "values.csv") == rows
     values = values_of(rows[::-1])
     for row in rows:
-        found = values.at(arm=row["arm"], optimizer_learning_rate=row[RATE])
+        found = values.at({"arm": row["arm"], RATE: row[RATE]})
         assert found.labels == {}
         of_point = found.measures["test_accuracy"]
         assert of_point.shape == (2, 3)

@@ -3,7 +3,6 @@
 The last layer's kernel is left as it is: no norm follows it.
 """
 
-import functools
 import itertools
 import time
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from probes import scale_hidden_kernels
 from values import SEED, SPLIT, label
 
 from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig, OptimizerConfig, TrainConfig
-from jbn.data import Batch, Dataset, Examples, load
+from jbn.data import Batch, Dataset, load, normalization_of
 from jbn.train import (
     Hypers,
     Task,
@@ -47,6 +46,7 @@ def rows(splits: Sequence[int] = SPLITS) -> tuple[list[dict[str, str]], float]:
     """A row for each network, arm, gain, rate and split; and the seconds that it took."""
     clock = time.perf_counter()
     datasets = {split: load(DataConfig(split_seed=split)) for split in splits}
+    points = list(itertools.product(GAINS.tolist(), RATES.tolist()))
     found = []
     for optimizer, depth, (arm, more) in itertools.product(OPTIMIZERS, DEPTHS, ARMS.items()):
         config = ArmConfig(
@@ -54,10 +54,9 @@ def rows(splits: Sequence[int] = SPLITS) -> tuple[list[dict[str, str]], float]:
             optimizer=OptimizerConfig(kind=optimizer),
             **more,
         )
-        run = make_run(make_task(config, next(iter(datasets.values())).spec))
+        run = make_run(make_task(config, next(iter(datasets.values())).spec), points)
         for split, dataset in datasets.items():
-            points = list(itertools.product(GAINS.tolist(), RATES.tolist()))
-            measured = run(dataset, split, points)
+            measured = run(dataset, split)
             network = {"optimizer": optimizer, "depth": str(depth), "arm": arm}
             for (gain, rate), values in zip(points, measured, strict=True):
                 varied = {"gain": gain, "learning_rate": rate, SPLIT: split, SEED: split}
@@ -65,8 +64,8 @@ def rows(splits: Sequence[int] = SPLITS) -> tuple[list[dict[str, str]], float]:
     return found, time.perf_counter() - clock
 
 
-def make_run(task: Task) -> Any:
-    """Returns `run(dataset, seed, points)`: what each point, a gain and a rate, comes to."""
+def make_run(task: Task, points: Sequence[tuple[float, float]]) -> Any:
+    """Returns `run(dataset, seed)`: what each point, a gain and a rate, comes to."""
 
     def lane(gain: Any, rate: Any, seed: Any, splits: Any, normalization: Any) -> Any:
         train, val, test = splits
@@ -91,22 +90,15 @@ def make_run(task: Task) -> Any:
             "diverged_step": steps[jnp.argmax(steps >= 0)],
         }
 
-    over_lanes = jax.vmap(lane, (0, 0, None, None, None))
+    placement = place(jax.devices(), num_lanes=len(points))
+    program = jax.jit(jax.vmap(lane, (0, 0, None, None, None)), out_shardings=placement.by_lane)
+    lanes = jax.device_put(tuple(np.array(points, np.float32).T), placement.by_lane)
 
-    @functools.cache
-    def compiled(num_lanes: int) -> tuple[Any, Any]:
-        placement = place(jax.devices(), num_lanes=num_lanes)
-        return placement, jax.jit(over_lanes, out_shardings=placement.by_lane)
-
-    def run(dataset: Dataset, seed: int, points: Sequence[tuple[float, float]]) -> Any:
-        placement, program = compiled(len(points))
-        gains, rates = jax.device_put(jnp.asarray(points, jnp.float32).T, placement.everywhere)
-        splits: Sequence[Examples | Batch] = (
-            *(dataset.train, batches_to_evaluate(dataset.val), batches_to_evaluate(dataset.test)),
-        )
-        shared = (seed, splits, make_task(task.config, dataset.spec).normalization)
-        lanes = jax.device_put((gains, rates), placement.by_lane)
-        found = jax.device_get(program(*lanes, *jax.device_put(shared, placement.everywhere)))
+    def run(dataset: Dataset, seed: int) -> list[dict[str, Any]]:
+        splits = dataset.train, *map(batches_to_evaluate, (dataset.val, dataset.test))
+        normalization = normalization_of(task.config.data, dataset.input_stats)
+        shared = jax.device_put((seed, splits, normalization), placement.everywhere)
+        found = jax.device_get(program(*lanes, *shared))
         return [{name: of[n].item() for name, of in found.items()} for n in range(len(points))]
 
     return run

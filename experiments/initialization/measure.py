@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from findings import Finding, Panel
-from values import Row, at_best, values_of
+from values import Row, at_best, extent, values_of
 from verdicts import HOLDS, REFUTED, Comparison, in_words, judge, mean_of
 
 SMALLEST = 5.0  # points of accuracy, in the mean over the gains
@@ -28,8 +28,8 @@ def measure(rows: Sequence[Row]) -> Finding:
         network = f"{depth} layers, {OPTIMIZERS[optimizer]}"
         lines = {}
         for arm in values.labels["arm"]:
-            chosen = values.at(arm=arm, optimizer=optimizer, depth=depth)
-            lines[arm] = np.array([at_best(chosen.at(gain=gain)) for gain in gains])
+            chosen = values.at({"arm": arm, "optimizer": optimizer, "depth": depth})
+            lines[arm] = np.array([at_best(chosen.at({"gain": gain})) for gain in gains])
             means = lines[arm].mean(-1)
             learns = [gain for gain, mean in zip(gains, means, strict=True) if mean > LEARNS]
             table.append(
@@ -63,8 +63,6 @@ def measure(rows: Sequence[Row]) -> Finding:
         f"batch norm gains {words}.",
         panels=panels,
         headline=("batch_norm", "no_norm"),
-        num_runs=len(rows),
-        num_seeds=lines["no_norm"].shape[-1],
-        repeats="splits",
         judged=judged,
+        **extent(rows),
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from findings import Finding, Panel
-from values import Row, at_best, values_of
+from values import Row, at_best, extent, values_of
 from verdicts import REFUTED, Comparison, in_words, judge, mean_of
 
 SMALLEST = 1.0  # points of test accuracy
@@ -16,7 +16,9 @@ def measure(rows: Sequence[Row]) -> Finding:
     values = values_of(rows)
     arms, kinds = values.labels["arm"], values.labels["data.normalize"]
     accuracy = {
-        (arm, name, kind): at_best(values.at(arm=arm, data_name=name, data_normalize=kind))
+        (arm, name, kind): at_best(
+            values.at({"arm": arm, "data.name": name, "data.normalize": kind})
+        )
         for arm in arms
         for name in PREDICTED
         for kind in kinds
@@ -61,8 +63,6 @@ def measure(rows: Sequence[Row]) -> Finding:
             for name in PREDICTED
         ],
         headline=("batch_norm", "no_norm"),
-        num_runs=len(rows),
-        num_seeds=len(comparisons[0].effects),
-        repeats="splits",
         judged=judged,
+        **extent(rows),
     )

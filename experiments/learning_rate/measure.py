@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from findings import Finding, Panel
-from values import Row, by_split, values_of
+from values import Row, accuracy, extent, values_of
 from verdicts import HOLDS, Comparison, in_words, judge, mean_of
 
 SMALLEST = 5.0  # points of accuracy, in the mean over the rates
@@ -15,7 +15,7 @@ LEARNS = 50.0  # percent
 
 def measure(rows: Sequence[Row]) -> Finding:
     """Each network's mean accuracy over the rates, and how much of them is near the best."""
-    comparisons, table, panels, largest = [], [], [], {}
+    comparisons, table, panels = [], [], []
     for optimizer, words in OPTIMIZERS.items():
         values = values_of(row for row in rows if row["config"] == optimizer)
         rates = np.array([float(rate) for rate in values.labels["optimizer.learning_rate"]])
@@ -23,16 +23,15 @@ def measure(rows: Sequence[Row]) -> Finding:
             network = f"{sizes.count(',') + 1} layers, {words}"
             lines = {}
             for arm in values.labels["arm"]:
-                chosen = values.at(arm=arm, model_hidden_sizes=sizes)
-                lines[arm] = 100 * by_split(chosen.measures["test_accuracy"])  # (rates, splits)
-                largest[network, arm] = largest_that_learns(lines[arm].mean(-1), rates)
+                lines[arm] = accuracy(values.at({"arm": arm, "model.hidden_sizes": sizes}))
+                means = lines[arm].mean(-1)  # of each rate
                 table.append(
                     [
                         f"{network}, {arm}",
                         in_words(mean_of(lines[arm].mean(0))),
-                        *(f"{decades(lines[arm].mean(-1), rates, t):.1f}" for t in TOLERANCES),
-                        _rate(rates[lines[arm].mean(-1).argmax()]),
-                        largest[network, arm],
+                        *(f"{decades(means, rates, tolerance):.1f}" for tolerance in TOLERANCES),
+                        _rate(rates[means.argmax()]),
+                        largest_that_learns(means, rates),
                     ]
                 )
             gain = lines["batch_norm"].mean(0) - lines["no_norm"].mean(0)
@@ -60,10 +59,8 @@ def measure(rows: Sequence[Row]) -> Finding:
         f"mean over all rates that were tried it gains {', '.join(gains)}.",
         panels=panels,
         headline=("batch_norm", "no_norm"),
-        num_runs=len(rows),
-        num_seeds=lines["no_norm"].shape[-1],
-        repeats="splits",
         judged=judged,
+        **extent(rows),
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from findings import Finding, Panel
-from values import Row, by_split, values_of
+from values import Row, accuracy, extent, values_of
 from verdicts import HOLDS, REFUTED, Comparison, in_a_sentence, in_words, judge, mean_of
 
 SMALLEST = 1.0  # points of test accuracy
@@ -21,8 +21,9 @@ def measure(rows: Sequence[Row]) -> Finding:
         run = f"{epochs} epoch{'s' if epochs != '1' else ''}"
         lines = {}
         for arm in values.labels["arm"]:
-            chosen = values.at(arm=arm, train_num_epochs=epochs)
-            lines[arm] = 100 * by_split(chosen.measures["test_accuracy"])  # (momenta, splits)
+            lines[arm] = accuracy(
+                values.at({"arm": arm, "train.num_epochs": epochs})
+            )  # (momenta, splits)
         for n, (momentum, outcome) in enumerate(predicted.items()):
             name = f"{run}, momentum {momentum}"
             lost = lines["recomputed"][n] - lines["running"][n]
@@ -45,8 +46,6 @@ def measure(rows: Sequence[Row]) -> Finding:
         f"{in_a_sentence(judged, 'points')}.",
         panels=panels,
         headline=("recomputed", "running"),
-        num_runs=len(rows),
-        num_seeds=lines["running"].shape[-1],
-        repeats="splits",
         judged=judged,
+        **extent(rows),
     )

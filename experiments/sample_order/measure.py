@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from findings import Finding, Panel
-from values import Row, at_best, values_of
+from values import Row, at_best, extent, values_of
 from verdicts import REFUTED, Comparison, in_words, judge, mean_of
 
 SMALLEST = 1.0  # points of test accuracy
@@ -16,7 +16,7 @@ def measure(rows: Sequence[Row]) -> Finding:
     values = values_of(rows)
     arms = values.labels["arm"]
     accuracy = {
-        (arm, order): at_best(values.at(arm=arm, train_order=order))
+        (arm, order): at_best(values.at({"arm": arm, "train.order": order}))
         for arm in arms
         for order in values.labels["train.order"]
     }
@@ -64,8 +64,6 @@ def measure(rows: Sequence[Row]) -> Finding:
             )
         ],
         headline=("batch_norm", "no_norm"),
-        num_runs=len(rows),
-        num_seeds=len(lost["no_norm", "fixed"]),
-        repeats="splits",
         judged=judged,
+        **extent(rows),
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from findings import Finding, Panel
-from values import Row, at_best, values_of
+from values import Row, at_best, extent, values_of
 from verdicts import REFUTED, Comparison, in_words, judge, mean_of
 
 SMALLEST = 1.0  # points of test accuracy
@@ -22,7 +22,7 @@ def measure(rows: Sequence[Row]) -> Finding:
     names = [f"{kind}, norm {place.removesuffix('_activation')} it" for kind, place in NETWORKS]
     accuracy = {
         arm: [
-            at_best(values.at(arm=arm, model_activation=kind, model_norm_position=place))
+            at_best(values.at({"arm": arm, "model.activation": kind, "model.norm_position": place}))
             for kind, place in NETWORKS
         ]
         for arm in arms
@@ -51,8 +51,6 @@ def measure(rows: Sequence[Row]) -> Finding:
             )
         ],
         headline=("both", "neither"),
-        num_runs=len(rows),
-        num_seeds=len(comparisons[0].effects),
-        repeats="splits",
         judged=judged,
+        **extent(rows),
     )

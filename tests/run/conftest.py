@@ -1,7 +1,5 @@
 """Programs that runs share, since to compile them is most of what a test of runs costs."""
 
-import functools
-
 import pytest
 
 from jbn import train
@@ -22,7 +20,6 @@ def programs_compiled_once():
             built[repr(place)] = build(self, key, parts)
         return built[repr(place)]
 
-    @functools.wraps(compile_in_parts)
     def in_parts_once(task, program, dataset, num_lanes, devices, **options):
         differs = task.config, axes_of_lanes(program), dataset.sha256, num_lanes, devices, options
         place = repr(differs)
