@@ -14,8 +14,8 @@ they are stopped, the same command goes on. They want a checkout without changes
 two splits of them, and leaves what comes of it in `experiments/runs/small`. `--judge` computes
 their results again, of the values that are there.
 
-`--full` is for accelerators: it trains on Fashion-MNIST, or the set that is named (mnist, cifar10),
-in the place of the small ones, and leaves what comes of it in `full.json`.
+`--full` is for accelerators: it trains the other claims on Fashion-MNIST, or the set that is named
+(mnist, cifar10), in the place of the small ones, and leaves what comes of it in `full.json`.
 """
 
 import argparse
@@ -176,20 +176,26 @@ def main() -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     use_all_cores()
     enable_compilation_cache()
-    names = arguments.names or list(CLAIMS)
+    is_full = arguments.full is not None
+    names = arguments.names or [name for name in CLAIMS if not (is_full and name in BY_SPLIT)]
     if arguments.judge:
         for name in names:
             if name in BY_SPLIT:
                 judge_again(name)
         return
     anew = set(names) & set(BY_SPLIT)
+    if anew and is_full:
+        sys.exit(
+            f"claims: --full: found {', '.join(sorted(anew))}, judged by splits of small "
+            "sets; leave --full out for them"
+        )
     if anew and not arguments.small and "-" in (environment_of("")["git_commit"] or "-"):
         sys.exit(
             f"claims: {', '.join(sorted(anew))}: wanted a checkout without changes, so that the "
             "commit says what was measured; commit first, or take --small"
         )
     try:
-        if arguments.full is None and not {"accuracy", "convergence"}.isdisjoint(names):
+        if not is_full and not {"accuracy", "convergence"}.isdisjoint(names):
             load(DataConfig(name="mnist"))  # if it isn't there, say so now rather than later
         for name in names:
             if name in BY_SPLIT:

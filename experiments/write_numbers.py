@@ -200,10 +200,11 @@ def _judged(result: dict[str, Any]) -> str:
     environment = result["environment"]
     right = sum(of["outcome"] == of["predicted"] for of in result["judged"])
     return f"{markdown_table(headings, rows)}\n\n" + wrapped(
-        f"**Verdict: {result['verdict']}.** {result['summary']} In brackets: Student's intervals "
-        f"over {result['num_seeds']} {result['repeats']}, right together at 95%. Of "
-        f"{len(rows)} predictions {right} came true. The {result['num_runs']} trials took "
-        f"{result['seconds']:.0f} s. {measured_by(environment['command'], environment)}"
+        f"**Verdict: {result['verdict']}.** {result['summary']} In brackets: Student's 95% "
+        f"intervals over {result['num_seeds']} {result['repeats']}; those of the comparisons are "
+        f"right together. Of {len(rows)} predictions {right} came true. The "
+        f"{result['num_runs']} trials took {result['seconds']:.0f} s. "
+        f"{measured_by(environment['command'], environment)}"
     )
 
 

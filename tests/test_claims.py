@@ -4,8 +4,10 @@ import csv
 import importlib
 import itertools
 import json
+import sys
 from pathlib import Path
 
+import claims
 import grids
 import initialization.collect as initialization
 import jax
@@ -384,6 +386,19 @@ def test_a_gain_of_one_is_the_engines_training(tmp_path, monkeypatch):
             np.testing.assert_allclose(found, trials[name], rtol=1e-5)
     ones, tenths = ([row for row in rows if row["gain"] == gain] for gain in ("1", "0.1"))
     assert [row["val_accuracy"] for row in ones] != [row["val_accuracy"] for row in tenths]
+
+
+def test_a_large_set_is_refused_where_splits_of_small_ones_are_judged(monkeypatch):
+    made = []
+    monkeypatch.setattr(claims, "make", lambda name, data: made.append((name, data)))
+    monkeypatch.setattr(claims, "enable_compilation_cache", lambda: None)
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    monkeypatch.setattr(sys, "argv", ["claims.py", "--full", "mnist"])
+    claims.main()
+    assert made == [(name, "mnist") for name in CLAIMS if name not in BY_SPLIT]
+    monkeypatch.setattr(sys, "argv", ["claims.py", "epsilon", "cost", "--full"])
+    with pytest.raises(SystemExit, match="--full: found epsilon, judged by splits of"):
+        claims.main()
 
 
 def test_every_claim_has_its_verdicts_tested():

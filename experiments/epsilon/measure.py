@@ -21,11 +21,8 @@ def measure(rows: Sequence[Row]) -> Finding:
     comparisons, table, panels = [], [], []
     for epochs, predicted in PREDICTED.items():
         run = f"{epochs} epoch{'s' if epochs != '1' else ''}"
-        lines = {}
-        for arm in values.labels["arm"]:
-            lines[arm] = accuracy(
-                values.at({"arm": arm, "train.num_epochs": epochs})
-            )  # (epsilons, splits)
+        of_run = values.at({"train.num_epochs": epochs})
+        lines = {arm: accuracy(of_run.at({"arm": arm})) for arm in values.labels["arm"]}
         judged_arm = lines["batch_norm"]
         for n, epsilon in enumerate(epsilons):
             name = f"{run}, epsilon {epsilon}"

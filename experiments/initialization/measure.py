@@ -51,7 +51,7 @@ def measure(rows: Sequence[Row]) -> Finding:
             )
         )
     verdict, judged = judge(comparisons)
-    words = ", ".join(f"{of.effect.value:.0f} points ({of.name})" for of in judged)
+    words = ", ".join(f"{of.effect.value:.2g} points ({of.name})" for of in judged)
     return Finding(
         headings=[
             *("network", "mean accuracy over all gains, %"),

@@ -46,7 +46,7 @@ def measure(rows: Sequence[Row]) -> Finding:
                 )
             )
     verdict, judged = judge(comparisons)
-    gains = [f"{of.effect.value:.0f} points ({of.name})" for of in judged]
+    gains = [f"{of.effect.value:.2g} points ({of.name})" for of in judged]
     return Finding(
         headings=[
             *("network", "mean accuracy over all rates, %"),

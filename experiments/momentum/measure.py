@@ -19,11 +19,8 @@ def measure(rows: Sequence[Row]) -> Finding:
     comparisons, table, panels = [], [], []
     for epochs, predicted in PREDICTED.items():
         run = f"{epochs} epoch{'s' if epochs != '1' else ''}"
-        lines = {}
-        for arm in values.labels["arm"]:
-            lines[arm] = accuracy(
-                values.at({"arm": arm, "train.num_epochs": epochs})
-            )  # (momenta, splits)
+        of_run = values.at({"train.num_epochs": epochs})
+        lines = {arm: accuracy(of_run.at({"arm": arm})) for arm in values.labels["arm"]}
         for n, (momentum, outcome) in enumerate(predicted.items()):
             name = f"{run}, momentum {momentum}"
             lost = lines["recomputed"][n] - lines["running"][n]
