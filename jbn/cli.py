@@ -258,7 +258,7 @@ def _train_together(
     from jbn.run import run as run_config
 
     coordinator, num_processes, process_id = where
-    if process_id == 0:
+    if process_id == 0 and None not in where:
         print(f"{num_processes} processes are to meet at {coordinator}", flush=True)
     join(*where)
     train = functools.partial(run_config, config, out, extend=extend)

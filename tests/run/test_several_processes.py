@@ -144,16 +144,18 @@ def test_a_mistake_of_one_ends_both(config, tmp_path):
         assert len(processes.printed[1].splitlines()) == 1
 
 
-def test_nobody_there_to_meet_is_a_line(config):
+@pytest.mark.parametrize("options", [["--distributed"], ["--process-id", "0"]])
+def test_nobody_there_to_meet_is_a_line(config, options):
     """Without `--coordinator` JAX looks for a cluster, and here is none."""
     ended = subprocess.run(
-        [sys.executable, "-m", "jbn", "run", config, "--distributed"],
+        [sys.executable, "-m", "jbn", "run", config, *options],
         capture_output=True,
         text=True,
         timeout=SECONDS,
         env={**os.environ, "PYTHONPATH": str(Path(jbn.__file__).parents[1])},
     )
     assert ended.returncode == 2
+    assert ended.stdout == ""
     assert ended.stderr.startswith("jbn: --distributed: ")
     assert "--coordinator" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
