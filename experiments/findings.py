@@ -36,6 +36,7 @@ class Finding(NamedTuple):
     num_seeds: int
     repeats: str = "seeds"  # what there are `num_seeds` of
     judged: Sequence[Judged] = ()  # the comparisons that the verdict rests on
+    unit: str = "points"  # of their effects
 
 
 def as_json(panel: Panel) -> dict[str, Any]:

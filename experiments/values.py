@@ -78,7 +78,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def values_of(rows: Iterable[Row]) -> Values:
+def values_of(rows: Iterable[Row], measures: Sequence[str] = MEASURES) -> Values:
     """The rows as arrays: each column that varies and is no measure is an axis.
 
     Raises:
@@ -86,7 +86,7 @@ def values_of(rows: Iterable[Row]) -> Values:
     """
     rows = _with_places_of_seeds(rows)
     found = {key: list(dict.fromkeys(row[key] for row in rows)) for key in rows[0]}
-    keys = [key for key in found if key not in (*MEASURES, SPLIT, SEED) and len(found[key]) > 1]
+    keys = [key for key in found if key not in (*measures, SPLIT, SEED) and len(found[key]) > 1]
     labels = {key: found[key] for key in (*keys, SPLIT, SEED)}
     shape = [len(of) for of in labels.values()]
     places = [{label: n for n, label in enumerate(of)} for of in labels.values()]
@@ -98,11 +98,10 @@ def values_of(rows: Iterable[Row]) -> Values:
     np.add.at(counts, index, 1)
     if (counts != 1).any():
         raise ValueError(f"found {len(rows)} rows, wanted one for each of {' × '.join(labels)}")
-    measures = {}
-    for name in MEASURES:
-        measures[name] = np.empty(shape)
-        measures[name][index] = [float(row[name]) for row in rows]
-    return Values({key: labels[key] for key in keys}, measures)
+    arrays = {name: np.empty(shape) for name in measures}
+    for name, array in arrays.items():
+        array[index] = [float(row[name]) for row in rows]
+    return Values({key: labels[key] for key in keys}, arrays)
 
 
 def _with_places_of_seeds(rows: Iterable[Row]) -> list[Row]:

@@ -189,7 +189,8 @@ def sentence(name: str) -> str:
 
 def _judged(result: dict[str, Any]) -> str:
     """The comparisons that a claim's verdict rests on, and what came of each."""
-    headings = ["comparison", "effect, points", "smallest that counts", "outcome", "predicted"]
+    effect = f"effect, {result['unit']}"
+    headings = ["comparison", effect, "smallest that counts", "outcome", "predicted"]
     rows = [
         [
             *(of["name"], in_words(Estimate(*of["effect"])), f"{of['smallest']:g}"),
