@@ -46,25 +46,34 @@ CLAIMS = {
     "exploding_gradients": "solves exploding gradients",
     "initialization": "less dependence on initialization",
     "sample_order": "less dependence on the order of samples",
+    "random_orders": "two random orders come to more nearly the same",
     "layer_inputs": "stabilises the distribution of layer inputs",
     "scale_and_bias": "gamma and beta matter",
     "non_linear": "gamma and beta learn non-linear transformations",
     "input_normalization": "standardized inputs are not suited for deep learning",
+    "input_layer": "batch norm of the inputs is better than standardizing them",
     "cost": "input normalization is computationally heavy, batch norm mitigates it",
     "accuracy": "better accuracy",
     "momentum": "momentum matters",
     "epsilon": "epsilon matters",
-    "batch_size": "essential in any architecture",
+    "architectures": "essential in any architecture",
     "weight_updates": "the weights of all input nodes get updates of similar size",
+    # What papers claim, and the articles don't.
+    "batch_size": "small batches harm batch norm",
 }
 BY_SPLIT = (
     "learning_rate",
     "initialization",
     "sample_order",
+    "random_orders",
     "scale_and_bias",
     "input_normalization",
+    "input_layer",
+    "accuracy",
     "momentum",
     "epsilon",
+    "architectures",
+    "batch_size",
 )
 
 

@@ -142,12 +142,14 @@ def tuned(val: np.ndarray, values: np.ndarray) -> np.ndarray:
     choice in it.
 
     Args:
-        val: accuracies of the validation data: (points, splits, seeds).
+        val: accuracies of the validation data: (..., splits, seeds); all axes before the splits
+            are of points.
         values: of the same shape.
 
     Returns:
         (splits, seeds).
     """
+    val, values = (of.reshape(-1, *of.shape[-2:]) for of in (val, values))
     of_split = val.mean(-1)
     best = (of_split.sum(-1, keepdims=True) - of_split).argmax(0)
     return np.take_along_axis(values, best[None, :, None], 0)[0]

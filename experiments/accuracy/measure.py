@@ -1,46 +1,72 @@
-"""Test accuracy with batch norm and without, each at its best on validation data."""
+"""How accurate networks are with batch norm and without, each at its best point."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
-from findings import Finding, Panel, in_percent, verdict_of
-from grids import Grid, at_best, mean_of
+from findings import Finding, Panel
+from values import Row, at_best, extent, values_of
+from verdicts import NOT_SHOWN, REFUTED, Comparison, in_words, judge, mean_of
+
+SMALLEST = 1.0  # points of test accuracy
+CASES = {  # by the config's name: in words, and what is predicted
+    "digits": ("digits", REFUTED),
+    "breast_cancer": ("tumours", REFUTED),
+    "wine": ("wines", NOT_SHOWN),
+    "cnn": ("digits, convolutional", REFUTED),
+    "mnist": ("MNIST", REFUTED),
+    "fashion_mnist": ("Fashion-MNIST", REFUTED),
+}
+PANELS = {
+    "Small tables": ("digits", "breast_cancer", "wine"),
+    "Images": ("cnn", "mnist", "fashion_mnist"),
+}
 
 
-def measure(found: Mapping[str, Grid]) -> Finding:
-    """The table, and the verdict that the README announces."""
-    rows, gains, tests = [], {}, {}
-    for name, grid in found.items():
-        tests[name] = dict(zip(grid.arms, at_best_point(grid), strict=True))
-        batch, none = tests[name]["batch_norm"], tests[name]["no_norm"]
-        gains[name] = mean_of(batch - none)
-        cells = [in_percent(mean_of(test)) for test in tests[name].values()]
-        rows.append([f"{name}, {len(batch)} seeds", *cells, in_percent(gains[name])])
-    better = [gain.low > 0 for gain in gains.values()]
-    arms = list(next(iter(tests.values())))
+def measure(rows: Sequence[Row]) -> Finding:
+    """The points that batch norm gains on each data set."""
+    accuracy = {case: accuracy_of(rows, case) for case in CASES}
+    arms = list(accuracy["digits"])
+    comparisons = [
+        Comparison(name, of["batch_norm"] - of["no_norm"], SMALLEST, predicted)
+        for (name, predicted), of in zip(CASES.values(), accuracy.values(), strict=True)
+    ]
+    verdict, judged = judge(comparisons)
+    gains = ", ".join(f"{of.effect.value:.1f} on {of.name}" for of in judged)
     return Finding(
-        headings=["network, data", *(f"{arm}, %" for arm in arms), "batch_norm gains, points"],
-        rows=rows,
-        verdict=verdict_of(all(better), any(better)),
-        summary="points gained by batch norm: "
-        + "; ".join(f"{name} {in_percent(gain)}" for name, gain in gains.items()),
+        headings=["data", "splits", *(f"test accuracy, {arm}, %" for arm in arms)],
+        rows=[
+            [
+                CASES[case][0],
+                str(of["batch_norm"].size),
+                *(in_words(mean_of(of[arm]), ".2f") for arm in arms),
+            ]
+            for case, of in accuracy.items()
+        ],
+        verdict=verdict,
+        summary="With the best learning rate for each, the points of test accuracy that batch "
+        f"norm gains are: {gains}.",
         panels=[
             Panel(
-                title="Accuracy, each arm tuned",
-                x="network, data",
+                title=title,
+                x="data",
                 y="test accuracy, %",
                 lines={
-                    arm: (list(tests), [100 * test[arm] for test in tests.values()]) for arm in arms
+                    arm: (
+                        [CASES[case][0] for case in cases],
+                        np.array([accuracy[case][arm] for case in cases]),
+                    )
+                    for arm in arms
                 },
             )
+            for title, cases in PANELS.items()
         ],
         headline=("batch_norm", "no_norm"),
-        num_runs=sum(grid.val.size for grid in found.values()),
-        num_seeds=len(batch),
+        judged=judged,
+        **extent(rows),
     )
 
 
-def at_best_point(grid: Grid) -> np.ndarray:
-    """Test accuracies (arms, seeds), each arm's at its point of the highest mean validation one."""
-    val, test = (v.reshape(len(grid.arms), -1, v.shape[-1]) for v in (grid.val, grid.test))
-    return at_best(val, test, 1)
+def accuracy_of(rows: Sequence[Row], case: str) -> dict[str, np.ndarray]:
+    """Each arm's test accuracy of each split, in percent, in one config's sweep."""
+    values = values_of([row for row in rows if row["config"] == case])
+    return {arm: at_best(values.at({"arm": arm})) for arm in values.labels["arm"]}

@@ -1,57 +1,60 @@
-"""How far every other arm is from batch norm, at each batch size."""
+"""How far batch norm is behind layer norm, which needs no batch, by the size of the batches."""
+
+from collections.abc import Sequence
 
 import numpy as np
-from findings import Finding, Panel, in_percent, verdict_of
-from grids import Grid, mean_of, tuned
+from findings import Finding, Panel
+from values import Row, at_best, extent, values_of
+from verdicts import HOLDS, NOT_SHOWN, Comparison, in_a_sentence, in_words, judge, mean_of
+
+SMALLEST = 1.0  # points of test accuracy
+PREDICTED = {"2": HOLDS, "4": HOLDS, "16": NOT_SHOWN}
 
 
-def measure(found: tuple[Grid, Grid]) -> Finding:
-    """The table, and the verdict that the README announces."""
-    grid, of_one = found
-    sizes, test = grid.axes["train.batch_size"], tuned(grid)  # (arms, sizes, seeds)
-    single = dict(zip(of_one.arms, tuned(of_one), strict=True))
-    batch, none = (grid.arms.index(arm) for arm in ("batch_norm", "no_norm"))
-    can = [in_percent(mean_of(v)) for v in single.values()]
-    cells = dict(zip(single, can, strict=True))
-    rows = [["1", *(cells.get(arm, "impossible") for arm in grid.arms)]]
-    essential, ahead = [], []
-    for s, size in enumerate(sizes):
-        rows.append([str(size)])
-        gains = []
-        for arm in test:
-            rows[-1].append(in_percent(mean_of(arm[s])))
-            gains.append(mean_of(test[batch, s] - arm[s]))
-        essential.append(all(gain.low > 0.01 for a, gain in enumerate(gains) if a != batch))
-        ahead.append(gains[none])
-    # Where batch norm is impossible it can't be essential.
-    return Finding(
-        headings=["batch size", *(f"{arm}, %" for arm in grid.arms)],
-        rows=rows,
-        verdict=verdict_of(False, any(essential)),
-        summary="points that batch norm is ahead of none: "
-        + "; ".join(
-            f"batches of {size} {in_percent(gain)}" for size, gain in zip(sizes, ahead, strict=True)
+def measure(rows: Sequence[Row]) -> Finding:
+    """The points that batch norm loses against layer norm with small batches."""
+    many = values_of([row for row in rows if row["config"] == "sizes"])
+    single = values_of([row for row in rows if row["config"] == "one"])
+    arms, sizes = many.labels["arm"], many.labels["train.batch_size"]
+    accuracy = {
+        arm: {size: at_best(many.at({"arm": arm, "train.batch_size": size})) for size in sizes}
+        for arm in arms
+    }
+    of_one = {arm: at_best(single.at({"arm": arm})) for arm in single.labels["arm"]}
+    comparisons = [
+        Comparison(
+            f"batches of {size}",
+            accuracy["layer_norm"][size] - accuracy["batch_norm"][size],
+            SMALLEST,
+            predicted,
         )
-        + "; of 1 impossible",
+        for size, predicted in PREDICTED.items()
+    ]
+    verdict, judged = judge(comparisons)
+    one = [in_words(mean_of(of_one[arm])) if arm in of_one else "impossible" for arm in arms]
+    lines = {}
+    for arm, by_size in accuracy.items():
+        found = ({"1": of_one[arm]} if arm in of_one else {}) | by_size
+        lines[arm] = ([int(size) for size in found], np.array(list(found.values())))
+    return Finding(
+        headings=["batch size", *(f"test accuracy, {arm}, %" for arm in arms)],
+        rows=[
+            ["1", *one],
+            *([size, *(in_words(mean_of(accuracy[arm][size])) for arm in arms)] for size in sizes),
+        ],
+        verdict=verdict,
+        summary="Batch norm is a point or more behind layer norm, which needs no batch: "
+        f"{in_a_sentence(judged, 'points')}.",
         panels=[
             Panel(
                 title="Accuracy by batch size",
-                x="batch size",
+                x="examples in a batch",
                 y="test accuracy, %",
-                lines={
-                    arm: (
-                        ([1] if arm in single else []) + list(sizes),
-                        100
-                        * np.concatenate(
-                            [*([single[arm][None]] if arm in single else []), test[a]]
-                        ),
-                    )
-                    for a, arm in enumerate(grid.arms)
-                },
+                lines=lines,
                 log_x=True,
             )
         ],
-        headline=("batch_norm", "no_norm"),
-        num_runs=grid.val.size + of_one.val.size,
-        num_seeds=grid.val.shape[-1],
+        headline=("batch_norm", "layer_norm"),
+        judged=judged,
+        **extent(rows),
     )
