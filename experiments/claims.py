@@ -67,8 +67,10 @@ BY_SPLIT = (
     "sample_order",
     "random_orders",
     "scale_and_bias",
+    "non_linear",
     "input_normalization",
     "input_layer",
+    "cost",
     "accuracy",
     "momentum",
     "epsilon",
@@ -130,8 +132,8 @@ def rows_by_split(name: str, runs: Path, small: bool) -> tuple[list[dict[str, st
     """A claim's rows and seconds, of its `collect.py` or of the sweeps of its configs."""
     if (HERE / name / "collect.py").exists():
         module: Any = importlib.import_module(f"{name}.collect")
-        splits = module.SPLITS[:2] if small else module.SPLITS
-        found: tuple[list[dict[str, str]], float] = module.rows(splits)
+        repeats = module.REPEATS[:2] if small else module.REPEATS
+        found: tuple[list[dict[str, str]], float] = module.rows(repeats)
         return found
     rows, seconds = [], 0.0
     for config in sorted((HERE / name).glob("*.toml")):

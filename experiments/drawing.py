@@ -34,6 +34,8 @@ _DASHES = ("-", (0, (4, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (9,
 _MARKERS = "osD^vP"
 _SOFT = 0.7  # the opacity of what is read second: ticks and the names of axes
 _LINE = 0.155  # inches from a line of a label to the next
+_EFFECT, _AROUND = 0.27, 1.05  # inches of an effect; of what is above and below a row of axes
+_EFFECTS = "What the verdict is about: effects, and the smallest that count (upright strokes)"
 # Inches of an overview: its key; a cell, what is left free beside it, its axes, what is below.
 _KEY, _CELL, _PAD, _AXES, _FOOT = 0.5, WIDTH / 4, 0.1, 1.2, 0.62
 _TITLE_LINE, _SMALL_LINE, _SMALL = 0.155, 0.125, 7.5  # inches twice, and points
@@ -47,20 +49,30 @@ class Style(NamedTuple):
 
 
 def draw_claim(result: Mapping[str, Any]) -> Figure:
-    """Every panel of a claim, with each line's name at its end and its band from low to high."""
-    panels, styles = result["panels"], styles_of(result)
+    """What a claim is judged by: its effects; and every panel, with each line's name at its end."""
+    panels, styles, judged = result["panels"], styles_of(result), result["judged"]
     columns = min(2, len(panels))
-    rows = -(-len(panels) // columns)
     names = [[_label(line, 48 // columns) for line in panel["lines"]] for panel in panels]
     num_lines = max(sum(map(_num_lines, texts)) for texts in names)
     height = max(2.4, _LINE * num_lines)  # inches of a panel's axes
+    heights = [0.4 + _EFFECT * len(judged)] if judged else []
+    first = len(heights)
+    heights += [height] * -(-len(panels) // columns)
+    size = WIDTH, sum(heights) + _AROUND * len(heights)
     with matplotlib.rc_context(_settings()):
-        figure = Figure(figsize=(WIDTH, rows * (height + 1.05)), layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         engine: Any = figure.get_layout_engine()
         engine.set(w_pad=0.1, h_pad=0.08)
-        grid = figure.add_gridspec(rows, columns)
+        grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
+        if judged:
+            axes = figure.add_subplot(grid[0, :])
+            axes.set_title(_EFFECTS, loc="left", fontweight="bold", pad=10)
+            axes.set_xlabel(f"effect, {result['unit']}")
+            _draw_effects(axes, judged, num_ticks=9)
+            axes.set_yticks(range(len(judged)), [_words(of["name"]) for of in judged])
         for number, (panel, texts) in enumerate(zip(panels, names, strict=True)):
-            axes = figure.add_subplot(grid[divmod(number, columns)])
+            row, column = divmod(number, columns)
+            axes = figure.add_subplot(grid[first + row, column])
             title = textwrap.fill(_words(panel["title"]), 100 // columns)
             axes.set_title(title, loc="left", fontweight="bold", pad=10)
             axes.set_xlabel(_words(panel["x"]))
@@ -75,7 +87,7 @@ def draw_claim(result: Mapping[str, Any]) -> Figure:
 
 
 def draw_overview(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """A small panel for each claim: with batch norm and without, and the verdict."""
+    """A small panel for each claim: its effects, and the verdict."""
     found = list(results.values())
     rows = [found[first : first + 4] for first in range(0, len(found), 4)]
     heads = [max(map(_head, row)) for row in rows]
@@ -137,6 +149,23 @@ def _arm_of(name: str) -> str:
             return arm
     parts = name.split(", ")
     return next((part for part in parts if "norm" in part), parts[-1])
+
+
+def _draw_effects(axes: Axes, judged: Sequence[Mapping[str, Any]], num_ticks: int) -> None:
+    """The effect of each comparison with its interval, from the top, in its outcome's colour."""
+    make_bare(axes)
+    axes.spines[:].set_color((INK, 0.3))
+    axes.tick_params(labelcolor=(INK, _SOFT), length=0, which="both")
+    axes.grid(visible=False, axis="y")
+    axes.axvline(0, color=(INK, 0.3), linewidth=0.8)
+    for row, of in enumerate(judged):
+        value, low, high = of["effect"]
+        color = VERDICT_COLORS[of["outcome"]]
+        axes.hlines(row, low, high, color=color, linewidth=1.7, alpha=0.6)
+        axes.plot([value], [row], color=color, marker="o", markersize=5, markeredgewidth=0)
+        axes.vlines(of["smallest"], row - 0.5, row + 0.5, color=INK, linewidth=1.2)
+    axes.set_ylim(len(judged) - 0.5, -0.5)
+    _set_ticks(axes.xaxis, num_ticks, is_log=False)
 
 
 def _draw_panel(
@@ -315,25 +344,25 @@ def _name_ends(
 
 
 def _draw_key(figure: Figure) -> None:
-    """What the two colours mean, above all panels."""
-    top = figure.get_figheight() - 0.12
-    _write(figure, _PAD, top, "●  with batch norm", fontsize=9, color=color_of(0))
-    _write(figure, 1.65, top, "●  without", fontsize=9, color=color_of(1))
-    spread = "bands and bars: one standard deviation over the seeds"
-    _write(figure, 2.6, top, spread, fontsize=9, alpha=_SOFT)
+    """What points, bars and strokes mean, above all claims."""
+    key = (
+        "Each point is an effect that the claim says is there, with its interval. The upright "
+        "stroke is the smallest effect that counts."
+    )
+    _write(figure, _PAD, figure.get_figheight() - 0.12, key, fontsize=9, alpha=_SOFT)
 
 
 def _draw_cell(
     figure: Figure, result: Mapping[str, Any], left: float, top: float, head: float
 ) -> None:
-    """A claim in an overview: its words, its verdict, and the two lines that it is about.
+    """A claim in an overview: its words, its verdict, and what it is judged by.
+
+    Those are its effects; without any, the two lines of its first panel that it is about.
 
     Args:
         left, top: of the cell, in inches.
         head: inches of what is above its axes.
     """
-    panel, styles, names = result["panels"][0], styles_of(result), result["headline"]
-    lines = {line["name"]: line for line in panel["lines"]}
     claim, y = _texts_above(result)
     at = left + _PAD
     how = {"fontsize": 9.5, "fontweight": "bold", "linespacing": 1.15}
@@ -341,6 +370,7 @@ def _draw_cell(
     color = VERDICT_COLORS[result["verdict"]]
     below = top - _TITLE_LINE * _num_lines(claim) - 0.04
     _write(figure, at, below, result["verdict"], color=color, fontsize=9, fontweight="bold")
+    styles = styles_of(result)
     for number, name in enumerate(_own_key(result)):
         line = below - 0.18 - _SMALL_LINE * number
         _write(figure, at, line, f"●  {_words(name)}", color=styles[name].color, fontsize=_SMALL)
@@ -351,12 +381,20 @@ def _draw_cell(
     width, height = figure.get_size_inches()
     box = np.array([left + 0.5, bottom, _CELL - 0.72, _AXES]) / (width, height, width, height)
     axes = figure.add_axes(tuple(box))
-    shown = {**panel, "lines": [lines[name] for name in names]}
-    _draw_panel(axes, shown, [styles[name] for name in names], room=30, num_ticks=3)
+    if result["judged"]:
+        x = f"effect, {result['unit']}"
+        _draw_effects(axes, result["judged"], num_ticks=3)
+        axes.set_yticks([])
+    else:
+        panel, names = result["panels"][0], result["headline"]
+        x = panel["x"]
+        lines = {line["name"]: line for line in panel["lines"]}
+        shown = {**panel, "lines": [lines[name] for name in names]}
+        _draw_panel(axes, shown, [styles[name] for name in names], room=30, num_ticks=3)
     axes.tick_params(labelsize=_SMALL, pad=2)
     if not any(label.get_rotation() for label in axes.get_xticklabels()):
-        x = textwrap.fill(_words(panel["x"]), 34)
-        axes.set_xlabel(x, fontsize=_SMALL, alpha=_SOFT, labelpad=2)
+        text = textwrap.fill(_words(x), 34)
+        axes.set_xlabel(text, fontsize=_SMALL, alpha=_SOFT, labelpad=2)
 
 
 def _head(result: Mapping[str, Any]) -> float:
@@ -367,14 +405,14 @@ def _head(result: Mapping[str, Any]) -> float:
 
 def _texts_above(result: Mapping[str, Any]) -> tuple[str, str]:
     """The claim and the name of y, in lines of a cell's width."""
-    claim, y = _words(result["claim"]), _words(result["panels"][0]["y"])
+    claim = _words(result["claim"])
+    y = "" if result["judged"] else _words(result["panels"][0]["y"])
     return textwrap.fill(claim, 29), textwrap.fill(y, 37)
 
 
 def _own_key(result: Mapping[str, Any]) -> Sequence[str]:
-    """The names of a claim's two lines, where these aren't what the overview's key says."""
-    arms = [_arm_of(name) for name in result["headline"]]
-    return [] if arms == ["batch_norm", "no_norm"] else result["headline"]
+    """The names of a claim's two lines, where they are shown."""
+    return [] if result["judged"] else result["headline"]
 
 
 def _write(figure: Figure, left: float, top: float, text: str, **how: Any) -> None:

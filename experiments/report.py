@@ -18,6 +18,7 @@ import jinja2
 from claims import CLAIMS
 from drawing import VERDICT_COLORS, draw_claim, draw_overview, to_file
 from markupsafe import Markup
+from matplotlib.figure import Figure
 from verdicts import Estimate, in_words
 
 from jbn.report.style import to_svg
@@ -53,12 +54,12 @@ def render_page(
         lstrip_blocks=True,
     )
     verdicts = [result["verdict"] for result in results.values()]
-    judged = [of for result in results.values() for of in result.get("judged", ())]
+    judged = [of for result in results.values() for of in result["judged"]]
     return environment.get_template("report.html.jinja").render(
         results=results,
         announced=announced,
-        figures={name: Markup(to_svg(draw_claim(result))) for name, result in results.items()},
-        overview=Markup(_with_colors_of_the_page(to_svg(draw_overview(results)))),
+        figures={name: _for_the_page(draw_claim(result)) for name, result in results.items()},
+        overview=_for_the_page(draw_overview(results)),
         counts={of: verdicts.count(of) for of in VERDICT_COLORS if of in verdicts},
         effect_in_words=lambda judged: in_words(Estimate(*judged["effect"])),
         num_judged=len(judged),
@@ -78,32 +79,42 @@ def name_of_color(verdict: str) -> str:
     return f"var(--{verdict.replace(' ', '-')})"
 
 
-def _with_colors_of_the_page(svg: str) -> str:
+def _for_the_page(figure: Figure) -> Markup:
+    """A figure as SVG, with the page's colours of the verdicts."""
+    svg = to_svg(figure)
     for verdict, color in VERDICT_COLORS.items():
         svg = svg.replace(color, name_of_color(verdict))
-    return svg
+    return Markup(svg)
 
 
 def read_announced(readme: str, name: str) -> dict[str, str]:
-    """A README's question, prediction and rule of the verdict, without their markup.
+    """The paragraphs of a README that the page shows, without their markup.
 
     Args:
         readme: its text.
         name: the claim's, for the error.
+
+    Returns:
+        The question, the claim, the prediction, the rule of the verdict, and what to do in
+        practice; and what is wrong in the claim, where the README says so.
     """
     paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", readme)]
     starts = {
         "question": r"# ",
-        "prediction": r"\*\*Prediction\.?\*\*[.,]? ",
-        "rule": r"\*\*Verdict\.?\*\*[.,]? ",
+        "claim": r"(?=The (?:article|paper)'s claim: )",
+        "wrong": r"\*\*What is wrong in it\.\*\* ",
+        "prediction": r"\*\*Prediction\.\*\* ",
+        "rule": r"\*\*Verdict(?:\*\*,|\.\*\*) ",
+        "practice": r"\*\*In practice\.\*\* ",
     }
     found = {}
     for key, start in starts.items():
         matches = (re.match(f"{start}(.*)", paragraph) for paragraph in paragraphs)
         match = next(filter(None, matches), None)
-        if match is None:
+        if match is not None:
+            found[key] = _plain(match[1])
+        elif key != "wrong":
             raise ValueError(f"{name}/README.md: found no paragraph with its {key}")
-        found[key] = _plain(match[1])
     return found
 
 

@@ -22,16 +22,16 @@ from jbn.environment import enable_compilation_cache
 from jbn.functional._input_stats import InputStats
 from jbn.train import DataSpec, Hypers, TrainKeys, batches_to_evaluate, make_task, run_epoch
 
-NUM_PROCESSES, NUM_ROUNDS = 10, 15
+NUM_ROUNDS = 15
 
 
-def ask_processes(program: str, *arguments: str) -> list[Any]:
+def ask_processes(program: str, num_processes: int, *arguments: str) -> list[Any]:
     """What a program prints as JSON, from each of so many processes that run it one by one."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, program, *arguments]
     runs = (
         subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
-        for _ in range(NUM_PROCESSES)
+        for _ in range(num_processes)
     )
     return [json.loads(run.stdout) for run in runs]
 

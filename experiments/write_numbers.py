@@ -166,7 +166,7 @@ def claim(name: str) -> str:
     result = results(f"{name}/results")
     environment = result["environment"]
     table = markdown_table(result["headings"], result["rows"])
-    if result.get("judged"):
+    if result["judged"]:
         return f"{_judged(result)}\n\n{table}"
     brackets = (
         f"The brackets contain 95% bootstrap intervals over {result['num_seeds']} "

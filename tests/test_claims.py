@@ -15,12 +15,10 @@ import numpy as np
 import pytest
 from claims import BY_SPLIT, CLAIMS, environment_of, judge_by_split, results_of
 from convergence.collect import NETWORKS, Curves
-from cost.collect import Seconds
 from exploding_gradients.collect import Explosions
 from findings import Finding, Panel, as_json
 from grids import Grid, estimate, load_grid, tuned
 from layer_inputs.collect import ARMS, RATES, Traces, add_noise
-from non_linear.collect import INPUTS, POSITIONS, Layers
 from values import MEASURES, SEED, SPLIT, label
 from vanishing_gradients.collect import Gradients
 
@@ -142,21 +140,6 @@ def traces(drifts, accuracies):
     return Traces(quantiles, accuracy, accuracy, np.ones(shape), np.ones(shape))
 
 
-def layers():
-    """Of ten seeds and five units, exactly affine."""
-    units = {position: np.ones((10, 5)) for position in POSITIONS}
-    outputs = INPUTS[:, None, None] * np.arange(1.0, 6) + np.zeros((10, 1))
-    return Layers(units, units, outputs, 1e-16)
-
-
-def costs(of_inputs, of_batch):
-    plain = np.linspace(1, 1.01, 50).reshape(10, 5)
-    epochs = {"plain": plain, "standardized": plain + of_inputs, "batch norm": plain + of_batch}
-    seconds = Seconds(np.full((10, 5), 0.01), epochs, {"plain": plain, "batch norm": 2 * plain})
-    cheap = seconds._replace(epochs=dict.fromkeys(epochs, plain))
-    return {784: seconds, 64: cheap}
-
-
 def updates(spreads):
     """Distances of 100 inputs, of a spread for each layer, with batch norm; of 1 without it."""
 
@@ -193,10 +176,6 @@ OF_PROGRAMS = [
     ("layer_inputs", lambda: traces([0.1, 0.9, 0.5], [0.9, 0.8, 0.9]), "holds"),
     ("layer_inputs", lambda: traces([0.1, 0.9, 0.5], [0.9, 0.9, 0.9]), "holds partly"),
     ("layer_inputs", lambda: traces([0.5, 0.9, 0.1], [0.9, 0.8, 0.9]), "does not hold here"),
-    ("non_linear", layers, "refuted"),
-    ("cost", lambda: costs(of_inputs=0.3, of_batch=0.1), "holds"),
-    ("cost", lambda: costs(of_inputs=0.03, of_batch=0.01), "holds partly"),
-    ("cost", lambda: costs(of_inputs=0.1, of_batch=0.3), "does not hold here"),
     ("weight_updates", lambda: updates([0.1, 0.1, 0.1]), "holds"),
     ("weight_updates", lambda: updates([0.9, 0.1, 0.1]), "holds partly"),
     ("weight_updates", lambda: updates([0.9, 0.9, 0.9]), "does not hold here"),
@@ -242,7 +221,7 @@ def rows_of(name, accuracy, num_splits=10):
 def rows_of_initialization(accuracy):
     noise, rows = np.random.default_rng(0), []
     varied = (initialization.OPTIMIZERS, initialization.DEPTHS, initialization.ARMS)
-    points = itertools.product(initialization.GAINS, initialization.RATES, initialization.SPLITS)
+    points = itertools.product(initialization.GAINS, initialization.RATES, initialization.REPEATS)
     for (optimizer, depth, arm), (gain, rate, split) in itertools.product(
         itertools.product(*varied), list(points)
     ):
@@ -388,7 +367,7 @@ def test_a_large_set_is_refused_where_splits_of_small_ones_are_judged(monkeypatc
     claims.main()
     assert made == [(name, "mnist") for name in CLAIMS if name not in BY_SPLIT]
     monkeypatch.setattr(sys, "argv", ["claims.py", "epsilon", "cost", "--full"])
-    with pytest.raises(SystemExit, match="--full: found epsilon, judged by splits of"):
+    with pytest.raises(SystemExit, match="--full: found cost, epsilon, judged by splits"):
         claims.main()
 
 

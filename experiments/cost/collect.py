@@ -1,7 +1,8 @@
 """What normalized inputs cost, and what batch norm costs, in the article's network."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,46 +11,41 @@ from bench.in_turn import seconds_in_turn
 from timing import NUM_ROUNDS, answer, ask_processes, make_steps
 
 from jbn.config import ArmConfig, DataConfig, NormConfig
-from jbn.data import Examples, fit_inputs, load
+from jbn.data import Examples, fit_inputs
 from jbn.models import build_model
 
+REPEATS = tuple(range(10))  # processes
 NUM_IMAGES, NUM_STEPS, NUM_PREDICTED = 60_000, 100, 10_000
 NUM_PIXELS = (784, 64)  # as MNIST has, and as handwritten digits have
 ARMS = {
     "plain": ArmConfig(data=DataConfig(normalize="none"), norm=NormConfig(kind="none")),
     "standardized": ArmConfig(norm=NormConfig(kind="none")),
-    "batch norm": ArmConfig(data=DataConfig(normalize="none")),
+    "batch_norm": ArmConfig(data=DataConfig(normalize="none")),
 }
-PREDICTED = ("plain", "batch norm")  # standardized inputs are predicted by the plain network
+PREDICTED = ("plain", "batch_norm")  # standardized inputs are predicted by the plain network
+TIMES_TO_ALL = {  # of what is timed, to that of all images
+    "statistics": 1.0,
+    "epoch": NUM_IMAGES / (ArmConfig().train.batch_size * NUM_STEPS),
+    "prediction": NUM_IMAGES / NUM_PREDICTED,
+}
 
 
-class Seconds(NamedTuple):
-    """Arrays of the shape (processes, rounds)."""
+def rows(repeats: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
+    """A row for each size, program, process and round, with its seconds for all images.
 
-    fit: np.ndarray  # statistics of all images
-    epochs: dict[str, np.ndarray]  # an epoch's training steps: plain, batch norm, standardized
-    predictions: dict[str, np.ndarray]  # of all images, in batches of 1000: plain, batch norm
-
-
-def collect(data: str | None = None) -> dict[int, Seconds]:
-    """Times everything, in turn, by the number of pixels: those of a data set, if one is named."""
-    sizes = NUM_PIXELS
-    if data is not None:
-        sizes = (load(DataConfig(name=data)).train.x[0].size,)
-    found = {size: ask_processes(__file__, str(size)) for size in sizes}
-    return {size: _in_one(processes) for size, processes in found.items()}
-
-
-def _in_one(processes: list[dict[str, list[float]]]) -> Seconds:
-    seconds = {name: np.array([found[name] for found in processes]) for name in processes[0]}
-    epoch = NUM_IMAGES / (ArmConfig().train.batch_size * NUM_STEPS)
-    return Seconds(
-        fit=seconds["fit"],
-        epochs={arm: epoch * seconds[f"{arm}, training"] for arm in ARMS},
-        predictions={
-            arm: NUM_IMAGES / NUM_PREDICTED * seconds[f"{arm}, prediction"] for arm in PREDICTED
-        },
-    )
+    And the seconds that it all took.
+    """
+    clock = time.perf_counter()
+    found = []
+    for pixels in NUM_PIXELS:
+        for process, programs in enumerate(ask_processes(__file__, len(repeats), str(pixels))):
+            for name, rounds in programs.items():
+                what, _, arm = name.partition(" ")
+                for number, seconds in enumerate(rounds):
+                    row = {"pixels": pixels, "what": what, "arm": arm, "process": process}
+                    row |= {"round": number, "seconds": f"{TIMES_TO_ALL[what] * seconds:.6g}"}
+                    found.append({key: str(value) for key, value in row.items()})
+    return found, time.perf_counter() - clock
 
 
 def measure_seconds(num_pixels: str) -> dict[str, np.ndarray]:
@@ -59,11 +55,13 @@ def measure_seconds(num_pixels: str) -> dict[str, np.ndarray]:
     labels = rng.integers(0, 10, NUM_IMAGES).astype(np.int32)
     input_stats = fit_inputs(DataConfig(), images)
     examples = jax.device_put(Examples(images, labels))
-    programs: dict[str, Callable[[], Any]] = {"fit": lambda: fit_inputs(DataConfig(), images)}
+    programs: dict[str, Callable[[], Any]] = {
+        "statistics standardized": lambda: fit_inputs(DataConfig(), images)
+    }
     for arm, config in ARMS.items():
-        programs[f"{arm}, training"] = make_steps(config, examples, input_stats, 10, NUM_STEPS)
+        programs[f"epoch {arm}"] = make_steps(config, examples, input_stats, 10, NUM_STEPS)
     for arm in PREDICTED:
-        programs[f"{arm}, prediction"] = _make_prediction(ARMS[arm], examples.x[:NUM_PREDICTED])
+        programs[f"prediction {arm}"] = _make_prediction(ARMS[arm], examples.x[:NUM_PREDICTED])
     return seconds_in_turn(programs, NUM_ROUNDS)
 
 

@@ -29,7 +29,7 @@ from jbn.train import (
     run_epoch,
 )
 
-SPLITS = tuple(range(100, 110))  # each has a seed of the same number
+REPEATS = tuple(range(100, 110))  # each has a seed of the same number
 GAINS = np.logspace(-3, 3, 7)
 RATES = np.logspace(-4, 0, 5)
 DEPTHS, WIDTH = (2, 10), 64
@@ -42,7 +42,7 @@ ARMS = {
 }
 
 
-def rows(splits: Sequence[int] = SPLITS) -> tuple[list[dict[str, str]], float]:
+def rows(splits: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
     """A row for each network, arm, gain, rate and split; and the seconds that it took."""
     clock = time.perf_counter()
     datasets = {split: load(DataConfig(split_seed=split)) for split in splits}

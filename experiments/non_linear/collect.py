@@ -1,72 +1,65 @@
 """What gamma and beta become in training, and how far a norm with them is from affine."""
 
-import functools
-from typing import Any, NamedTuple
+import time
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from values import SEED, SPLIT, label
 
 import jbn
 from jbn.config import ArmConfig, DataConfig, ModelConfig
-from jbn.data import Dataset, load
-from jbn.train import Hypers, make_task, run_training
+from jbn.data import load, normalization_of
+from jbn.train import Hypers, Task, make_task, run_training
 
-NUM_SEEDS = 10
+REPEATS = tuple(range(200, 210))  # splits of the data, each with a seed of the same number
 POSITIONS = ("after_activation", "before_activation")
-INPUTS = np.linspace(-3, 3, 13)  # in standard deviations from the mean
 
 
-class Layers(NamedTuple):
-    """Of the article's network, trained at its default rate."""
-
-    scale: dict[str, np.ndarray]  # position -> (seeds, units of both layers)
-    bias: dict[str, np.ndarray]
-    outputs: np.ndarray  # of the first norm's units, in evaluation: (inputs, seeds, units)
-    from_affine: float  # the largest deviation in evaluation, relative to the largest value
-
-
-def collect(data: Any = None) -> Layers:
-    """Trains, and looks at gamma and beta; on another set, if one is named."""
-    dataset = load(DataConfig(name=data or "digits"))
-    norms = {position: _train(dataset, position) for position in POSITIONS}
-    first = norms[POSITIONS[0]]["BatchNorm_0"]
-    return Layers(
-        scale={position: _all_units(found, "scale") for position, found in norms.items()},
-        bias={position: _all_units(found, "bias") for position, found in norms.items()},
-        outputs=_outputs(first),
-        from_affine=_from_affine(first),
-    )
-
-
-def _train(dataset: Dataset, position: Any) -> dict[str, Any]:
-    """The parameters of the norms after training, with an axis of seeds."""
-    config = ArmConfig(model=ModelConfig(norm_position=position))
-    run = functools.partial(run_training, make_task(config, dataset.spec))
-    keys = jax.random.split(jax.random.key(0), NUM_SEEDS)
-    state, _ = jax.jit(jax.vmap(run, (0, None, None, None)))(
-        keys, dataset.train, dataset.val, Hypers.of(config)
-    )
-    return {name: params for name, params in state.params.items() if "BatchNorm" in name}
+def rows(repeats: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
+    """A row for each unit of each trained network's norms; and the seconds that it took."""
+    clock = time.perf_counter()
+    datasets = {split: load(DataConfig(split_seed=split)) for split in repeats}
+    found = []
+    for position in POSITIONS:
+        config = ArmConfig(model=ModelConfig(norm_position=position))
+        run = make_run(make_task(config, next(iter(datasets.values())).spec))
+        for split, dataset in datasets.items():
+            normalization = normalization_of(config.data, dataset.input_stats)
+            norms = run(split, dataset.train, dataset.val, normalization)
+            gammas, betas = (
+                np.concatenate([np.asarray(of[name]) for of in norms.values()])
+                for name in ("scale", "bias")
+            )
+            deviations = from_affine(gammas, betas)
+            for unit, values in enumerate(zip(gammas, betas, deviations, strict=True)):
+                measured = dict(zip(("gamma", "beta", "deviation"), values, strict=True))
+                varied = {"position": position, "unit": unit, SPLIT: split, SEED: split}
+                found.append({name: label(v) for name, v in (varied | measured).items()})
+    return found, time.perf_counter() - clock
 
 
-def _all_units(norms: dict[str, Any], name: str) -> np.ndarray:
-    return np.concatenate([np.asarray(params[name]) for params in norms.values()], axis=-1)
+def make_run(task: Task) -> Any:
+    """Returns `run(seed, train, val, normalization)`: the trained parameters of the norms."""
+
+    @jax.jit
+    def run(seed: Any, train: Any, val: Any, normalization: Any) -> Any:
+        mine, key = task.with_normalization(normalization), jax.random.key(seed)
+        state, _ = run_training(mine, key, train, val, Hypers.of(task.config))
+        return {name: of for name, of in state.params.items() if "BatchNorm" in name}
+
+    return run
 
 
-def _outputs(params: dict[str, Any]) -> np.ndarray:
-    """What each unit makes of inputs around its mean, in evaluation."""
-    scale, bias = params["scale"], params["bias"]  # (seeds, units)
-    stats = jbn.BatchStats(jnp.zeros(scale.shape[-1]), jnp.ones(scale.shape[-1]))
-    x = jnp.broadcast_to(jnp.asarray(INPUTS)[:, None], (len(INPUTS), scale.shape[-1]))
-    norm = functools.partial(jbn.batch_norm, use_running_average=True)
-    return np.stack([norm(x, stats, *of)[0] for of in zip(scale, bias, strict=True)], 1)
+def from_affine(gamma: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    """How far each unit's norm in evaluation is from f(a + b) = f(a) + f(b) - f(0), in float64.
 
-
-def _from_affine(params: dict[str, Any]) -> float:
-    """How far a norm in evaluation is from f(a + b) = f(a) + f(b) - f(0), in float64."""
+    The largest deviation relative to the largest value, with statistics and a and b at random.
+    """
     with jax.enable_x64():
-        scale, bias = (jnp.asarray(params[name][0], jnp.float64) for name in ("scale", "bias"))
+        scale, bias = jnp.asarray(gamma, jnp.float64), jnp.asarray(beta, jnp.float64)
         a, b = jax.random.normal(jax.random.key(1), (2, 1000, len(scale)), jnp.float64)
         stats = jbn.BatchStats(a[0], jnp.exp(b[0]))
 
@@ -75,4 +68,4 @@ def _from_affine(params: dict[str, Any]) -> float:
 
         whole = f(a + b)
         difference = whole - (f(a) + f(b) - f(jnp.zeros_like(a)))
-        return float(jnp.abs(difference).max() / jnp.abs(whole).max())
+        return np.asarray(jnp.abs(difference).max(0) / jnp.abs(whole).max(0))

@@ -1,39 +1,50 @@
 """How far batch norm is from affine in evaluation."""
 
+import functools
+from collections.abc import Sequence
+
+import jax.numpy as jnp
 import numpy as np
 from findings import Finding, Panel
-from non_linear.collect import INPUTS, Layers
+from values import SEED, SPLIT, Row, values_of
 from verdicts import REFUTED
 
+import jbn
+
 TOLERANCE = 1e-12  # in float64, relative to the largest value
+INPUTS = np.linspace(-3, 3, 13)  # in standard deviations from the mean
 
 
-def measure(found: Layers) -> Finding:
+def measure(rows: Sequence[Row]) -> Finding:
     """The deviation, and what gamma and beta become.
 
     Raises:
         ValueError: the layer isn't affine: then it isn't the theorem that is wrong.
     """
-    if found.from_affine > TOLERANCE:
-        raise ValueError(f"found a deviation from affine of {found.from_affine}, wanted none")
-    rows = [["deviation from affine, float64", f"{found.from_affine:.0e}"]]
-    for position in found.scale:
-        for name, symbol in (("scale", "gamma"), ("bias", "beta")):
-            low, middle, high = np.quantile(getattr(found, name)[position], (0.05, 0.5, 0.95))
-            words = f"{middle:z.2f}, 90% of them from {low:.2f} to {high:.2f}"
-            rows.append([f"{symbol}, norm {position.removesuffix('_activation')} a ReLU", words])
-    slopes = np.ptp(found.outputs, axis=0)  # (seeds, units)
-    chosen = {"largest gamma": slopes.argmax(-1), "smallest gamma": slopes.argmin(-1)}
+    values = values_of(rows, ("gamma", "beta", "deviation"))
+    largest = values.measures["deviation"].max()
+    if largest > TOLERANCE:
+        raise ValueError(f"found a deviation from affine of {largest}, wanted none")
+    table = [["deviation from affine, float64", f"{largest:.0e}"]]
+    for place, position in enumerate(values.labels["position"]):
+        for name in ("gamma", "beta"):
+            low, middle, high = np.quantile(values.measures[name][place], (0.05, 0.5, 0.95))
+            words = f"{middle:z.2f}, 90% of them from {low:z.2f} to {high:z.2f}"
+            table.append([f"{name}, norm {position.removesuffix('_activation')} a ReLU", words])
+    gamma, beta = (values.measures[name][0, :, :, 0] for name in ("gamma", "beta"))
+    chosen = {"largest gamma": gamma.argmax(0), "smallest gamma": gamma.argmin(0)}
+    splits = np.arange(gamma.shape[1])
     lines = {
-        name: (INPUTS, np.take_along_axis(found.outputs, unit[None, :, None], 2)[..., 0])
-        for name, unit in chosen.items()
+        name: (INPUTS, outputs(gamma[units, splits], beta[units, splits]))
+        for name, units in chosen.items()
     }
+    num_networks = len({(row["position"], row[SPLIT], row[SEED]) for row in rows})
     return Finding(
         headings=["", "found"],
-        rows=rows,
+        rows=table,
         verdict=REFUTED,
         summary="A theorem: y = gamma * x + beta is affine. In evaluation the trained layer is "
-        f"affine within {found.from_affine:.0e} in float64.",
+        f"affine within {largest:.0e} in float64.",
         panels=[
             Panel(
                 title="What the units with the largest and the smallest gamma put out",
@@ -43,6 +54,15 @@ def measure(found: Layers) -> Finding:
             )
         ],
         headline=("largest gamma", "smallest gamma"),
-        num_runs=2 * found.outputs.shape[1],
-        num_seeds=found.outputs.shape[1],
+        num_runs=num_networks,
+        num_seeds=len(splits),
+        repeats="splits",
     )
+
+
+def outputs(gamma: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    """What units make of inputs around their mean, in evaluation: (inputs, units)."""
+    stats = jbn.BatchStats(jnp.zeros(len(gamma)), jnp.ones(len(gamma)))
+    x = jnp.broadcast_to(jnp.asarray(INPUTS)[:, None], (len(INPUTS), len(gamma)))
+    norm = functools.partial(jbn.batch_norm, use_running_average=True)
+    return np.asarray(norm(x, stats, jnp.asarray(gamma), jnp.asarray(beta))[0])

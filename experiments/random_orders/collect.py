@@ -24,7 +24,7 @@ from jbn.train import (
     run_epoch,
 )
 
-SPLITS = tuple(range(200, 210))  # each has initial weights of its own
+REPEATS = tuple(range(200, 210))  # each has initial weights of its own
 NUM_ORDERS = 8
 WIDTH = 64
 NETWORKS = (("adam", 2), ("adam", 10), ("sgd", 2))
@@ -32,7 +32,7 @@ RATES = {"adam": (3e-4, 1e-3, 3e-3), "sgd": (0.03, 0.1, 0.3)}
 ARMS = {"batch_norm": NormConfig(momentum_warmup=True), "no_norm": NormConfig(kind="none")}
 
 
-def rows(splits: Sequence[int] = SPLITS) -> tuple[list[dict[str, str]], float]:
+def rows(splits: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
     """A row for each network, arm, rate, split and order; and the seconds that it took."""
     clock = time.perf_counter()
     datasets = {split: load(DataConfig(split_seed=split)) for split in splits}

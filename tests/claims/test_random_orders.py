@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from random_orders.collect import ARMS, NETWORKS, NUM_ORDERS, RATES, SPLITS, make_run
+from random_orders.collect import ARMS, NETWORKS, NUM_ORDERS, RATES, REPEATS, make_run
 from random_orders.measure import measure
 from values import SEED, SPLIT
 
@@ -16,7 +16,7 @@ from jbn.train import make_task
 def rows_of(disagreement):
     """Rows whose disagreement is `disagreement(depth, arm)`, give or take a thousandth."""
     noise, rows = np.random.default_rng(0), []
-    for (optimizer, depth), arm, split in itertools.product(NETWORKS, ARMS, SPLITS):
+    for (optimizer, depth), arm, split in itertools.product(NETWORKS, ARMS, REPEATS):
         for rate, order in itertools.product(RATES[optimizer], range(NUM_ORDERS)):
             row = {"optimizer": optimizer, "depth": str(depth), "arm": arm, SPLIT: str(split)}
             row |= {"learning_rate": str(rate), SEED: str(order)}
@@ -38,7 +38,7 @@ def rows_of(disagreement):
 def test_the_verdict_is_that_of_the_rule(disagreement, verdict):
     finding = measure(rows_of(disagreement))
     assert finding.verdict == verdict
-    assert finding.num_seeds == len(SPLITS)
+    assert finding.num_seeds == len(REPEATS)
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
 
 
