@@ -114,10 +114,36 @@ def _with_places_of_seeds(rows: Iterable[Row]) -> list[Row]:
     return [{**row, SEED: of_split[row[SPLIT]][row[SEED]]} for row in rows]
 
 
-def extent(rows: Sequence[Row]) -> dict[str, Any]:
-    """How much was measured, as a `Finding` has it."""
+def extent(
+    rows: Sequence[Row], measures: Sequence[str] = MEASURES, evaluated: Sequence[str] = ()
+) -> dict[str, Any]:
+    """How much was measured, as a `Finding` has it: trainings, and splits.
+
+    A training that is evaluated in several ways is one. Its arms are called as that of the first
+    way, with "_plain" or "_recomputed" at the end, for the statistics.
+
+    Args:
+        measures: the columns of what came of a training.
+        evaluated: more columns that have a part in the evaluation alone.
+
+    >>> row = {"split": "1", "data.split_seed": "1", "val_accuracy": "0.5"}
+    >>> extent([{"arm": arm, **row} for arm in ("norm", "norm_recomputed", "none")])["num_runs"]
+    2
+    """
+    left_out = (*measures, *evaluated)
+    trainings = {
+        tuple(
+            _training_of(row[key]) if key == "arm" else row[key]
+            for key in sorted(row.keys() - left_out)
+        )
+        for row in rows
+    }
     num_splits = len({row[SPLIT] for row in rows})
-    return {"num_runs": len(rows), "num_seeds": num_splits, "repeats": "splits"}
+    return {"num_runs": len(trainings), "num_seeds": num_splits, "repeats": "splits"}
+
+
+def _training_of(arm: str) -> str:
+    return arm.removesuffix("_recomputed").removesuffix("_plain")
 
 
 def accuracy(values: Values) -> np.ndarray:

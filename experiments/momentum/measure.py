@@ -44,5 +44,5 @@ def measure(rows: Sequence[Row]) -> Finding:
         panels=panels,
         headline=("recomputed", "running"),
         judged=judged,
-        **extent(rows),
+        **extent(rows, evaluated=("arm", "norm.momentum")),
     )

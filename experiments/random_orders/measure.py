@@ -72,7 +72,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         ],
         headline=("batch_norm", "no_norm"),
         judged=judged,
-        **extent(rows),
+        **extent(rows, MEASURES),
     )
 
 
