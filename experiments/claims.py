@@ -40,7 +40,7 @@ from jbn.environment import describe_environment, enable_compilation_cache, use_
 
 HERE = Path(__file__).parent
 CLAIMS = {
-    "convergence": "fewer epochs to converge; faster training",
+    "convergence": "fewer epochs to converge",
     "learning_rate": "less tuning of the learning rate",
     "vanishing_gradients": "mitigates vanishing gradients",
     "exploding_gradients": "solves exploding gradients",
@@ -62,6 +62,7 @@ CLAIMS = {
     "batch_size": "small batches harm batch norm",
 }
 BY_SPLIT = (
+    "convergence",
     "learning_rate",
     "initialization",
     "sample_order",

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jbn.data import Dataset, Examples
+from jbn.data import Dataset, Examples, normalization_of
 from jbn.train import (
     Batch,
     Hypers,
@@ -45,31 +45,73 @@ def train_probed(
     seeds = jnp.tile(jnp.arange(num_seeds), len(rates))
     by_lane = jnp.repeat(jnp.asarray(rates, jnp.float32), num_seeds)
 
-    def lane(seed: Any, learning_rate: Any, train: Examples, val: Examples) -> Any:
-        keys = TrainKeys.of(jax.random.key(seed))
-        hypers = Hypers.of(task.config)._replace(learning_rate=learning_rate)
-
-        def section(state: TrainState, rows: Any) -> tuple[TrainState, Any]:
-            found = probe(state, keys, hypers, train, val)
-            return run_steps(task, state, rows, keys, hypers, gather)[0], found
-
-        is_full = len(train.y) % task.config.train.batch_size == 0
-        gather = functools.partial(make_gather(task, train, keys, hypers), is_full=is_full)
-        epochs = jnp.arange(-(-num_steps // task.num_batches))
-        rows = jax.vmap(lambda epoch: rows_of_epoch(task, train.y, keys, epoch))(epochs)
-        rows = rows.reshape(-1, rows.shape[-1])[:num_steps]
-        sections = rows.reshape(-1, every, rows.shape[-1])
-        # The last probe has steps after it, for nothing: less than compiling the probe twice costs.
-        sections = jnp.concatenate([sections, sections[:1]])
-        return jax.lax.scan(section, task.init(keys, hypers), sections)[1]
-
     # A device of its own for each share of the lanes, as `jbn run` has it.
     placement = place(jax.devices(), num_lanes=len(seeds))
     arguments = jax.device_put((seeds, by_lane), placement.by_lane)
     examples = jax.device_put((dataset.train, dataset.val), placement.everywhere)
+    lane = functools.partial(_lane, task, probe, num_steps, every)
     over_lanes = jax.vmap(lane, (0, 0, None, None))
     found = jax.jit(over_lanes, out_shardings=placement.by_lane)(*arguments, *examples)
     return jax.tree.map(lambda v: np.asarray(v).reshape(len(rates), num_seeds, *v.shape[1:]), found)
+
+
+def make_probed(
+    task: Task,
+    make_probe: Callable[[Task], Probe],
+    *,
+    rates: Sequence[float],
+    num_steps: int,
+    every: int,
+) -> Callable[[Dataset, int], Any]:
+    """Returns `run(dataset, seed)`: what a probe finds, of the shape (rates, probes, ...).
+
+    The data sets are of the same sizes, with statistics of their own; it is compiled once for all.
+    """
+
+    def lane(learning_rate: Any, seed: Any, examples: Any, normalization: Any) -> Any:
+        mine = task.with_normalization(normalization)
+        return _lane(mine, make_probe(mine), num_steps, every, seed, learning_rate, *examples)
+
+    placement = place(jax.devices(), num_lanes=len(rates))
+    program = jax.jit(jax.vmap(lane, (0, None, None, None)), out_shardings=placement.by_lane)
+    lanes = jax.device_put(np.array(rates, np.float32), placement.by_lane)
+
+    def run(dataset: Dataset, seed: int) -> Any:
+        examples = dataset.train, dataset.val
+        normalization = normalization_of(task.config.data, dataset.input_stats)
+        shared = jax.device_put((seed, examples, normalization), placement.everywhere)
+        return jax.device_get(program(lanes, *shared))
+
+    return run
+
+
+def _lane(
+    task: Task,
+    probe: Probe,
+    num_steps: int,
+    every: int,
+    seed: Any,
+    learning_rate: Any,
+    train: Examples,
+    val: Examples,
+) -> Any:
+    """What a probe finds in one training."""
+    keys = TrainKeys.of(jax.random.key(seed))
+    hypers = Hypers.of(task.config)._replace(learning_rate=learning_rate)
+
+    def section(state: TrainState, rows: Any) -> tuple[TrainState, Any]:
+        found = probe(state, keys, hypers, train, val)
+        return run_steps(task, state, rows, keys, hypers, gather)[0], found
+
+    is_full = len(train.y) % task.config.train.batch_size == 0
+    gather = functools.partial(make_gather(task, train, keys, hypers), is_full=is_full)
+    epochs = jnp.arange(-(-num_steps // task.num_batches))
+    rows = jax.vmap(lambda epoch: rows_of_epoch(task, train.y, keys, epoch))(epochs)
+    rows = rows.reshape(-1, rows.shape[-1])[:num_steps]
+    sections = rows.reshape(-1, every, rows.shape[-1])
+    # The last probe has steps after it, for nothing: less than compiling the probe twice costs.
+    sections = jnp.concatenate([sections, sections[:1]])
+    return jax.lax.scan(section, task.init(keys, hypers), sections)[1]
 
 
 def make_accuracy(task: Task) -> Probe:

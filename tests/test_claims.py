@@ -14,7 +14,6 @@ import jax
 import numpy as np
 import pytest
 from claims import BY_SPLIT, CLAIMS, environment_of, judge_by_split, results_of
-from convergence.collect import NETWORKS, Curves
 from exploding_gradients.collect import Explosions
 from findings import Finding, Panel, as_json
 from grids import Grid, estimate, load_grid, tuned
@@ -97,20 +96,6 @@ def test_a_panel_of_medians_has_them_and_the_quartiles():
 RATE, ORDER, NORMALIZE = "optimizer.learning_rate", "train.order", "data.normalize"
 
 
-def curves(steps_of, seconds_of):
-    """Curves that reach the target at `steps_of(title, arm)`, at every rate."""
-    found = {}
-    for title, network in NETWORKS.items():
-        num_probes = network.num_steps // network.every + 1
-        at = network.every * np.arange(num_probes)
-        arms = [np.where(at >= steps_of(title, arm), 0.99, 0.1) for arm in network.arms]
-        shape = (len(arms), len(network.rates), 10, num_probes)
-        accuracy = np.broadcast_to(np.array(arms)[:, None, None], shape)
-        seconds = np.array([[[seconds_of(arm)] * 5] * 10 for arm in network.arms])
-        found[title] = Curves(network, 0.95, accuracy, seconds)
-    return found
-
-
 def norms_of(growth, num_layers=50):
     """Norms (10 seeds, layers), `growth` times as large in each layer as in the next."""
     noise = 1 + 0.001 * np.random.default_rng(0).random((10, num_layers))
@@ -155,18 +140,6 @@ def updates(spreads):
 
 # What was collected, and the verdict that the claim's README has for that.
 OF_PROGRAMS = [
-    (
-        "convergence",
-        lambda: curves(lambda t, a: 100 * (1 + (a == "no_norm")), lambda a: 1),
-        "holds",
-    ),
-    # Half of the steps, which take twice as long.
-    (
-        "convergence",
-        lambda: curves(lambda t, a: 100 * (1 + (a == "no_norm")), lambda a: 2 - (a == "no_norm")),
-        "holds partly",
-    ),
-    ("convergence", lambda: curves(lambda t, a: np.inf, lambda a: 1), "does not hold here"),
     ("vanishing_gradients", lambda: gradients(1.0, 0.8), "holds"),
     ("vanishing_gradients", lambda: gradients(1.2, 0.8), "does not hold here"),
     ("vanishing_gradients", lambda: gradients(1.0, 1.0), "does not hold here"),
@@ -373,7 +346,9 @@ def test_a_large_set_is_refused_where_splits_of_small_ones_are_judged(monkeypatc
 
 
 def test_every_claim_has_its_verdicts_tested():
-    own = {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("claims/*.py")}
+    own = {
+        path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("claims/test_*.py")
+    }
     assert {case[0] for case in OF_PROGRAMS + OF_SPLITS} | own == set(CLAIMS)
 
 

@@ -1,139 +1,137 @@
-"""Validation accuracy every few steps, and what a step takes, of two networks in each arm."""
+"""Trains networks with and without batch norm, and finds when they reach each target."""
 
+import itertools
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from bench.in_turn import seconds_in_turn
-from probes import make_accuracy, train_probed
-from timing import NUM_ROUNDS, answer, ask_processes, make_steps
+from probes import make_accuracy, make_probed
+from values import SEED, SPLIT, label
 
 from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig, OptimizerConfig, TrainConfig
-from jbn.data import load
+from jbn.data import Dataset, load
 from jbn.train import make_task
 
-NUM_SEEDS, MAX_TIMED_STEPS = 10, 100
-TARGETS = {"digits": 0.95, "mnist": 0.9, "fashion_mnist": 0.8, "cifar10": 0.4}
-BATCH, NONE = {"norm": NormConfig()}, {"norm": NormConfig(kind="none")}
+REPEATS = tuple(range(200, 210))  # each has a seed of the same number, and others 1000 apart
+NUM_EVALUATED = 1000  # validation examples at most
+PLAIN = {"batch_norm_plain": NormConfig()}
+ARMS = {"batch_norm": NormConfig(momentum_warmup=True), "no_norm": NormConfig(kind="none")}
+SIGMOIDS = ModelConfig(
+    hidden_sizes=(100, 100, 100), activation="sigmoid", norm_position="before_activation"
+)
 
 
 class Network(NamedTuple):
     """What is trained, and how."""
 
     shared: ArmConfig
-    arms: Mapping[str, Mapping[str, Any]]  # what differs from `shared`
+    arms: Mapping[str, NormConfig]
+    targets: Sequence[int]  # percent of the validation examples
     rates: Sequence[float]
-    common_rate: float
     num_steps: int
-    every: int
-
-    def on(self, data: str | None) -> "Network":
-        """The same; on another data set, if one is named."""
-        config = self.shared.data.model_copy(update={"name": data or self.shared.data.name})
-        return self._replace(shared=self.shared.model_copy(update={"data": config}))
-
-    @property
-    def configs(self) -> dict[str, ArmConfig]:
-        """Each arm's."""
-        return {arm: self.shared.model_copy(update=more) for arm, more in self.arms.items()}
-
-
-class Curves(NamedTuple):
-    """Of a network, all arms."""
-
-    network: Network
-    target: float  # the accuracy to reach
-    accuracy: np.ndarray  # (arms, rates, seeds, probes), of the validation split
-    seconds: np.ndarray  # that a step takes: (arms, processes, rounds)
+    every: int  # so many steps it is looked at
+    num_seeds: int = 1  # on each split
 
 
 NETWORKS = {
-    "article's": Network(
+    "article's network, digits": Network(
         ArmConfig(),
-        {
-            "batch_norm": BATCH,
-            "batch_norm_recomputed": {**BATCH, "train": TrainConfig(recompute_stats=True)},
-            "no_norm": NONE,
-        },
-        rates=[float(rate) for rate in np.logspace(-4, -1, 7)],
-        common_rate=1e-3,
+        ARMS | PLAIN,
+        targets=(80, 90, 95, 97),
+        rates=np.logspace(-3, -1, 5).tolist(),
+        num_steps=450,
+        every=1,
+        num_seeds=3,
+    ),
+    "convolutions, digits": Network(
+        ArmConfig(model=ModelConfig(kind="cnn")),
+        ARMS,
+        targets=(80, 90, 95, 97),
+        rates=np.logspace(-3, -2, 3).tolist(),
+        num_steps=180,
+        every=4,
+    ),
+    "sigmoids, digits": Network(
+        ArmConfig(model=SIGMOIDS, optimizer=OptimizerConfig(kind="sgd")),
+        ARMS | PLAIN,
+        targets=(80, 90, 95, 97),
+        rates=np.logspace(-0.5, 1, 4).tolist(),
         num_steps=900,
         every=5,
     ),
-    "paper's": Network(
+    "sigmoids, MNIST": Network(
         ArmConfig(
             data=DataConfig(name="mnist", normalize="min_max"),
-            model=ModelConfig(
-                hidden_sizes=(100, 100, 100),
-                activation="sigmoid",
-                norm_position="before_activation",
-            ),
+            model=SIGMOIDS,
             optimizer=OptimizerConfig(kind="sgd"),
             train=TrainConfig(batch_size=60),
         ),
-        {"batch_norm": {"norm": NormConfig(momentum=0.9)}, "no_norm": NONE},
-        rates=[float(rate) for rate in np.logspace(-1.5, 1, 6)],
-        common_rate=float(np.logspace(-1.5, 1, 6)[1]),
-        num_steps=3000,
-        every=50,
+        ARMS,
+        targets=(80, 90, 95),
+        rates=np.logspace(0, 2 / 3, 3).tolist(),
+        num_steps=2400,
+        every=25,
     ),
 }
+TARGETS = sorted({target for network in NETWORKS.values() for target in network.targets})
+MEASURES = {target: f"steps_to_{target}" for target in TARGETS}
 
 
-def collect(data: str | None = None) -> dict[str, Curves]:
-    """Trains and times every network in every arm; on another data set, if one is named."""
-    found = {}
-    processes = ask_processes(__file__, *([data] if data else []))
-    for title, network in NETWORKS.items():
-        accuracy = _accuracy(network.on(data))
-        seconds = [[process[title][arm] for process in processes] for arm in network.arms]
-        name = data or network.shared.data.name
-        found[f"{title}, {name}"] = Curves(network, TARGETS[name], accuracy, np.array(seconds))
+def rows(splits: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
+    """A row for each network, arm, rate and split; and the seconds that it took."""
+    clock = time.perf_counter()
+    found = [row for title in NETWORKS for row in _rows_of(title, splits)]
+    return found, time.perf_counter() - clock
+
+
+def _rows_of(title: str, splits: Sequence[int]) -> list[dict[str, str]]:
+    network = NETWORKS[title]
+    runs: dict[str, Any] = {}
+    found = []
+    for split in splits:
+        dataset = _load(network, split)
+        seeds = [split + 1000 * n for n in range(network.num_seeds)]
+        for (arm, norm), seed in itertools.product(network.arms.items(), seeds):
+            if arm not in runs:
+                runs[arm] = _make_run(network, norm, dataset)
+            for rate, accuracy in zip(network.rates, runs[arm](dataset, seed), strict=True):
+                varied = {"network": title, "arm": arm, "learning_rate": rate}
+                steps = {
+                    name: steps_to(accuracy, target / 100, network.every)
+                    for target, name in MEASURES.items()
+                }
+                row = varied | {SPLIT: split, SEED: seed} | steps
+                found.append({key: label(value) for key, value in row.items()})
     return found
 
 
-def _accuracy(network: Network) -> np.ndarray:
-    """Of the first 2000 validation examples: (arms, rates, seeds, probes)."""
-    dataset = load(network.shared.data)
-    dataset = dataset._replace(val=jax.tree.map(lambda v: v[:2000], dataset.val))
-    accuracies = []
-    for config in network.configs.values():
-        task = make_task(config, dataset.spec)
-        found = train_probed(
-            task,
-            dataset,
-            make_accuracy(task),
-            rates=network.rates,
-            num_seeds=NUM_SEEDS,
-            num_steps=network.num_steps,
-            every=network.every,
-        )
-        accuracies.append(found)
-    return np.array(accuracies)
+def _load(network: Network, split: int) -> Dataset:
+    dataset = load(network.shared.data.model_copy(update={"split_seed": split}))
+    val = jax.tree.map(lambda v: v[:NUM_EVALUATED], dataset.val)
+    return dataset._replace(val=val)
 
 
-def measure_seconds(data: str | None = None) -> dict[str, dict[str, np.ndarray]]:
-    """What a step takes in each round, of each network and arm, without evaluation."""
-    return {title: _seconds(network.on(data)) for title, network in NETWORKS.items()}
+def _make_run(network: Network, norm: NormConfig, dataset: Dataset) -> Any:
+    """Returns `run(dataset, seed)`: validation accuracies of the shape (rates, probes)."""
+    task = make_task(network.shared.model_copy(update={"norm": norm}), dataset.spec)
+    return make_probed(
+        task,
+        make_accuracy,
+        rates=network.rates,
+        num_steps=network.num_steps,
+        every=network.every,
+    )
 
 
-def _seconds(network: Network) -> dict[str, np.ndarray]:
-    dataset = load(network.shared.data)
-    examples = jax.device_put(dataset.train)
-    num_batches = len(examples.y) // network.shared.train.batch_size
-    num_steps = min(num_batches, MAX_TIMED_STEPS)
-    programs = {}
-    for arm, config in network.configs.items():
-        # Statistics are recomputed for evaluation.
-        train = config.train.model_copy(update={"recompute_stats": False})
-        steps = config.model_copy(update={"train": train})
-        programs[arm] = make_steps(
-            steps, examples, dataset.input_stats, dataset.num_classes, num_steps
-        )
-    rounds = seconds_in_turn(programs, NUM_ROUNDS)
-    return {arm: seconds / num_steps for arm, seconds in rounds.items()}
+def steps_to(accuracy: np.ndarray, target: float, every: int) -> float:
+    """The step of the first probe that reaches the target; infinity, if none does.
 
-
-if __name__ == "__main__":
-    answer(measure_seconds)
+    >>> steps_to(np.array([0.1, 0.8, 0.7, 0.9]), 0.8, every=5)
+    5.0
+    >>> steps_to(np.array([0.1, 0.2]), 0.8, every=5)
+    inf
+    """
+    reached = accuracy >= target
+    return float(every * reached.argmax()) if reached.any() else float("inf")

@@ -1,90 +1,97 @@
-"""Steps and seconds to an accuracy, at each arm's own best rate and at a common one."""
+"""Steps to an accuracy, with batch norm and without, each at its best rate."""
+
+from collections.abc import Sequence
 
 import numpy as np
-from convergence.collect import Curves
-from findings import Finding, Panel, verdict_of
-from grids import estimate, median_of
-from verdicts import Estimate, in_words
+from convergence.collect import MEASURES, NETWORKS, TARGETS, Network
+from findings import Finding, Panel
+from values import Row, Values, extent, tuned, values_of
+from verdicts import HOLDS, NOT_SHOWN, Comparison, Estimate, in_words, judge, mean_of
+
+SMALLEST = 0.3  # halvings of the steps: about a fifth fewer
+PREDICTED = {
+    "article's network, digits": NOT_SHOWN,
+    "convolutions, digits": NOT_SHOWN,
+    "sigmoids, digits": HOLDS,
+    "sigmoids, MNIST": HOLDS,
+}
 
 
-def measure(found: dict[str, Curves]) -> Finding:
-    """The table, and the verdict that the README announces."""
-    rows, panels, faster, summaries = [], [], [], []
-    for title, curves in found.items():
-        network, arms = curves.network, list(curves.network.arms)
-        steps = steps_to(curves.accuracy, curves.target, network.every)
-        medians = np.median(steps, -1)
-        best = {arm: int(medians[a].argmin()) for a, arm in enumerate(arms)}
-        common = list(network.rates).index(network.common_rate)
-        seconds = np.median(curves.seconds, -1)  # (arms, processes)
-        ratios = np.median(curves.seconds / curves.seconds[arms.index("no_norm")], -1)
-        own, said = {}, {}
-        for a, arm in enumerate(arms):
-            cost = median_of(1e6 * seconds[a])
-            needed = [median_of(steps[a, rate]) for rate in (best[arm], common)]
-            # As many processes as seeds, drawn together: which goes with which is chance anyway.
-            time = estimate(_milliseconds, steps[a, best[arm]], seconds[a])
-            own[arm] = needed[0], time
-            said[arm] = [
-                f"{network.rates[best[arm]]:.2g}",
-                *(_in_words(number, network.num_steps) for number in needed),
-                in_words(cost, ".0f"),
-                in_words(median_of(ratios[a]), ".2f"),
-                _in_words(time, 1e-3 * cost.value * network.num_steps, ".1f"),
-            ]
-            rows.append([f"{title}, {arm}", *said[arm]])
-        batch, none = (own[arm] for arm in ("batch_norm", "no_norm"))
-        faster += [b.high < n.low for b, n in zip(batch, none, strict=True)]
-        summaries.append(
-            f"{title} {said['batch_norm'][1]} ({said['batch_norm'][-1]} ms) and "
-            f"{said['no_norm'][1]} ({said['no_norm'][-1]} ms)"
+def measure(rows: Sequence[Row]) -> Finding:
+    """Each network's steps to its targets; their halvings in the mean over the targets."""
+    comparisons, table, panels = [], [], []
+    for title, predicted in PREDICTED.items():
+        network = NETWORKS[title]
+        of_network = [row for row in rows if row["network"] == title]
+        values = values_of(of_network, tuple(MEASURES.values()))
+        doublings, reached = {}, {}
+        for arm in network.arms:
+            at_best = [best_steps(values.at({"arm": arm}), of, network) for of in network.targets]
+            doublings[arm] = np.array([np.log2(steps).mean(-1) for steps, _, _ in at_best])
+            reached[arm] = np.array([~never.all(-1) for _, never, _ in at_best])
+            cells = [_cell(*best) for best in at_best]
+            table.append([f"{title}, {arm}", *_padded(cells)])
+        by_one = reached["no_norm"] | reached["batch_norm"]
+        saved = np.ma.array(doublings["no_norm"] - doublings["batch_norm"], mask=~by_one)
+        table.append(
+            [
+                f"{title}, halvings",
+                *_padded([in_words(mean_of(of.filled(np.nan))) for of in saved]),
+            ],
         )
-        at = network.every * np.arange(curves.accuracy.shape[-1])
+        comparisons.append(Comparison(title, saved.mean(0).filled(np.nan), SMALLEST, predicted))
         panels.append(
             Panel(
-                title=f"{title}, each at its own best rate",
-                x="steps",
-                y="validation accuracy, %",
-                lines={
-                    arm: (at[1:].tolist(), 100 * curves.accuracy[a, best[arm]].T[1:])
-                    for a, arm in enumerate(arms)
-                },
-                log_x=True,
+                title=title,
+                x="accuracy to reach, %",
+                y=f"steps to it ({network.num_steps + network.every} if never)",
+                lines={arm: (list(network.targets), 2**of) for arm, of in doublings.items()},
+                log_y=True,
             )
         )
+    verdict, judged = judge(comparisons)
+    words = ", ".join(f"{2**of.effect.value:.1f} times ({of.name})" for of in judged)
     return Finding(
-        headings=[
-            *("network", "best rate", "steps to the target, at the best rate"),
-            *("at the common rate", "µs a step", "over no_norm's"),
-            "ms to the target, at the best rate",
-        ],
-        rows=rows,
-        verdict=verdict_of(all(faster), any(faster)),
-        summary="steps to the target, with batch norm and without: " + "; ".join(summaries),
-        panels=panels[::-1],
+        headings=["network", *(f"steps to {target}%, and the rate" for target in TARGETS)],
+        rows=table,
+        verdict=verdict,
+        summary="To reach the same accuracy without batch norm takes so many times the steps that "
+        f"it takes with it, in the mean over the accuracies: {words}.",
+        panels=panels,
         headline=("batch_norm", "no_norm"),
-        num_runs=sum(curves.accuracy[..., 0].size for curves in found.values()),
-        num_seeds=curves.accuracy.shape[2],
+        judged=judged,
+        unit="halvings of the steps",
+        **extent(rows),
     )
 
 
-def steps_to(accuracy: np.ndarray, target: float, every: int) -> np.ndarray:
-    """The step of the first probe, along the last axis, that reaches the target.
+def best_steps(
+    values: Values, target: int, network: Network
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Steps to a target at the rate where the other splits need the fewest.
 
-    That of the one after the last, if none does.
+    Who never reached it counts with the step of a probe after the last one.
 
-    >>> steps_to(np.array([[0.1, 0.8, 0.9], [0.1, 0.2, 0.3]]), 0.8, every=5).tolist()
-    [5, 15]
+    Returns:
+        The steps, whether the target was never reached, and the rates: each (splits, seeds).
     """
-    reached = accuracy >= target
-    return every * np.where(reached.any(-1), reached.argmax(-1), accuracy.shape[-1])
+    found = values.measures[MEASURES[target]]
+    steps = np.minimum(found, network.num_steps + network.every)
+    of_arm = -np.log2(np.maximum(steps, 1))
+    rates = np.broadcast_to(np.array(network.rates)[:, None, None], steps.shape)
+    best, never, rate = (tuned(of_arm, of) for of in (of_arm, np.isinf(found), rates))
+    return 2**-best, never, rate
 
 
-def _milliseconds(steps: np.ndarray, seconds: np.ndarray) -> float:
-    return float(1e3 * np.median(steps) * np.median(seconds))
+def _cell(steps: np.ndarray, never: np.ndarray, rates: np.ndarray) -> str:
+    """Geometric mean of the steps with its interval, the rates, and how often it took more."""
+    middle = mean_of(np.log2(steps).mean(-1))
+    words = in_words(Estimate(*(2**number for number in middle)), ".0f")
+    chosen = " or ".join(f"{rate:.2g}" for rate in np.unique(rates))
+    more = f"; {never.sum()} of {never.size} never" if never.any() else ""
+    return f"{words}, rate {chosen}{more}"
 
 
-def _in_words(found: Estimate, most: float, spec: str = ".0f") -> str:
-    """A number and its interval; beyond the last step all that is known is that it is more."""
-    value, low, high = (f"{n:{spec}}" if n <= most else f"> {most:.0f}" for n in found)
-    return f"{value} [{low}, {high}]"
+def _padded(cells: Sequence[str]) -> list[str]:
+    """A cell for each of all targets; a network has the first of them."""
+    return [*cells, *[""] * (len(TARGETS) - len(cells))]
