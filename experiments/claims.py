@@ -67,6 +67,7 @@ BY_SPLIT = (
     "initialization",
     "sample_order",
     "random_orders",
+    "layer_inputs",
     "scale_and_bias",
     "non_linear",
     "input_normalization",
