@@ -38,7 +38,7 @@ class Noise(NamedTuple):
 
     mean: float  # of a unit: from minus this to this
     scale: tuple[float, float]  # of a unit: from, to
-    example: float  # standard deviation of an example's mean and scale about its unit's
+    example: float  # of an example's mean and scale: from its unit's less this to that and this
 
 
 class Net(nn.Module):
@@ -64,12 +64,12 @@ def add_noise(key: Any, x: Any, noise: Noise) -> Any:
 
     As Santurkar et al., 2018, disturb what batch norm has made stable.
     """
-    units = jax.random.split(key, 4)
+    mean_key, scale_key, example_key = jax.random.split(key, 3)
     low, high = noise.scale
-    mean = jax.random.uniform(units[0], x.shape[1:], minval=-noise.mean, maxval=noise.mean)
-    scale = jax.random.uniform(units[1], x.shape[1:], minval=low, maxval=high)
-    scale = scale + noise.example * jax.random.normal(units[2], x.shape)
-    return scale * x + mean + noise.example * jax.random.normal(units[3], x.shape)
+    mean = jax.random.uniform(mean_key, x.shape[1:], minval=-noise.mean, maxval=noise.mean)
+    scale = jax.random.uniform(scale_key, x.shape[1:], minval=low, maxval=high)
+    of_example = noise.example * jax.random.uniform(example_key, (2, *x.shape), minval=-1)
+    return (scale + of_example[0]) * x + mean + of_example[1]
 
 
 def loss_of(net: Net, params: Any, examples: Examples, key: Any) -> tuple[Any, tuple[Any, Any]]:
