@@ -61,6 +61,8 @@ CLAIMS = {
     "weight_updates": "the weights of all input nodes get updates of similar size",
     # What papers claim, and the articles don't.
     "batch_size": "small batches harm batch norm",
+    # Of papers, and of most other articles.
+    "scale_invariance": "tunes the learning rate by itself",
 }
 BY_SPLIT = (
     "convergence",
@@ -80,6 +82,7 @@ BY_SPLIT = (
     "epsilon",
     "architectures",
     "batch_size",
+    "scale_invariance",
 )
 
 

@@ -78,7 +78,10 @@ def test_a_split_has_no_part_in_the_choice_of_its_point():
         np.testing.assert_array_equal(found[split], test[best, split])
 
 
-@pytest.mark.parametrize("name", ["drawing", "report", "verdicts", "learning_rate.measure"])
+MODULES = ("drawing", "report", "verdicts", "learning_rate.measure", "scale_invariance.measure")
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_examples_of_the_experiments_are_right(name):
     found = doctest.testmod(importlib.import_module(name))
     assert found.failed == 0
