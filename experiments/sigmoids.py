@@ -21,7 +21,7 @@ from jbn.linen import BatchNorm
 from jbn.train import place
 from jbn.train.loss import cross_entropies
 
-SPLITS = tuple(range(200, 210))  # each has a seed of the same number
+REPEATS = tuple(range(200, 210))  # each has a seed of the same number
 RATES = (0.1, 0.3, 1.0, 3.0, 10.0)
 COMMON_RATE = "0.3"  # at which both networks learn, and which suits neither best
 NUM_EPOCHS, BATCH_SIZE = 60, 60

@@ -61,7 +61,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         headline=("batch_norm", "no_norm"),
         judged=judged,
         unit="halvings of the steps",
-        **extent(rows),
+        **extent(rows, tuple(MEASURES.values())),
     )
 
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from layer_inputs.collect import FIRST, drift, quantiles
-from sigmoids import SPLITS, Net, Noise, rows_of
+from sigmoids import REPEATS, Net, Noise, rows_of
 
-__all__ = ["SPLITS", "rows"]
+__all__ = ["REPEATS", "rows"]
 EARLY = 5  # epochs
 NETS = {
     "batch_norm": Net(has_norm=True),
@@ -19,7 +19,7 @@ ACCURACIES = tuple(f"accuracy_{epoch}" for epoch in (1, 2, EARLY, 10, 20, 40, 60
 MEASURES = ("val_accuracy", *ACCURACIES, "first_five_drift", "drift")
 
 
-def rows(splits: Sequence[int] = SPLITS) -> tuple[list[dict[str, str]], float]:
+def rows(splits: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
     """A row for each arm, rate and split; and the seconds."""
     return rows_of(NETS, quantiles, columns, splits)
 

@@ -88,5 +88,5 @@ def measure(rows: Sequence[Row]) -> Finding:
         ],
         headline=("batch_norm", "no_norm"),
         judged=judged,
-        **extent(rows),
+        **extent(rows, MEASURES),
     )

@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sigmoids import NUM_EPOCHS, SPLITS, Net, loss_of, rows_of
+from sigmoids import NUM_EPOCHS, REPEATS, Net, loss_of, rows_of
 
 from jbn.data import Examples
 
-__all__ = ["SPLITS", "rows"]
+__all__ = ["REPEATS", "rows"]
 NUM_PROBED = 256
 FIRST = slice(0, 5)  # of the drifts
 QUANTILES = jnp.array([0.15, 0.5, 0.85])
@@ -22,7 +22,7 @@ MEASURES = (
 )
 
 
-def rows(splits: Sequence[int] = SPLITS) -> tuple[list[dict[str, str]], float]:
+def rows(splits: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
     """A row for each arm, rate and split; and the seconds."""
     return rows_of(NETS, quantiles, columns, splits)
 

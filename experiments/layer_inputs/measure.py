@@ -69,5 +69,5 @@ def measure(rows: Sequence[Row]) -> Finding:
         headline=("batch_norm", "no_norm"),
         judged=judged,
         unit="halvings",
-        **extent(rows),
+        **extent(rows, MEASURES),
     )

@@ -32,7 +32,7 @@ from jbn.train import (
     rows_of_epoch,
 )
 
-SPLITS = tuple(range(200, 210))  # each has a seed of the same number
+REPEATS = tuple(range(200, 210))  # each has a seed of the same number
 HIDDEN = ("Dense_0", "Dense_1")  # of the article's network
 RATES = np.logspace(-2, 4, 13)  # of the hidden layers
 OTHER_RATE = 0.1  # of the last layer, gamma and beta
@@ -53,7 +53,7 @@ NORMS = tuple(f"norm_{name}_{step}" for name in HIDDEN for step in STEPS)
 ACCURACIES = ("val_accuracy", "test_accuracy")
 
 
-def rows(splits: Sequence[int] = SPLITS) -> tuple[list[dict[str, str]], float]:
+def rows(splits: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
     """A row for each training, and one for each arm and split of the theorem; and the seconds."""
     clock = time.perf_counter()
     datasets = {split: load(DataConfig(split_seed=split)) for split in splits}

@@ -116,7 +116,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         headline=("batch_norm", "no_norm"),
         judged=judged,
         unit="decades",
-        **extent(trained),
+        **extent(trained, (*ACCURACIES, *NORMS)),
     )
 
 

@@ -15,7 +15,7 @@ def rows_of(lost):
     """Rows whose accuracies are 90% less `lost(arm, epoch)` points, give or take a tenth."""
     noise = np.random.default_rng(0)
     found = []
-    for arm, rate, split in itertools.product(collect.NETS, sigmoids.RATES, sigmoids.SPLITS):
+    for arm, rate, split in itertools.product(collect.NETS, sigmoids.RATES, sigmoids.REPEATS):
         row = {"arm": arm, "learning_rate": f"{rate:g}", SPLIT: str(split), SEED: str(split)}
         row |= dict.fromkeys(collect.MEASURES, "0.5")
         for name in collect.ACCURACIES:

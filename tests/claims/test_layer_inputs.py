@@ -19,7 +19,7 @@ def rows_of(drift):
     """Rows whose drifts are `drift(arm, rate, epoch)`, give or take a hundredth."""
     noise = np.random.default_rng(0)
     found = []
-    for arm, rate, split in itertools.product(sigmoids.ARMS, sigmoids.RATES, sigmoids.SPLITS):
+    for arm, rate, split in itertools.product(sigmoids.ARMS, sigmoids.RATES, sigmoids.REPEATS):
         row = {"arm": arm, "learning_rate": f"{rate:g}", SPLIT: str(split), SEED: str(split)}
         row |= dict.fromkeys(collect.MEASURES, "0.5") | {"val_accuracy": str(0.9 - 0.1 * rate)}
         for epoch, name in enumerate(collect.DRIFTS, 1):

@@ -19,7 +19,7 @@ from jbn.store import read_trials
 def rows_of(length_of, limit):
     """Rows of kernels that end with a squared length, and of arms that learn below a limit."""
     noise, rows = np.random.default_rng(0), []
-    points = itertools.product(collect.ARMS, collect.SPLITS, collect.GAINS, collect.RATES)
+    points = itertools.product(collect.ARMS, collect.REPEATS, collect.GAINS, collect.RATES)
     for arm, split, gain, rate in points:
         found = {"part": "training", "arm": arm, SPLIT: str(split), SEED: str(split)}
         found |= {"gain": label(gain), "hidden_rate": label(rate)}
@@ -29,7 +29,7 @@ def rows_of(length_of, limit):
             square = length_of(rate) if step == collect.STEPS[-1] else 1
             found[f"norm_{name}_{step}"] = str(np.sqrt(square) * (1 + 0.01 * noise.random()))
         rows.append(found | dict.fromkeys(collect.THEOREM, ""))
-    for arm, split in itertools.product(collect.ARMS, collect.SPLITS):
+    for arm, split in itertools.product(collect.ARMS, collect.REPEATS):
         errors = dict.fromkeys(collect.THEOREM, "nan" if arm == "no_norm" else "1e-16")
         place = {"part": "theorem", "arm": arm, SPLIT: str(split), SEED: str(split)}
         rows.append(dict.fromkeys(rows[0], "") | place | errors)
