@@ -351,6 +351,8 @@ FAULTS = [
     Fault("each_split_compiles", "run/compiler.py",
           "data = DataConfig(augment=config.data.augment)", "data = config.data",
           ["run/test_kept.py"]),
+    Fault("a_users_model_is_compiled_for_each_split", "run/compiler.py",
+          "self._asked.add((key, *parts))", "pass", ["run/test_kept.py"]),
     Fault("blank_lines_of_gloo", "native_output.py",
           " or (is_gloo and not line.strip())", "", ["run/test_several_processes.py"]),
     Fault("kept_program_of_other_code", "run/kept.py",

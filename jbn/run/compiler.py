@@ -46,8 +46,7 @@ class Compiler:
         programs: of the run.
         datasets: of the programs.
         devices: where to train; in rows, each of which shares the batches of its lanes.
-        kept: has programs of earlier runs, and keeps those of this one; None compiles them anew. It
-            isn't asked where a function of the user's takes part.
+        kept: has programs of earlier runs, and keeps those of this one; None compiles them anew.
         most_steps: at once, of an epoch that has more; None: all of them.
 
     Raises:
@@ -76,6 +75,7 @@ class Compiler:
         self._found: dict[Any, Future[tuple[CompiledProgram, float]]] = {}
         self._norms: dict[ArmConfig, Future[Callable[..., NormReport] | None]] = {}
         self._built: dict[tuple[str, ...], Future[dict[str, Any]]] = {}
+        self._asked: set[tuple[str, ...]] = set()  # for these of them, since `prepare`
         self._lock = threading.Lock()
         self._told: set[Any] = set()  # of these, whose seconds were told
         paths = {program.config.model.init_from for program in programs}
@@ -102,7 +102,9 @@ class Compiler:
             norms: whether `norms_of` is going to be asked for them, too.
         """
         keys = [_key_of(*of) for of in wanted]
-        self._built.clear()
+        # What was asked for the last time may be asked for again: by the next split.
+        self._built = {key: of for key, of in self._built.items() if key in self._asked}
+        self._asked = set()
         self._found = {key: future for key, future in self._found.items() if key in keys}
         self._told &= self._found.keys()
         futures: list[Future[Any]] = [self._future_of(*of) for of in wanted]
@@ -135,7 +137,7 @@ class Compiler:
             program: of the run.
             more: what the parts depend on beside the config and the data's shapes.
         """
-        if program.config.own_functions:
+        if program.config.loss.factory is not None:  # it may use all that the spec has
             return compile_together
         dataset = self.dataset_of(program)
         shapes = jax.eval_shape(lambda *splits: splits, *dataset[:3])
@@ -151,6 +153,7 @@ class Compiler:
         with self._lock:
             is_mine = (key, *parts) not in self._built
             future = self._built.setdefault((key, *parts), Future())
+            self._asked.add((key, *parts))
         if is_mine:
             try:
                 if self._kept is None:

@@ -8,7 +8,7 @@ import pytest
 
 from jbn import store
 from jbn.config import config_from_dict
-from jbn.run import kept, run
+from jbn.run import compiler, kept, run
 from jbn.train import compile_together
 
 TABLE = {
@@ -107,6 +107,20 @@ def test_all_splits_share_a_program_and_come_to_their_own_numbers(tmp_path, cach
     found = results(tmp_path / "b", cache, table)
     assert compiled == []
     assert found == results(tmp_path / "c", None, table)
+
+
+def test_splits_share_a_program_of_a_users_model_too(tmp_path, compiled, monkeypatch):
+    monkeypatch.setattr(compiler, "compile_together", vars(kept)["compile_together"])
+    table = TABLE | {"model": {"factory": "run.test_run:OwnStatistics"}, "arms": {"only": {}}}
+    found = {}
+    for name, more in (
+        ("alone", {"data": {"split_seed": 9}}),
+        ("sweep", {"sweep": {"data.split_seed": [*range(10)]}}),
+    ):
+        run(config_from_dict(table | more), tmp_path / name, device=jax.devices()[0])
+        found[name] = store.read_trials(tmp_path / name)["val_loss"]
+    assert compiled.count("epoch") == 2
+    np.testing.assert_array_equal(found["sweep"][-2:], found["alone"])
 
 
 def test_weights_that_balance_a_split_are_of_no_other(tmp_path, compiled):
