@@ -41,6 +41,7 @@ from jbn.environment import describe_environment, enable_compilation_cache, use_
 HERE = Path(__file__).parent
 CLAIMS = {
     "convergence": "fewer epochs to converge",
+    "training_time": "faster training",
     "similar_progress": "every epoch makes similar progress",
     "learning_rate": "less tuning of the learning rate",
     "vanishing_gradients": "mitigates vanishing gradients",
@@ -67,6 +68,7 @@ CLAIMS = {
 }
 BY_SPLIT = (
     "convergence",
+    "training_time",
     "similar_progress",
     "learning_rate",
     "initialization",

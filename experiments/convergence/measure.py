@@ -1,6 +1,7 @@
 """Steps to an accuracy, with batch norm and without, each at its best rate."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from convergence.collect import MEASURES, NETWORKS, TARGETS, Network
@@ -24,22 +25,16 @@ def measure(rows: Sequence[Row]) -> Finding:
         network = NETWORKS[title]
         of_network = [row for row in rows if row["network"] == title]
         values = values_of(of_network, tuple(MEASURES.values()))
-        doublings, reached = {}, {}
+        doublings, never = {}, {}
         for arm in network.arms:
             at_best = [best_steps(values.at({"arm": arm}), of, network) for of in network.targets]
-            doublings[arm] = np.array([np.log2(steps).mean(-1) for steps, _, _ in at_best])
-            reached[arm] = np.array([~never.all(-1) for _, never, _ in at_best])
-            cells = [_cell(*best) for best in at_best]
-            table.append([f"{title}, {arm}", *_padded(cells)])
-        by_one = reached["no_norm"] | reached["batch_norm"]
-        saved = np.ma.array(doublings["no_norm"] - doublings["batch_norm"], mask=~by_one)
-        table.append(
-            [
-                f"{title}, halvings",
-                *_padded([in_words(mean_of(of.filled(np.nan))) for of in saved]),
-            ],
-        )
-        comparisons.append(Comparison(title, saved.mean(0).filled(np.nan), SMALLEST, predicted))
+            doublings[arm] = np.array([np.log2(best.steps).mean(-1) for best in at_best])
+            never[arm] = np.array([best.never.all(-1) for best in at_best])
+            table.append([f"{title}, {arm}", *padded([_cell(best) for best in at_best])])
+        saved = halvings(doublings, never)
+        table.append([f"{title}, halvings", *padded([in_words(mean_of(of)) for of in saved])])
+        effects = mean_over_targets(saved)
+        comparisons.append(Comparison(title, effects, SMALLEST, predicted))
         panels.append(
             Panel(
                 title=title,
@@ -65,33 +60,50 @@ def measure(rows: Sequence[Row]) -> Finding:
     )
 
 
-def best_steps(
-    values: Values, target: int, network: Network
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Steps to a target at the rate where the other splits need the fewest.
+class Best(NamedTuple):
+    """Steps to a target at each split's best rate: arrays of the shape (splits, seeds)."""
 
-    Who never reached it counts with the step of a probe after the last one.
+    steps: np.ndarray
+    never: np.ndarray  # whether it was never reached; then steps are those of a probe beyond
+    rate: np.ndarray
 
-    Returns:
-        The steps, whether the target was never reached, and the rates: each (splits, seeds).
-    """
+
+def best_steps(values: Values, target: int, network: Network) -> Best:
+    """Steps to a target at the rate where the other splits need the fewest."""
     found = values.measures[MEASURES[target]]
-    steps = np.minimum(found, network.num_steps + network.every)
-    of_arm = -np.log2(np.maximum(steps, 1))
+    steps = np.clip(found, 1, network.num_steps + network.every)
+    fewness = -np.log2(steps)
     rates = np.broadcast_to(np.array(network.rates)[:, None, None], steps.shape)
-    best, never, rate = (tuned(of_arm, of) for of in (of_arm, np.isinf(found), rates))
-    return 2**-best, never, rate
+    return Best(*(tuned(fewness, of) for of in (steps, np.isinf(found), rates)))
 
 
-def _cell(steps: np.ndarray, never: np.ndarray, rates: np.ndarray) -> str:
+def halvings(doublings: Mapping[str, np.ndarray], never: Mapping[str, np.ndarray]) -> np.ndarray:
+    """How often what it takes without batch norm is halved with it, of each target and split.
+
+    NaN where neither arm reached the target.
+
+    Args:
+        doublings: the binary logarithm of what it takes, by arm.
+        never: whether the target was never reached.
+    """
+    saved = doublings["no_norm"] - doublings["batch_norm"]
+    return np.where(never["no_norm"] & never["batch_norm"], np.nan, saved)
+
+
+def mean_over_targets(saved: np.ndarray) -> np.ndarray:
+    """The mean over those targets that an arm reached; NaN if there are none."""
+    return np.asarray(np.ma.masked_invalid(saved).mean(0).filled(np.nan))
+
+
+def _cell(best: Best) -> str:
     """Geometric mean of the steps with its interval, the rates, and how often it took more."""
-    middle = mean_of(np.log2(steps).mean(-1))
+    middle = mean_of(np.log2(best.steps).mean(-1))
     words = in_words(Estimate(*(2**number for number in middle)), ".0f")
-    chosen = " or ".join(f"{rate:.2g}" for rate in np.unique(rates))
-    more = f"; {never.sum()} of {never.size} never" if never.any() else ""
+    chosen = " or ".join(f"{rate:.2g}" for rate in np.unique(best.rate))
+    more = f"; {best.never.sum()} of {best.never.size} never" if best.never.any() else ""
     return f"{words}, rate {chosen}{more}"
 
 
-def _padded(cells: Sequence[str]) -> list[str]:
+def padded(cells: Sequence[str]) -> list[str]:
     """A cell for each of all targets; a network has the first of them."""
     return [*cells, *[""] * (len(TARGETS) - len(cells))]
