@@ -217,7 +217,8 @@ def main() -> None:
             "commit says what was measured; commit first, or take --small"
         )
     try:
-        if not is_full and not {"accuracy", "convergence"}.isdisjoint(names):
+        of_mnist = {"accuracy", "convergence", "training_time"}
+        if not is_full and not of_mnist.isdisjoint(names):
             load(DataConfig(name="mnist"))  # if it isn't there, say so now rather than later
         for name in names:
             if name in BY_SPLIT:

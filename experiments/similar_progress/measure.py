@@ -48,7 +48,7 @@ def measure(rows: Sequence[Row]) -> Finding:
             Panel(
                 title=title,
                 x="epoch",
-                y="ahead of an even course, % of all progress",
+                y="ahead of even, % of all progress",
                 lines=lines,
             )
         )
