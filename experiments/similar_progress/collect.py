@@ -22,7 +22,7 @@ from jbn.train import (
     make_task,
 )
 
-SPLITS = tuple(range(200, 210))  # each has a seed of the same number, and others 1000 apart
+REPEATS = tuple(range(200, 210))  # each has a seed of the same number, and others 1000 apart
 NUM_SEEDS, NUM_EPOCHS = 2, 10
 SGD = OptimizerConfig(kind="sgd")
 SIGMOIDS = ModelConfig(
@@ -40,7 +40,7 @@ ARMS = {"batch_norm": NormConfig(momentum_warmup=True), "no_norm": NormConfig(ki
 LOSSES = tuple(f"train_loss_{epoch}" for epoch in range(NUM_EPOCHS + 1))
 
 
-def rows(splits: Sequence[int] = SPLITS) -> tuple[list[dict[str, str]], float]:
+def rows(splits: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
     """A row for each network, arm, rate, split and seed; and the seconds that it took."""
     clock = time.perf_counter()
     datasets = {split: load(DataConfig(split_seed=split)) for split in splits}

@@ -65,7 +65,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         panels=panels,
         headline=("batch_norm", "no_norm"),
         judged=judged,
-        **extent(rows),
+        **extent(rows, (*LOSSES, "val_accuracy")),
     )
 
 

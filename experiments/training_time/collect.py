@@ -7,8 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from bench.in_turn import seconds_in_turn
-from convergence.collect import ARMS, MEASURES, NETWORKS, Network
-from convergence.collect import SPLITS as SPLITS
+from convergence.collect import ARMS, MEASURES, NETWORKS, REPEATS, Network
 from convergence.measure import best_steps
 from timing import NUM_ROUNDS, answer, ask_processes, make_steps
 from values import SEED, SPLIT, Row, label, read_rows, values_of
@@ -20,7 +19,7 @@ MAX_TIMED_STEPS = 100
 SECONDS = "seconds_a_step"
 
 
-def rows(splits: Sequence[int] = SPLITS) -> tuple[list[dict[str, str]], float]:
+def rows(splits: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
     """A row for each network, arm and split, with times of a process; and the seconds it took."""
     clock = time.perf_counter()
     processes = ask_processes(__file__, num_processes=len(splits))

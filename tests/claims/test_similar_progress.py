@@ -29,7 +29,7 @@ def rows_of(progress):
     """Rows of trainings that make `progress(network, arm)` halvings, give or take 1%."""
     noise, rows = np.random.default_rng(0), []
     for title, (_, rates) in collect.NETWORKS.items():
-        for arm, rate, split in itertools.product(collect.ARMS, rates, collect.SPLITS):
+        for arm, rate, split in itertools.product(collect.ARMS, rates, collect.REPEATS):
             made = progress(title, arm) * (1 + 0.01 * noise.random(10))
             losses = 2.3 * 2.0 ** -np.cumsum([0, *made])
             row = {"network": title, "arm": arm, "learning_rate": label(float(rate))}

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from convergence.collect import ARMS, MEASURES, NETWORKS, SPLITS, Network
+from convergence.collect import ARMS, MEASURES, NETWORKS, REPEATS, Network
 from training_time import collect
 from training_time.measure import PREDICTED, measure
 from values import SEED, SPLIT
@@ -15,7 +15,7 @@ from jbn.config import ArmConfig, DataConfig, ModelConfig, TrainConfig
 def rows_of(steps, seconds):
     """Rows of so many steps, which take so long, give or take 1%: by network and arm."""
     noise, rows = np.random.default_rng(0), []
-    for title, arm, split in itertools.product(NETWORKS, ARMS, SPLITS):
+    for title, arm, split in itertools.product(NETWORKS, ARMS, REPEATS):
         row = {"network": title, "arm": arm, SPLIT: str(split), SEED: str(split)}
         row |= dict.fromkeys(MEASURES.values(), str(steps(title, arm)))
         rows.append(row | {collect.SECONDS: str(seconds(arm) * (1 + 0.01 * noise.random()))})
