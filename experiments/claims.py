@@ -71,6 +71,7 @@ BY_SPLIT = (
     "training_time",
     "similar_progress",
     "learning_rate",
+    "vanishing_gradients",
     "initialization",
     "sample_order",
     "random_orders",

@@ -101,12 +101,6 @@ def norms_of(growth, num_layers=50):
     return noise * growth ** -np.arange(num_layers, dtype=float)
 
 
-def gradients(batch, none):
-    norms = np.stack([norms_of(batch), norms_of(none)])[:, :, None]
-    found = Gradients(np.repeat(norms, 2, axis=2), np.full((2, 10), 0.9))
-    return {("ReLU", 50): found, ("tanh", 50): found}
-
-
 def explosions(diverging, growth):
     axes = {"model.init_gain": [0.1, 1.0, 10.0], RATE: [1e-3, 1e-2, 1e-1]}
     grid = grid_of(axes, ["batch_norm", "no_norm"], lambda arm, p: 0.9)

@@ -4,7 +4,6 @@ import numpy as np
 from exploding_gradients.collect import ARMS, Explosions
 from findings import NOT_HERE, Finding, Panel, in_percent
 from grids import mean_of
-from vanishing_gradients.measure import decades_lost
 from verdicts import HOLDS, PARTLY, in_words
 
 # Yang et al., 2019: what the squared gradient of a ReLU network grows by in each layer, towards the
@@ -91,3 +90,12 @@ def growth_of_squares(norms: np.ndarray) -> np.ndarray:
     inner = slice(len(layers) // 10, len(layers) - len(layers) // 10)
     slopes = np.polyfit(layers[inner], np.log(norms[:, inner].T ** 2), 1)[0]
     return np.exp(-slopes)
+
+
+def decades_lost(norms: np.ndarray) -> np.ndarray:
+    """log10 of the last over the first of the norms along the last axis.
+
+    >>> decades_lost(np.array([[1e-3, 1e-2, 1.0], [10.0, 1.0, 1.0]])).tolist()
+    [3.0, -1.0]
+    """
+    return np.log10(norms[..., -1]) - np.log10(norms[..., 0])

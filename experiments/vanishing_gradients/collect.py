@@ -1,72 +1,236 @@
-"""The gradient's norm by layer, at the start and in training, of networks of several depths."""
+"""The gradient in the first and the last hidden layer of deep networks, as they are trained.
 
+Compiling takes longer than training here. So the hidden layers are a loop, and the networks of a
+depth are lanes of one program: they differ in numbers alone.
+"""
+
+import functools
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from probes import make_accuracy, make_gradient_norms, train_probed
+from flax import linen as nn
+from probes import norm
+from values import SEED, SPLIT, label
 
-from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig, TrainConfig
-from jbn.data import Dataset, Examples, load
-from jbn.train import Hypers, Task, TrainKeys, TrainState, make_task
+from jbn.config import ArmConfig, DataConfig, NormConfig, OptimizerConfig
+from jbn.data import Batch, Dataset, load, normalization_of
+from jbn.models.norm import masked_norm
+from jbn.train import (
+    Hypers,
+    Task,
+    TrainKeys,
+    TrainState,
+    batches_to_evaluate,
+    evaluate_batches,
+    make_gather,
+    make_task,
+    place,
+    rows_of_epoch,
+    run_steps,
+)
 
-NUM_SEEDS, WIDTH, NUM_EPOCHS, NUM_EXAMPLES = 10, 64, 5, 256
-DEPTHS = (5, 20, 50)
-ARMS = {"batch_norm": NormConfig(), "no_norm": NormConfig(kind="none")}
-# An activation, and how its kernels begin: as the article leaves it, and as textbooks have it.
+SPLITS = tuple(range(200, 210))  # each has a seed of the same number
+DEPTHS, WIDTH, NUM_EXAMPLES = (5, 20, 50), 64, 256
+STEPS = (0, 1, 10, 100, 225)  # at which a training is looked at; the last is its end, five epochs
+ARMS = {"batch_norm": NormConfig(momentum_warmup=True), "no_norm": NormConfig(kind="none")}
+ACTIVATIONS = (nn.sigmoid, nn.tanh, nn.relu)
+
+
+class Case(NamedTuple):
+    """What a network's layers are, in numbers."""
+
+    activation: int  # its place among `ACTIVATIONS`
+    gain: float = 1.0  # of all kernels, which LeCun's initialization draws
+    shortcut: float = 0.0  # 1: each hidden layer but the first is added to what it takes
+
+
 CASES = {
-    "sigmoid": ModelConfig(activation="sigmoid"),
-    "tanh": ModelConfig(activation="tanh"),
-    "ReLU": ModelConfig(activation="relu"),
-    "ReLU, He's initialization": ModelConfig(activation="relu", kernel_init="he_normal"),
+    "sigmoid": Case(0),
+    "tanh": Case(1),
+    "ReLU": Case(2),
+    "ReLU, He's initialization": Case(2, gain=2**0.5),
+    "ReLU, shortcuts": Case(2, shortcut=1.0),
 }
+DESCENT = {"ReLU, gradient descent": CASES["ReLU"]}  # of the deepest networks
 
 
-class Gradients(NamedTuple):
-    """Of one case at one depth, in each arm."""
+class Program(NamedTuple):
+    """Networks that are trained together, in each arm."""
 
-    norms: np.ndarray  # (arms, seeds, 2, hidden layers): at the start, after 5 epochs
-    accuracy: np.ndarray  # (arms, seeds), of the validation split, after 5 epochs
+    cases: Mapping[str, Case]
+    depth: int
+    optimizer: str
+    rates: Sequence[float]
 
 
-def collect(data: Any = None) -> dict[tuple[str, int], Gradients]:
-    """Trains every case at every depth; on another data set, if one is named."""
-    dataset = load(DataConfig(name=data or "digits"))
-    return {
-        (case, depth): _gradients(
-            model.model_copy(update={"hidden_sizes": (WIDTH,) * depth}), dataset
+PROGRAMS = (
+    *(Program(CASES, depth, "adam", (1e-4, 1e-3, 1e-2, 0.1)) for depth in DEPTHS),
+    Program(DESCENT, DEPTHS[-1], "sgd", (0.01, 0.1, 1.0)),
+)
+
+
+class Layer(nn.Module):
+    """A hidden layer as the article has it: Dense, activation, norm; maybe added to its input."""
+
+    norm: Callable[..., nn.Module] | None
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: Any, activation: Any, shortcut: Any, mask: Any) -> tuple[Any, None]:
+        y = jax.lax.switch(activation, ACTIVATIONS, nn.Dense(WIDTH)(x))
+        normalize = masked_norm(self.norm, mask, use_running_average=not self.train)
+        y = y if normalize is None else normalize(y)
+        return (y if shortcut is None else shortcut * x + y), None
+
+
+class Deep(nn.Module):
+    """A perceptron with a case's hidden layers; returns logits.
+
+    Args:
+        num_outputs: units of the last layer.
+        depth: hidden layers.
+        case: its numbers may be traced; its gain has no part here.
+        norm: as in `jbn.models.MLP`.
+    """
+
+    num_outputs: int
+    depth: int
+    case: Case
+    norm: Callable[..., nn.Module] | None = None
+
+    @nn.compact
+    def __call__(self, x: Any, train: bool, mask: Any = None) -> Any:
+        activation, _, shortcut = self.case
+        x = x.reshape(len(x), -1)
+        x, _ = Layer(self.norm, train, name="first")(x, activation, None, mask)
+        others = nn.scan(
+            Layer,
+            variable_axes={"params": 0, "batch_stats": 0},
+            split_rngs={"params": True},
+            in_axes=nn.broadcast,
+            length=self.depth - 1,
         )
-        for case, model in CASES.items()
-        for depth in DEPTHS
+        x, _ = others(self.norm, train, name="others")(x, activation, shortcut, mask)
+        return nn.Dense(self.num_outputs, name="logits")(x)
+
+
+def rows(splits: Sequence[int] = SPLITS) -> tuple[list[dict[str, str]], float]:
+    """A row for each network, arm, rate and split; and the seconds that it took."""
+    clock = time.perf_counter()
+    datasets = [load(DataConfig(split_seed=split)) for split in splits]
+    found = []
+    for program, (arm, of_arm) in itertools.product(PROGRAMS, ARMS.items()):
+        config = ArmConfig(norm=of_arm, optimizer=OptimizerConfig(kind=program.optimizer))
+        points = list(itertools.product(program.cases, program.rates))
+        lanes = [(program.cases[name], np.float32(rate)) for name, rate in points]
+        measured = trained(config, program.depth, lanes, datasets, splits)
+        for (n, (name, rate)), (s, split) in itertools.product(
+            enumerate(points), enumerate(splits)
+        ):
+            row = {"case": name, "depth": program.depth, "arm": arm, "learning_rate": rate}
+            row |= {SPLIT: split, SEED: split}
+            row |= {key: of[s, n].item() for key, of in measured.items()}
+            found.append({key: label(value) for key, value in row.items()})
+    return found, time.perf_counter() - clock
+
+
+def trained(
+    config: ArmConfig,
+    depth: int,
+    lanes: Sequence[tuple[Case, np.float32]],
+    datasets: Sequence[Dataset],
+    seeds: Sequence[int],
+) -> dict[str, np.ndarray]:
+    """What `sizes` finds at each of `STEPS`, and accuracies at the end: each (datasets, lanes).
+
+    A lane is a case and its learning rate.
+    """
+
+    def lane(case: Case, rate: Any, seed: Any, splits: Any, normalization: Any) -> Any:
+        train, val, test = splits
+        model: Any = functools.partial(Deep, depth=depth, case=case)
+        task = make_task(config, datasets[0].spec, model=model).with_normalization(normalization)
+        keys = TrainKeys.of(jax.random.key(seed))
+        hypers = Hypers.of(config)._replace(learning_rate=rate, init_gain=case.gain)
+        epochs = jnp.arange(-(-STEPS[-1] // task.num_batches))
+        rows = jax.vmap(lambda epoch: rows_of_epoch(task, train.y, keys, epoch))(epochs)
+        rows = rows.reshape(-1, rows.shape[-1])
+        gather = functools.partial(make_gather(task, train, keys, hypers), is_full=False)
+        first = Batch(*(v[:NUM_EXAMPLES] for v in train))
+
+        def step(number: Any, state: TrainState) -> TrainState:
+            return run_steps(task, state, rows[number][None], keys, hypers, gather)[0]
+
+        def go_on(state: TrainState, between: Any) -> tuple[TrainState, Any]:
+            state = jax.lax.fori_loop(*between, step, state)
+            return state, sizes(task, state, first, keys, hypers)
+
+        def accuracy(batches: Batch) -> Any:
+            return evaluate_batches(task, variables, batches, hypers).means["accuracy"]
+
+        steps = jnp.array((0, *STEPS))
+        state, found = jax.lax.scan(go_on, task.init(keys, hypers), (steps[:-1], steps[1:]))
+        variables = with_stats_of(task, state, train.x, hypers)
+        of_steps = {
+            f"{name}_{step}": of[n] for name, of in found.items() for n, step in enumerate(STEPS)
+        }
+        return of_steps | {"val_accuracy": accuracy(val), "test_accuracy": accuracy(test)}
+
+    shared = [
+        (
+            seed,
+            (of.train, *map(batches_to_evaluate, (of.val, of.test))),
+            normalization_of(config.data, of.input_stats),
+        )
+        for seed, of in zip(seeds, datasets, strict=True)
+    ]
+    placement = place(jax.devices(), num_lanes=len(shared))
+    by_split = jax.device_put(stack(shared), placement.by_lane)
+    over_lanes = jax.vmap(lane, (0, 0, None, None, None))
+    over_splits = jax.vmap(over_lanes, (None, None, 0, 0, 0))
+    program = jax.jit(over_splits, out_shardings=placement.by_lane)
+    numbers = jax.device_put(stack(lanes), placement.everywhere)
+    found: dict[str, np.ndarray] = jax.device_get(program(*numbers, *by_split))
+    return found
+
+
+def stack(trees: Sequence[Any]) -> Any:
+    """Trees as one, each of whose leaves has them all along its first axis."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+
+def sizes(
+    task: Task, state: TrainState, examples: Batch, keys: TrainKeys, hypers: Hypers
+) -> Mapping[str, Any]:
+    """Norms of the gradient of the examples' mean loss, and the size of the error at the logits.
+
+    first, last: for the kernels of the first and of the last hidden layer.
+    error: root of the mean square, over the examples, of the norm of the gradient of an example's
+        own loss for its logits, which is its softmax less its label.
+    """
+    gradient, *_ = task.gradient(state, examples, keys, hypers)
+    logits, _ = applied(task, state, examples.x, hypers)
+    error = jax.nn.softmax(logits) - jax.nn.one_hot(examples.y, logits.shape[-1])
+    return {
+        "first": norm(gradient["first"]["Dense_0"]["kernel"]),
+        "last": norm(gradient["others"]["Dense_0"]["kernel"][-1]),
+        "error": norm(error) / np.sqrt(len(error)),
     }
 
 
-def _gradients(model: ModelConfig, dataset: Dataset) -> Gradients:
-    found = []
-    for norm in ARMS.values():
-        config = ArmConfig(model=model, norm=norm, train=TrainConfig(recompute_stats=True))
-        task = make_task(config, dataset.spec)
-        norms, accuracy = train_probed(
-            task,
-            dataset,
-            _make_probe(task),
-            rates=[config.optimizer.learning_rate],
-            num_seeds=NUM_SEEDS,
-            num_steps=NUM_EPOCHS * task.num_batches,
-            every=task.num_batches,
-        )
-        found.append((norms[0][:, [0, -1]], accuracy[0][:, -1]))
-    return Gradients(*(np.array(arrays) for arrays in zip(*found, strict=True)))
+def with_stats_of(task: Task, state: TrainState, x: Any, hypers: Hypers) -> dict[str, Any]:
+    """The variables, with the batch statistics of all these inputs together."""
+    _, collections = applied(task, state, x, hypers._replace(norm_momentum=jnp.zeros(())))
+    return {"params": state.params, **collections}
 
 
-def _make_probe(task: Task) -> Any:
-    gradient_norms = make_gradient_norms(task)
-    accuracy = make_accuracy(task)
-
-    def probe(
-        state: TrainState, keys: TrainKeys, hypers: Hypers, train: Examples, val: Examples
-    ) -> Any:
-        first = Examples(train.x[:NUM_EXAMPLES], train.y[:NUM_EXAMPLES])
-        norms = gradient_norms(state, keys, hypers, first)
-        return norms, accuracy(state, keys, hypers, train, val)
-
-    return probe
+def applied(task: Task, state: TrainState, x: Any, hypers: Hypers) -> tuple[Any, Any]:
+    """The model's output in training, of raw inputs, and its new collections."""
+    model = task.build(task.config.norm, hypers)
+    mutable = list(state.collections)
+    return model.apply(state.variables, task.prepare(x, hypers), train=True, mutable=mutable)
