@@ -92,6 +92,7 @@ BY_SPLIT = (
     "architectures",
     "batch_size",
     "scale_invariance",
+    "weight_updates",
 )
 
 
