@@ -67,6 +67,7 @@ CLAIMS = {
     "batch_size": "small batches harm batch norm",
     # Of papers, and of most other articles.
     "scale_invariance": "tunes the learning rate by itself",
+    "regularization": "regularizes; no need for dropout",
 }
 BY_SPLIT = (
     "convergence",
@@ -93,6 +94,7 @@ BY_SPLIT = (
     "batch_size",
     "scale_invariance",
     "weight_updates",
+    "regularization",
 )
 
 

@@ -78,7 +78,14 @@ def test_a_split_has_no_part_in_the_choice_of_its_point():
         np.testing.assert_array_equal(found[split], test[best, split])
 
 
-MODULES = ("drawing", "report", "verdicts", "learning_rate.measure", "scale_invariance.measure")
+MODULES = (
+    "drawing",
+    "report",
+    "verdicts",
+    "learning_rate.measure",
+    "scale_invariance.measure",
+    "regularization.collect",
+)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,0 +1,86 @@
+"""What batch normalization and dropout gain where a network can overfit."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from findings import Finding, Panel
+from values import Row, Values, extent, tuned, values_of
+from verdicts import HOLDS, REFUTED, Comparison, in_words, judge, mean_of
+
+GAINED = 1.0  # points of test accuracy that a regularizer should gain
+LOST = -1.0  # points that a network may lose where dropout isn't needed
+MEASURES = ("train_accuracy", "val_accuracy", "test_accuracy")
+DROPOUTS = (0.0, 0.2, 0.5)
+ARMS = {
+    "no_norm": ("no_norm",),
+    "dropout, no_norm": ("dropout 0.2, no_norm", "dropout 0.5, no_norm"),
+    "batch_norm": ("batch_norm",),
+    "dropout, batch_norm": ("dropout 0.2, batch_norm", "dropout 0.5, batch_norm"),
+    "ghost_batch_norm": ("ghost_batch_norm",),
+    "layer_norm": ("layer_norm",),
+}
+PREDICTED = {
+    "few examples": (REFUTED, HOLDS),
+    "wrong labels": (REFUTED, REFUTED),
+}
+
+
+def measure(rows: Sequence[Row]) -> Finding:
+    """What each arm comes to at its best rate, and at its best dropout."""
+    values = values_of(rows, MEASURES)
+    comparisons, table, panels, gaps = [], [], [], []
+    for data, (of_norm, of_dropout) in PREDICTED.items():
+        here = values.at({"data": data})
+        found = {arm: at_best(here, parts, "test_accuracy") for arm, parts in ARMS.items()}
+        trained = {arm: at_best(here, parts, "train_accuracy") for arm, parts in ARMS.items()}
+        gained = found["batch_norm"] - found["no_norm"]
+        lost = found["batch_norm"] - found["dropout, batch_norm"]
+        comparisons += [
+            Comparison(f"{data}: batch norm over nothing", gained, GAINED, of_norm),
+            Comparison(f"{data}: batch norm over both", lost, LOST, of_dropout),
+        ]
+        for arm, accuracies in found.items():
+            numbers = (trained[arm], accuracies, trained[arm] - accuracies)
+            table.append([f"{data}, {arm}", *(in_words(mean_of(of)) for of in numbers)])
+        panels.append(over_dropout(here, data, "test accuracy, %", ("test_accuracy",)))
+        difference = ("train_accuracy", "test_accuracy")
+        gaps.append(over_dropout(here, data, "training less test accuracy, points", difference))
+    verdict, judged = judge(comparisons)
+    few, _, wrong, _ = (of.effect.value for of in judged)
+    _, with_few, _, with_wrong = (-of.effect.value for of in judged)
+    return Finding(
+        headings=["data, network", "training accuracy, %", "test accuracy, %", "gap, points"],
+        rows=table,
+        verdict=verdict,
+        summary=f"Batch norm changes test accuracy by {few:.1f} points where training examples are "
+        f"few, and by {wrong:.1f} where many labels are wrong. Dropout beside it changes it by "
+        f"another {with_few:.1f} and {with_wrong:.1f} points.",
+        panels=panels + gaps,
+        headline=("batch_norm", "no_norm"),
+        judged=judged,
+        **extent(rows),
+    )
+
+
+def at_best(values: Values, arms: Sequence[str], measure: str) -> np.ndarray:
+    """A measure of each split, in percent, at the rate and the dropout that suit the others."""
+    parts = [values.at({"arm": arm}).measures for arm in arms]
+    val, found = (np.concatenate([part[name] for part in parts]) for name in (MEASURES[1], measure))
+    return 100 * tuned(val, found).mean(-1)
+
+
+def over_dropout(values: Values, data: str, y: str, names: Sequence[str]) -> Panel:
+    """A measure, or the first less the second, over the dropout, at each one's best rate."""
+    lines = {}
+    for norm in ("batch_norm", "no_norm", "ghost_batch_norm", "layer_norm"):
+        arms = {
+            dropout: f"dropout {dropout:g}, {norm}" if dropout else norm for dropout in DROPOUTS
+        }
+        there = {dropout: arm for dropout, arm in arms.items() if arm in values.labels["arm"]}
+        first, *others = (
+            np.array([at_best(values, (arm,), name) for arm in there.values()]) for name in names
+        )
+        lines[norm] = (list(there), first - sum(others))
+    return Panel(
+        title=data.capitalize(), x="part of the units that dropout drops", y=y, lines=lines
+    )
