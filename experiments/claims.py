@@ -68,6 +68,7 @@ CLAIMS = {
     # Of papers, and of most other articles.
     "scale_invariance": "tunes the learning rate by itself",
     "regularization": "regularizes; no need for dropout",
+    "evaluation_statistics": "recomputed statistics evaluate better than running averages",
 }
 BY_SPLIT = (
     "convergence",
@@ -95,6 +96,7 @@ BY_SPLIT = (
     "scale_invariance",
     "weight_updates",
     "regularization",
+    "evaluation_statistics",
 )
 
 
