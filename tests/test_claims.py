@@ -18,7 +18,6 @@ from exploding_gradients.collect import Explosions
 from findings import Finding, Panel, as_json
 from grids import Grid, estimate, load_grid, tuned
 from values import MEASURES, SEED, SPLIT, label, read_rows
-from vanishing_gradients.collect import Gradients
 
 from jbn.config import config_from_dict, load_config, plan
 from jbn.run import run
@@ -108,30 +107,11 @@ def explosions(diverging, growth):
     return Explosions(grid, np.stack([norms_of(growth), norms_of(1.0)]))
 
 
-def updates(spreads):
-    """Distances of 100 inputs, of a spread for each layer, with batch norm; of 1 without it."""
-
-    def distances(spread):
-        return 1 + spread * np.tile([-1.0, 1.0], (10, 4, 50))
-
-    found = {}
-    for case in itertools.product(("sgd", "adam"), ("standardize", "min_max")):
-        found[*case, "batch_norm"] = [distances(spread) for spread in spreads]
-        found[*case, "layer_norm"] = found[*case, "no_norm"] = [distances(0.9)] * 3
-    return found
-
-
 # What was collected, and the verdict that the claim's README has for that.
 OF_PROGRAMS = [
-    ("vanishing_gradients", lambda: gradients(1.0, 0.8), "holds"),
-    ("vanishing_gradients", lambda: gradients(1.2, 0.8), "does not hold here"),
-    ("vanishing_gradients", lambda: gradients(1.0, 1.0), "does not hold here"),
     ("exploding_gradients", lambda: explosions("no_norm", 1.0), "holds"),
     ("exploding_gradients", lambda: explosions("no_norm", 1.2), "holds partly"),
     ("exploding_gradients", lambda: explosions("batch_norm", 1.0), "does not hold here"),
-    ("weight_updates", lambda: updates([0.1, 0.1, 0.1]), "holds"),
-    ("weight_updates", lambda: updates([0.9, 0.1, 0.1]), "holds partly"),
-    ("weight_updates", lambda: updates([0.9, 0.9, 0.9]), "does not hold here"),
 ]
 
 

@@ -25,14 +25,14 @@ from jbn.train import (
     run_epoch,
 )
 
-SPLITS = tuple(range(200, 210))  # each has a seed of the same number
+REPEATS = tuple(range(200, 210))  # each has a seed of the same number
 BATCH_SIZES = (2, 4, 8, 16, 32)
 NUM_EPOCHS = 10
 NUM_EXAMPLES = (32, 160, 1440)  # of which statistics are recomputed
 MOMENTA = (0.9, 0.99)
 
 
-def rows(splits: Sequence[int] = SPLITS) -> tuple[list[dict[str, str]], float]:
+def rows(splits: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
     """A row for each batch size, statistics, number of epochs and split; and the seconds."""
     clock = time.perf_counter()
     datasets = [load(DataConfig(split_seed=split)) for split in splits]

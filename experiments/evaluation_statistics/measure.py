@@ -44,8 +44,6 @@ def measure(rows: Sequence[Row]) -> Finding:
             for size, outcome in predicted.items()
         ]
     verdict, judged = judge(comparisons)
-    # One training gives all statistics of its batch size, after each epoch.
-    trained = [row for row in rows if (row["statistics"], row["epochs"]) == (ALL, EPOCHS[-1])]
     x = [int(size) for size in sizes]
     return Finding(
         headings=["batches, epochs", *(f"test accuracy, {kind}, %" for kind in kinds)],
@@ -105,5 +103,5 @@ def measure(rows: Sequence[Row]) -> Finding:
         ],
         headline=("recomputed", "running, 0.99"),
         judged=judged,
-        **(extent(rows) | {"num_runs": len(trained)}),
+        **extent(rows, ("test_accuracy",), evaluated=("statistics", "epochs")),
     )

@@ -7,17 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from gradients import NETS, batches_of, columns_of, gradient_of, stepped
-from sigmoids import SPLITS, Net, rows_of
+from sigmoids import REPEATS, Net, rows_of
 
 from jbn.data import Examples
 
-__all__ = ["SPLITS", "rows"]
+__all__ = ["REPEATS", "rows"]
 NUM_BATCHES = 4  # that are looked at, at each probe
 LAYERS = (1, 2, 3)  # the second and third hidden layer, and the last one, from 0
 MEASURES = ("distance", "angle", "relative_distance")
 
 
-def rows(splits: Sequence[int] = SPLITS) -> tuple[list[dict[str, str]], float]:
+def rows(splits: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
     """A row for each arm, rate and split; and the seconds."""
     return rows_of(NETS, shifts, columns, splits)
 

@@ -30,7 +30,7 @@ from jbn.train import (
     run_steps,
 )
 
-SPLITS = tuple(range(200, 210))
+REPEATS = tuple(range(200, 210))
 SEEDS = (0, 100)  # more than the split's number: two seeds on each
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 SIZES = (128, 64)
@@ -76,7 +76,7 @@ class Net(nn.Module):
         return nn.Dense(self.num_outputs)(x)
 
 
-def rows(splits: Sequence[int] = SPLITS) -> tuple[list[dict[str, str]], float]:
+def rows(splits: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
     """A row for each setting, arm, rate, split and seed; and the seconds that it took."""
     clock = time.perf_counter()
     loaded = [load(DataConfig(split_seed=split)) for split in splits]

@@ -58,7 +58,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         panels=panels + gaps,
         headline=("batch_norm", "no_norm"),
         judged=judged,
-        **extent(rows),
+        **extent(rows, MEASURES),
     )
 
 

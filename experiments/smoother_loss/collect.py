@@ -8,17 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 from gradients import NETS, batches_of, columns_of, gradient_of, stepped
 from jax.flatten_util import ravel_pytree
-from sigmoids import SPLITS, Net, rows_of
+from sigmoids import REPEATS, Net, rows_of
 
 from jbn.data import Examples
 
-__all__ = ["SPLITS", "rows"]
+__all__ = ["REPEATS", "rows"]
 NUM_PROBED = 256
 STEPS = (0.5, 1.0, 2.0, 4.0)  # as multiples of a step
 MEASURES = ("along_step", "over_batches", "loss_range")
 
 
-def rows(splits: Sequence[int] = SPLITS) -> tuple[list[dict[str, str]], float]:
+def rows(splits: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
     """A row for each arm, rate and split; and the seconds."""
     return rows_of(NETS, fluctuations, columns, splits)
 

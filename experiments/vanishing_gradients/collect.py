@@ -34,7 +34,7 @@ from jbn.train import (
     run_steps,
 )
 
-SPLITS = tuple(range(200, 210))  # each has a seed of the same number
+REPEATS = tuple(range(200, 210))  # each has a seed of the same number
 DEPTHS, WIDTH, NUM_EXAMPLES = (5, 20, 50), 64, 256
 STEPS = (0, 1, 10, 100, 225)  # at which a training is looked at; the last is its end, five epochs
 ARMS = {"batch_norm": NormConfig(momentum_warmup=True), "no_norm": NormConfig(kind="none")}
@@ -119,7 +119,7 @@ class Deep(nn.Module):
         return nn.Dense(self.num_outputs, name="logits")(x)
 
 
-def rows(splits: Sequence[int] = SPLITS) -> tuple[list[dict[str, str]], float]:
+def rows(splits: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
     """A row for each network, arm, rate and split; and the seconds that it took."""
     clock = time.perf_counter()
     datasets = [load(DataConfig(split_seed=split)) for split in splits]
@@ -167,7 +167,8 @@ def trained(
             return run_steps(task, state, rows[number][None], keys, hypers, gather)[0]
 
         def go_on(state: TrainState, between: Any) -> tuple[TrainState, Any]:
-            state = jax.lax.fori_loop(*between, step, state)
+            start, end = between
+            state = jax.lax.fori_loop(start, end, step, state)
             return state, sizes(task, state, first, keys, hypers)
 
         def accuracy(batches: Batch) -> Any:

@@ -89,7 +89,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         headline=ARMS,
         judged=judged,
         unit="decades",
-        **extent(rows),
+        **extent(rows, MEASURES),
     )
 
 

@@ -29,7 +29,7 @@ from jbn.train import (
     run_steps,
 )
 
-SPLITS = tuple(range(200, 210))  # each has a seed of the same number
+REPEATS = tuple(range(200, 210))  # each has a seed of the same number
 RATES = {"sgd": (0.03, 0.1, 0.3, 1.0), "adam": (3e-4, 1e-3, 3e-3, 1e-2)}
 INPUTS = ("standardize", "min_max")
 ARMS = {
@@ -44,7 +44,7 @@ SPREADS = tuple(f"spread_{layer}" for layer in range(1, NUM_LAYERS + 1))
 MEASURES = ("val_accuracy", "test_accuracy", "steps", *SPREADS)
 
 
-def rows(splits: Sequence[int] = SPLITS) -> tuple[list[dict[str, str]], float]:
+def rows(splits: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
     """A row for each optimizer, kind of inputs, arm, rate and split; and the seconds."""
     clock = time.perf_counter()
     found = []

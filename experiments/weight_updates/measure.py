@@ -89,5 +89,5 @@ def measure(rows: Sequence[Row]) -> Finding:
         headline=("batch_norm", "no_norm"),
         judged=judged,
         unit="% of the mean update",
-        **extent(rows),
+        **extent(rows, MEASURES),
     )

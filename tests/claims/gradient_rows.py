@@ -16,7 +16,7 @@ def rows_of(measures, value):
     """
     noise = np.random.default_rng(0)
     found = []
-    for arm, rate, split in itertools.product(sigmoids.ARMS, sigmoids.RATES, sigmoids.SPLITS):
+    for arm, rate, split in itertools.product(sigmoids.ARMS, sigmoids.RATES, sigmoids.REPEATS):
         row = {"arm": arm, "learning_rate": f"{rate:g}", SPLIT: str(split), SEED: str(split)}
         for name in names_of(measures):
             row[name] = str(value(arm, name, rate) * (1 + 0.01 * noise.random()))

@@ -23,7 +23,7 @@ def rows_of(accuracy):
     """Rows with test accuracies of `accuracy(statistics, batch size)`, less noise."""
     noise, rows = np.random.default_rng(0), []
     epochs = range(1, collect.NUM_EPOCHS + 1)
-    varied = (collect.BATCH_SIZES, STATISTICS, epochs, collect.SPLITS)
+    varied = (collect.BATCH_SIZES, STATISTICS, epochs, collect.REPEATS)
     for size, statistics, epoch, split in itertools.product(*varied):
         row = {"batch_size": str(size), "statistics": statistics, "epochs": str(epoch)}
         row |= {SPLIT: str(split), SEED: str(split)}

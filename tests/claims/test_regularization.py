@@ -24,7 +24,7 @@ def rows_of(accuracy):
         for norm in collect.NORMS
         for dropout in collect.DROPOUTS.get(norm, (0.0,))
     ]
-    varied = (collect.SETTINGS, arms, collect.RATES, collect.SPLITS, collect.SEEDS)
+    varied = (collect.SETTINGS, arms, collect.RATES, collect.REPEATS, collect.SEEDS)
     for data, arm, rate, split, more in itertools.product(*varied):
         place = {"data": data, "arm": arm, "learning_rate": label(rate)}
         place |= {SPLIT: str(split), SEED: str(split + more)}

@@ -21,7 +21,7 @@ def rows_of(first, accuracy, networks=NETWORKS):
     """Rows of ten splits: the first layer's gradient by network and arm, and the accuracy."""
     noise, rows = np.random.default_rng(0), []
     for case, depth, rates in networks:
-        for arm, rate, split in itertools.product(collect.ARMS, rates, collect.SPLITS):
+        for arm, rate, split in itertools.product(collect.ARMS, rates, collect.REPEATS):
             row = {"case": case, "depth": depth, "arm": arm, "learning_rate": label(rate)}
             row |= {SPLIT: str(split), SEED: str(split)} | dict.fromkeys(SIZES, "1")
             size = first(case, arm) * (1 + 0.01 * noise.random())

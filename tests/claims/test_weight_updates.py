@@ -21,7 +21,7 @@ def rows_of(percent):
     found = []
     for optimizer, inputs, arm in itertools.product(collect.RATES, collect.INPUTS, collect.ARMS):
         for (n, rate), split in itertools.product(
-            enumerate(collect.RATES[optimizer]), collect.SPLITS
+            enumerate(collect.RATES[optimizer]), collect.REPEATS
         ):
             row = {"optimizer": optimizer, "inputs": inputs, "arm": arm, "rate": str(n)}
             row |= {"learning_rate": str(rate), SPLIT: str(split), SEED: str(split)}
