@@ -76,6 +76,7 @@ BY_SPLIT = (
     "similar_progress",
     "learning_rate",
     "vanishing_gradients",
+    "exploding_gradients",
     "initialization",
     "sample_order",
     "random_orders",

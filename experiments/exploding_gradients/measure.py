@@ -1,101 +1,123 @@
-"""The share of runs that diverge, and the growth of gradients from layer to layer."""
+"""Which runs diverge and which learn, over the scale of the initial weights."""
+
+import itertools
+from collections.abc import Sequence
 
 import numpy as np
-from exploding_gradients.collect import ARMS, Explosions
-from findings import NOT_HERE, Finding, Panel, in_percent
-from grids import mean_of
-from verdicts import HOLDS, PARTLY, in_words
+from findings import Finding, Panel
+from values import Row, Values, accuracy, at_best, extent, values_of
+from verdicts import HOLDS, Comparison, in_words, judge, mean_of
 
-# Yang et al., 2019: what the squared gradient of a ReLU network grows by in each layer, towards the
-# input, with batch normalization over a large batch.
-THEORY = np.pi / (np.pi - 1)
+LEARNS = 50.0  # percent
+SMALLEST = 40.0  # points: from guessing to where a run counts as learning
+PREDICTED = {"10": HOLDS, "100": HOLDS, "1000": HOLDS}  # gains at which weights are far too large
 
 
-def measure(found: Explosions) -> Finding:
-    """The table, and the verdict that the README announces."""
-    grid, (batch, none) = found.grid, (found.grid.arms.index(arm) for arm in ARMS)
-    rates = grid.axes["optimizer.learning_rate"]
-    shares = [
-        [mean_of(grid.diverged[arm, :, r]) for arm in (batch, none)] for r in range(len(rates))
-    ]
-    rows = [
-        [f"10 layers trained at rate {rate:g}: runs that diverge, %", *map(in_percent, row)]
-        for rate, row in zip(rates, shares, strict=True)
-    ]
-    growths = [mean_of(growth_of_squares(norms)) for norms in found.norms]
-    lost = [mean_of(decades_lost(norms)) for norms in found.norms]
-    rows.append(
+def measure(rows: Sequence[Row]) -> Finding:
+    """Accuracy at each gain's best rate, and the shares of runs that diverge and that learn."""
+    values = values_of(rows)
+    arms, gains, rates = (values.labels[key] for key in ("arm", "gain", "learning_rate"))
+    best = {
+        arm: np.array([at_best(values.at({"arm": arm, "gain": gain})) for gain in gains])
+        for arm in arms
+    }  # (gains, splits)
+    by_gain = {arm: dict(zip(gains, of, strict=True)) for arm, of in best.items()}
+    verdict, judged = judge(
         [
-            "50 untrained layers: factor of the squared gradient, a layer",
-            *(in_words(growth, ".2f") for growth in growths),
+            Comparison(
+                f"weights {gain} times as large",
+                by_gain["batch_norm"][gain] - by_gain["no_norm"][gain],
+                SMALLEST,
+                predicted,
+            )
+            for gain, predicted in PREDICTED.items()
         ]
     )
-    rows.append(["the same in theory: π / (π - 1), or none", f"{THEORY:.2f}", "1.00"])
-    rows.append(
-        [
-            "50 untrained layers: decades of growth from the last to the first",
-            *(in_words(type(e)(-e.value, -e.high, -e.low)) for e in lost),
-        ]
+    diverging = {arm: shares(values.at({"arm": arm}))[0] for arm in arms}
+    words = ", ".join(
+        f"{by_gain['batch_norm'][gain].mean():.0f}% instead of "
+        f"{by_gain['no_norm'][gain].mean():.0f}% ({gain} times)"
+        for gain in PREDICTED
     )
-    fewer = all(b.high < n.low for b, n in shares if n.low > 0) and any(
-        n.low > 0 for _, n in shares
-    )
-    explodes = lost[0].high < -1
-    gains, middle = grid.axes["model.init_gain"], len(rates) // 2
     return Finding(
-        headings=["", *ARMS],
-        rows=rows,
-        verdict=(PARTLY if explodes else HOLDS) if fewer else NOT_HERE,
-        summary=f"at rate {rates[middle]:g}, {in_percent(shares[middle][0])}% of the runs diverge "
-        f"with batch norm, {in_percent(shares[middle][1])}% without; but 50 untrained layers "
-        f"multiply the squared gradient by {in_words(growths[0], '.2f')} each with batch norm "
-        f"(theory: {THEORY:.2f})",
+        headings=[
+            "arm: at the best rate, or at one rate",
+            "runs that diverge, %",
+            f"runs with at least {LEARNS:.0f}%, %",
+        ]
+        + ["largest gain with that on average"]
+        + [f"accuracy at gain {gain}, %" for gain in ("1", *PREDICTED)],
+        rows=[
+            cells(arm, values.at({"arm": arm}), threshold(gains, best[arm]))
+            + [in_words(mean_of(by_gain[arm][gain])) for gain in ("1", *PREDICTED)]
+            for arm in arms
+        ]
+        + [
+            cells(f"{arm}, rate {rate}", at_rate, threshold(gains, accuracy(at_rate)))
+            + [
+                in_words(mean_of(accuracy(at_rate.at({"gain": gain}))))
+                for gain in ("1", *PREDICTED)
+            ]
+            for arm, rate in itertools.product(arms, rates)
+            for at_rate in [values.at({"arm": arm, "learning_rate": rate})]
+        ],
+        verdict=verdict,
+        summary="Ten layers whose initial weights are far too large come to a test accuracy, with "
+        f"batch norm instead of without, of {words}. Of all runs "
+        f"{diverging['batch_norm'].mean():.0f}% diverge with it, and "
+        f"{diverging['no_norm'].mean():.0f}% without.",
         panels=[
             Panel(
-                title=f"10 layers, rate {rates[middle]:g}",
-                x="gain of the initial kernels",
-                y="runs that diverge, %",
+                title=f"Weights {gain} times as large",
+                x="learning rate of gradient descent",
+                y="test accuracy, %",
                 lines={
-                    arm: (gains, 100 * grid.diverged[a, :, middle])
-                    for arm, a in zip(ARMS, (batch, none), strict=True)
+                    arm: (
+                        [float(rate) for rate in rates],
+                        accuracy(values.at({"arm": arm, "gain": gain})),
+                    )
+                    for arm in arms
                 },
                 log_x=True,
-            ),
+            )
+            for gain in PREDICTED
+        ]
+        + [
             Panel(
-                title="50 layers, before training",
-                x="hidden layer, from the input",
-                y="norm of its gradient",
-                lines={
-                    arm: (list(range(1, norms.shape[-1] + 1)), norms.T)
-                    for arm, norms in zip(ARMS, found.norms, strict=True)
-                },
-                log_y=True,
-            ),
+                title="At the best rate",
+                x="gain of the hidden layers' initial kernels",
+                y="test accuracy, %",
+                lines={arm: ([float(gain) for gain in gains], of) for arm, of in best.items()},
+                log_x=True,
+            )
         ],
         headline=("batch_norm", "no_norm"),
-        num_runs=grid.val.size,
-        num_seeds=grid.val.shape[-1],
+        judged=judged,
+        **extent(rows),
     )
 
 
-def growth_of_squares(norms: np.ndarray) -> np.ndarray:
-    """By what factor squared norms (seeds, layers) grow from a layer to the one before it.
+def cells(name: str, values: Values, largest_gain: str) -> list[str]:
+    """The first cells of a row of the table."""
+    return [name, *(in_words(mean_of(share)) for share in shares(values)), largest_gain]
 
-    The slope of a line through their logarithms, without the first and the last tenth.
 
-    >>> growth_of_squares(np.array([2.0 ** -np.arange(20)])).round(6).tolist()
-    [4.0]
+def shares(values: Values) -> tuple[np.ndarray, np.ndarray]:
+    """Percent of the runs that diverge, and that learn: of each split."""
+    over = tuple(range(len(values.labels)))
+    diverged = 100.0 * (values.measures["diverged_step"] >= 0).mean(-1)
+    return diverged.mean(over), 100.0 * (accuracy(values) >= LEARNS).mean(over)
+
+
+def threshold(gains: Sequence[str], found: np.ndarray) -> str:
+    """The largest gain whose mean accuracy, of (gains, splits), says that it learns.
+
+    At the grid's end it may be larger.
+
+    >>> [threshold(["1", "10"], np.array(of)) for of in ([[90], [90]], [[90], [9]], [[9], [9]])]
+    ['≥ 10', '1', 'none']
     """
-    layers = np.arange(norms.shape[-1])
-    inner = slice(len(layers) // 10, len(layers) - len(layers) // 10)
-    slopes = np.polyfit(layers[inner], np.log(norms[:, inner].T ** 2), 1)[0]
-    return np.exp(-slopes)
-
-
-def decades_lost(norms: np.ndarray) -> np.ndarray:
-    """log10 of the last over the first of the norms along the last axis.
-
-    >>> decades_lost(np.array([[1e-3, 1e-2, 1.0], [10.0, 1.0, 1.0]])).tolist()
-    [3.0, -1.0]
-    """
-    return np.log10(norms[..., -1]) - np.log10(norms[..., 0])
+    learns = [gain for gain, mean in zip(gains, found.mean(-1), strict=True) if mean >= LEARNS]
+    if not learns:
+        return "none"
+    return f"≥ {learns[-1]}" if learns[-1] == gains[-1] else learns[-1]

@@ -6,47 +6,24 @@ The last layer's kernel is left as it is: no norm follows it.
 import itertools
 import time
 from collections.abc import Sequence
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from probes import scale_hidden_kernels
-from values import SEED, SPLIT, label
+from trainings import ARMS, rows_of
 
-from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig, OptimizerConfig, TrainConfig
-from jbn.data import Batch, Dataset, load, normalization_of
-from jbn.train import (
-    Hypers,
-    Task,
-    TrainKeys,
-    TrainState,
-    batches_to_evaluate,
-    evaluate_batches,
-    final_variables,
-    make_task,
-    place,
-    run_epoch,
-)
+from jbn.config import ArmConfig, DataConfig, ModelConfig, OptimizerConfig
+from jbn.data import load
 
 REPEATS = tuple(range(100, 110))  # each has a seed of the same number
 GAINS = np.logspace(-3, 3, 7)
 RATES = np.logspace(-4, 0, 5)
 DEPTHS, WIDTH = (2, 10), 64
 OPTIMIZERS = ("sgd", "adam")
-WARMED_UP = NormConfig(momentum_warmup=True)
-ARMS = {
-    "batch_norm": {"norm": WARMED_UP},
-    "batch_norm_recomputed": {"norm": WARMED_UP, "train": TrainConfig(recompute_stats=True)},
-    "no_norm": {"norm": NormConfig(kind="none")},
-}
 
 
 def rows(splits: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
     """A row for each network, arm, gain, rate and split; and the seconds that it took."""
     clock = time.perf_counter()
     datasets = {split: load(DataConfig(split_seed=split)) for split in splits}
-    points = list(itertools.product(GAINS.tolist(), RATES.tolist()))
     found = []
     for optimizer, depth, (arm, more) in itertools.product(OPTIMIZERS, DEPTHS, ARMS.items()):
         config = ArmConfig(
@@ -54,51 +31,6 @@ def rows(splits: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
             optimizer=OptimizerConfig(kind=optimizer),
             **more,
         )
-        run = make_run(make_task(config, next(iter(datasets.values())).spec), points)
-        for split, dataset in datasets.items():
-            measured = run(dataset, split)
-            network = {"optimizer": optimizer, "depth": str(depth), "arm": arm}
-            for (gain, rate), values in zip(points, measured, strict=True):
-                varied = {"gain": gain, "learning_rate": rate, SPLIT: split, SEED: split}
-                found.append(network | {k: label(v) for k, v in (varied | values).items()})
+        network = {"optimizer": optimizer, "depth": str(depth), "arm": arm}
+        found += rows_of(config, network, GAINS, RATES, datasets)
     return found, time.perf_counter() - clock
-
-
-def make_run(task: Task, points: Sequence[tuple[float, float]]) -> Any:
-    """Returns `run(dataset, seed)`: what each point, a gain and a rate, comes to."""
-
-    def lane(gain: Any, rate: Any, seed: Any, splits: Any, normalization: Any) -> Any:
-        train, val, test = splits
-        mine = task.with_normalization(normalization)
-        keys = TrainKeys.of(jax.random.key(seed))
-        hypers = Hypers.of(task.config)._replace(learning_rate=rate)
-
-        def epoch(state: TrainState, _: None) -> Any:
-            state, metrics = run_epoch(mine, state, train, val, keys, hypers)
-            return state, metrics.diverged_step
-
-        def accuracy(batches: Batch) -> Any:
-            return evaluate_batches(mine, variables, batches, hypers).means["accuracy"]
-
-        first = mine.init(keys, hypers)
-        first = first._replace(params=scale_hidden_kernels(first.params, gain))
-        state, steps = jax.lax.scan(epoch, first, length=task.config.train.num_epochs)
-        variables = final_variables(mine, state, train.x, keys, hypers)
-        return {
-            "val_accuracy": accuracy(val),
-            "test_accuracy": accuracy(test),
-            "diverged_step": steps[jnp.argmax(steps >= 0)],
-        }
-
-    placement = place(jax.devices(), num_lanes=len(points))
-    program = jax.jit(jax.vmap(lane, (0, 0, None, None, None)), out_shardings=placement.by_lane)
-    lanes = jax.device_put(tuple(np.array(points, np.float32).T), placement.by_lane)
-
-    def run(dataset: Dataset, seed: int) -> list[dict[str, Any]]:
-        splits = dataset.train, *map(batches_to_evaluate, (dataset.val, dataset.test))
-        normalization = normalization_of(task.config.data, dataset.input_stats)
-        shared = jax.device_put((seed, splits, normalization), placement.everywhere)
-        found = jax.device_get(program(*lanes, *shared))
-        return [{name: of[n].item() for name, of in found.items()} for n in range(len(points))]
-
-    return run

@@ -1,0 +1,99 @@
+"""Whole trainings of an MLP, whose hidden layers' kernels begin at several scales."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from probes import scale_hidden_kernels
+from values import SEED, SPLIT, label
+
+from jbn.config import ArmConfig, NormConfig, TrainConfig
+from jbn.data import Batch, Dataset, normalization_of
+from jbn.train import (
+    Hypers,
+    Task,
+    TrainKeys,
+    TrainState,
+    batches_to_evaluate,
+    evaluate_batches,
+    final_variables,
+    make_task,
+    place,
+    run_epoch,
+)
+
+WARMED_UP = NormConfig(momentum_warmup=True)
+ARMS: Mapping[str, Mapping[str, Any]] = {
+    "batch_norm": {"norm": WARMED_UP},
+    "batch_norm_recomputed": {"norm": WARMED_UP, "train": TrainConfig(recompute_stats=True)},
+    "no_norm": {"norm": NormConfig(kind="none")},
+}
+
+
+def rows_of(
+    config: ArmConfig,
+    named: Mapping[str, str],
+    gains: np.ndarray,
+    rates: np.ndarray,
+    datasets: Mapping[int, Dataset],
+) -> list[dict[str, str]]:
+    """A row for each gain, rate and split, whose seed has its number.
+
+    Args:
+        config: of the network.
+        named: what the rows say of it.
+        gains: of the hidden layers' initial kernels.
+        rates: of the optimizer.
+        datasets: by the numbers of their splits.
+    """
+    points = list(itertools.product(gains.tolist(), rates.tolist()))
+    run = make_run(make_task(config, next(iter(datasets.values())).spec), points)
+    found = []
+    for split, dataset in datasets.items():
+        for (gain, rate), values in zip(points, run(dataset, split), strict=True):
+            varied = {"gain": gain, "learning_rate": rate, SPLIT: split, SEED: split}
+            found.append({**named, **{k: label(v) for k, v in (varied | values).items()}})
+    return found
+
+
+def make_run(task: Task, points: Sequence[tuple[float, float]]) -> Any:
+    """Returns `run(dataset, seed)`: what each point, a gain and a rate, comes to."""
+
+    def lane(gain: Any, rate: Any, seed: Any, splits: Any, normalization: Any) -> Any:
+        train, val, test = splits
+        mine = task.with_normalization(normalization)
+        keys = TrainKeys.of(jax.random.key(seed))
+        hypers = Hypers.of(task.config)._replace(learning_rate=rate)
+
+        def epoch(state: TrainState, _: None) -> Any:
+            state, metrics = run_epoch(mine, state, train, val, keys, hypers)
+            return state, metrics.diverged_step
+
+        def accuracy(batches: Batch) -> Any:
+            return evaluate_batches(mine, variables, batches, hypers).means["accuracy"]
+
+        first = mine.init(keys, hypers)
+        first = first._replace(params=scale_hidden_kernels(first.params, gain))
+        state, steps = jax.lax.scan(epoch, first, length=task.config.train.num_epochs)
+        variables = final_variables(mine, state, train.x, keys, hypers)
+        return {
+            "val_accuracy": accuracy(val),
+            "test_accuracy": accuracy(test),
+            "diverged_step": steps[jnp.argmax(steps >= 0)],
+        }
+
+    placement = place(jax.devices(), num_lanes=len(points))
+    program = jax.jit(jax.vmap(lane, (0, 0, None, None, None)), out_shardings=placement.by_lane)
+    lanes = jax.device_put(tuple(np.array(points, np.float32).T), placement.by_lane)
+
+    def run(dataset: Dataset, seed: int) -> list[dict[str, Any]]:
+        splits = dataset.train, *map(batches_to_evaluate, (dataset.val, dataset.test))
+        normalization = normalization_of(task.config.data, dataset.input_stats)
+        shared = jax.device_put((seed, splits, normalization), placement.everywhere)
+        found = jax.device_get(program(*lanes, *shared))
+        return [{name: of[n].item() for name, of in found.items()} for n in range(len(points))]
+
+    return run
