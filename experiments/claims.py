@@ -1,21 +1,20 @@
-"""The article's claims, measured: each has a folder here, with its prediction and its measure.
+"""The claims, measured: each has a folder here, with its prediction and its measure.
 
-    python experiments/claims.py [--full [DATA]] [NAME ...]
+    python experiments/claims.py [--small | --large | --judge] [NAME ...]
     python experiments/report.py && python experiments/write_numbers.py
 
-Without names it makes all of them. What a claim is judged by is the sweep of its `config.toml`, or
-what its `collect.py` collects; its `measure.py` makes a table, a verdict and pictures of that. What
-comes of it is `results.json` in its folder, from which `report.py` draws, and `write_numbers.py`
-writes tables into texts.
+Without names it makes all of them. What a claim is judged by is the sweeps of its configs, or what
+its `collect.py` collects: rows of a table, over several splits of the data. They stay in its
+`values.csv`. Its `measure.py` makes comparisons, a table and pictures of them, and the rule of
+`verdicts.py` a verdict. What comes of that is `results.json`, from which `report.py` draws, and
+`write_numbers.py` writes tables into texts.
 
-The claims of `BY_SPLIT` are judged by the one rule of `verdicts.py`, over several splits of the
-data. What each trial came to stays in their `values.csv`. Their runs are in `experiments/runs`: if
-they are stopped, the same command goes on. They want a checkout without changes. `--small` takes
-two splits of them, and leaves what comes of it in `experiments/runs/small`. `--judge` computes
-their results again, of the values that are there.
+The sweeps' runs are in `experiments/runs`: if they are stopped, the same command goes on. A
+measurement wants a checkout without changes, so that its commit says what was measured.
 
-`--full` is for accelerators: it trains the other claims on Fashion-MNIST, or the set that is named
-(mnist, cifar10), in the place of the small ones, and leaves what comes of it in `full.json`.
+`--small` takes two splits, or processes, and leaves what comes of it in `experiments/runs/small`.
+`--large` takes the configs in the claims' folders `large`, which want an accelerator, and leaves it
+in `experiments/runs/large`. `--judge` computes the results again, of the values that are there.
 """
 
 import argparse
@@ -25,13 +24,11 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import jax
 from findings import Finding, as_json
-from grids import run_sweep
 from values import read_rows, train, write_rows
 
 from jbn.config import DataConfig, UserError
@@ -39,6 +36,8 @@ from jbn.data import load
 from jbn.environment import describe_environment, enable_compilation_cache, use_all_cores
 
 HERE = Path(__file__).parent
+RUNS = HERE / "runs"
+# What articles say, in the order of the articles; and what papers say, and the articles don't.
 CLAIMS = {
     "convergence": "fewer epochs to converge",
     "training_time": "faster training",
@@ -46,66 +45,35 @@ CLAIMS = {
     "learning_rate": "less tuning of the learning rate",
     "vanishing_gradients": "mitigates vanishing gradients",
     "exploding_gradients": "solves exploding gradients",
+    "untrained_gradients": "keeps gradients from exploding in an untrained network",
     "initialization": "less dependence on initialization",
     "sample_order": "less dependence on the order of samples",
     "random_orders": "two random orders come to more nearly the same",
+    "weight_updates": "the weights of all input nodes get updates of similar size",
     "layer_inputs": "stabilises the distribution of layer inputs",
-    "covariate_shift": "helps because it stabilises the distribution of layer inputs",
-    "gradient_shift": "a layer's gradient shifts less when the layers before it are updated",
     "smoother_loss": "lessens fluctuations of the gradient",
     "scale_and_bias": "gamma and beta matter",
     "non_linear": "gamma and beta learn non-linear transformations",
     "input_normalization": "standardized inputs are not suited for deep learning",
     "input_layer": "batch norm of the inputs is better than standardizing them",
     "cost": "input normalization is computationally heavy, batch norm mitigates it",
-    "accuracy": "better accuracy",
     "momentum": "momentum matters",
     "epsilon": "epsilon matters",
+    "accuracy": "better accuracy",
     "architectures": "essential in any architecture",
-    "weight_updates": "the weights of all input nodes get updates of similar size",
-    # What papers claim, and the articles don't.
-    "batch_size": "small batches harm batch norm",
-    # Of papers, and of most other articles.
+    "covariate_shift": "helps because it stabilises the distribution of layer inputs",
+    "gradient_shift": "a layer's gradient shifts less as the layers before it are updated",
     "scale_invariance": "tunes the learning rate by itself",
     "regularization": "regularizes; no need for dropout",
+    "batch_size": "small batches harm batch norm",
     "evaluation_statistics": "recomputed statistics evaluate better than running averages",
 }
-BY_SPLIT = (
-    "convergence",
-    "training_time",
-    "similar_progress",
-    "learning_rate",
-    "vanishing_gradients",
-    "exploding_gradients",
-    "initialization",
-    "sample_order",
-    "random_orders",
-    "layer_inputs",
-    "covariate_shift",
-    "gradient_shift",
-    "smoother_loss",
-    "scale_and_bias",
-    "non_linear",
-    "input_normalization",
-    "input_layer",
-    "cost",
-    "accuracy",
-    "momentum",
-    "epsilon",
-    "architectures",
-    "batch_size",
-    "scale_invariance",
-    "weight_updates",
-    "regularization",
-    "evaluation_statistics",
-)
-
-
-def collect(name: str, data: str | None) -> Any:
-    """What a claim is judged by: of its sweep, or of its own program."""
-    if (HERE / name / "collect.py").exists():
-        return importlib.import_module(f"{name}.collect").collect(data)
-    return run_sweep(HERE / name / "config.toml", data)
+# What isn't within scikit-learn, so that it must have been downloaded.
+DATA = {
+    "convergence": ("mnist",),
+    "training_time": ("mnist",),
+    "accuracy": ("mnist", "fashion_mnist"),
+}
 
 
 def results_of(
@@ -129,44 +97,41 @@ def _here() -> dict[str, Any]:
     return describe_environment(jax.devices()[0])
 
 
-def make(name: str, data: str | None) -> None:
-    """Measures a claim, and leaves its results file in its folder."""
-    environment = environment_of(("" if data is None else f"--full {data} ") + name)
-    clock = time.perf_counter()
-    finding = importlib.import_module(f"{name}.measure").measure(collect(name, data))
-    file = HERE / name / ("results.json" if data is None else "full.json")
-    _write(file, results_of(name, finding, time.perf_counter() - clock, environment))
+def make(name: str, size: str) -> None:
+    """Measures a claim, or goes on with it; leaves what comes of it in a folder.
 
-
-def make_by_split(name: str, small: bool) -> None:
-    """Trains a claim's sweeps over splits, or goes on; leaves what comes of it in its folder."""
-    environment = environment_of(("--small " if small else "") + name)
-    runs = HERE / "runs" / "small" / name if small else HERE / "runs" / name
-    rows, seconds = rows_by_split(name, runs, small)
-    out = runs if small else HERE / name
+    Args:
+        name: the claim's.
+        size: "", "small" or "large".
+    """
+    environment = environment_of(f"--{size} {name}" if size else name)
+    runs = RUNS / size / name
+    rows, seconds = rows_of(name, runs, size)
+    out = runs if size else HERE / name
     out.mkdir(parents=True, exist_ok=True)
     write_rows(out / "values.csv", rows)
-    finding = judge_by_split(name, out / "values.csv")
-    _write(out / "results.json", results_of(name, finding, seconds, environment))
+    finding = judge(name, out / "values.csv")
+    write_results(out / "results.json", results_of(name, finding, seconds, environment))
 
 
-def rows_by_split(name: str, runs: Path, small: bool) -> tuple[list[dict[str, str]], float]:
+def rows_of(name: str, runs: Path, size: str) -> tuple[list[dict[str, str]], float]:
     """A claim's rows and seconds, of its `collect.py` or of the sweeps of its configs."""
-    if (HERE / name / "collect.py").exists():
+    folder = HERE / name / "large" if size == "large" else HERE / name
+    if (folder / "collect.py").exists():
         module: Any = importlib.import_module(f"{name}.collect")
-        repeats = module.REPEATS[:2] if small else module.REPEATS
+        repeats = module.REPEATS[:2] if size == "small" else module.REPEATS
         found: tuple[list[dict[str, str]], float] = module.rows(repeats)
         return found
     rows, seconds = [], 0.0
-    for config in sorted((HERE / name).glob("*.toml")):
-        of_config, took = train(config, runs / config.stem, small)
+    for config in sorted(folder.glob("*.toml")):
+        of_config, took = train(config, runs / config.stem, size == "small")
         rows += [{"config": config.stem, **row} for row in of_config]
         seconds += took
     return rows, seconds
 
 
-def judge_by_split(name: str, values: Path) -> Finding:
-    """What a table of trials says of a claim."""
+def judge(name: str, values: Path) -> Finding:
+    """What a table of rows says of a claim."""
     return importlib.import_module(f"{name}.measure").measure(read_rows(values))
 
 
@@ -174,72 +139,70 @@ def judge_again(name: str) -> None:
     """Writes a claim's results again, of the values that are there; where they are from stays."""
     path = HERE / name / "results.json"
     before = json.loads(path.read_text())
-    finding = judge_by_split(name, HERE / name / "values.csv")
-    _write(path, results_of(name, finding, before["seconds"], before["environment"]))
+    finding = judge(name, HERE / name / "values.csv")
+    write_results(path, results_of(name, finding, before["seconds"], before["environment"]))
 
 
-def _write(path: Path, results: dict[str, Any]) -> None:
+def write_results(path: Path, results: dict[str, Any]) -> None:
+    """Writes a results file, and says in a line what came of the claim."""
     path.write_text(json.dumps(results, indent=1) + "\n")
-    verdict, runs, seconds = (results[key] for key in ("verdict", "num_runs", "seconds"))
-    print(f"{path.parent.name}: {verdict}, {runs} runs in {seconds:.0f} s", flush=True)
+    print(f"{path.parent.name}: {results['verdict']}, {results['seconds']:.0f} s", flush=True)
 
 
 def main() -> None:
     """Makes the claims that the command line names."""
-    parser = argparse.ArgumentParser(description="Measures the article's claims.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CLAIMS)}")
-    parser.add_argument(
-        "--full",
-        choices=("fashion_mnist", "mnist", "cifar10"),
-        nargs="?",
-        const="fashion_mnist",
-        metavar="DATA",
-        help="on a large set, for accelerators: fashion_mnist (the default), mnist or cifar10",
-    )
-    parser.add_argument(
-        "--small", action="store_true", help="two splits of the claims that are judged by splits"
-    )
-    parser.add_argument(
-        "--judge", action="store_true", help="trains nothing: reads values.csv, where there is one"
-    )
-    arguments = parser.parse_args()
+    arguments = _arguments()
     if unknown := set(arguments.names) - set(CLAIMS):
         sys.exit(f"claims: found {', '.join(unknown)}, wanted some of {', '.join(CLAIMS)}")
     # Sweeps run in processes of their own, which need their part of an accelerator's memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     use_all_cores()
     enable_compilation_cache()
-    is_full = arguments.full is not None
-    names = arguments.names or [name for name in CLAIMS if not (is_full and name in BY_SPLIT)]
+    names = arguments.names or list(CLAIMS)
     if arguments.judge:
         for name in names:
-            if name in BY_SPLIT:
-                judge_again(name)
+            judge_again(name)
         return
-    anew = set(names) & set(BY_SPLIT)
-    if anew and is_full:
+    if arguments.size == "large":
+        names = _with_large_configs(arguments.names)
+    if not arguments.size and "-" in (environment_of("")["git_commit"] or "-"):
         sys.exit(
-            f"claims: --full: found {', '.join(sorted(anew))}, judged by splits of small "
-            "sets; leave --full out for them"
-        )
-    if anew and not arguments.small and "-" in (environment_of("")["git_commit"] or "-"):
-        sys.exit(
-            f"claims: {', '.join(sorted(anew))}: wanted a checkout without changes, so that the "
-            "commit says what was measured; commit first, or take --small"
+            "claims: found changes, wanted a checkout without any, so that the commit says what "
+            "was measured; commit first, or take --small"
         )
     try:
-        of_mnist = {"accuracy", "convergence", "training_time"}
-        if not is_full and not of_mnist.isdisjoint(names):
-            load(DataConfig(name="mnist"))  # if it isn't there, say so now rather than later
+        # If data aren't there, say so now rather than later.
+        for data in {data for name in names for data in DATA.get(name, ())}:
+            load(DataConfig(name=data))
         for name in names:
-            if name in BY_SPLIT:
-                make_by_split(name, arguments.small)
-            else:
-                make(name, arguments.full)
+            make(name, arguments.size)
     except UserError as error:
         sys.exit(f"claims: {error}")
     except subprocess.CalledProcessError as error:  # jbn has said what it was
         sys.exit(error.returncode)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measures what is claimed of normalization.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CLAIMS)}")
+    which = parser.add_mutually_exclusive_group()
+    for size, words in (
+        ("small", "two splits, or processes"),
+        ("large", "the configs in the folders named large, for accelerators"),
+    ):
+        which.add_argument(
+            f"--{size}", dest="size", action="store_const", const=size, default="", help=words
+        )
+    which.add_argument("--judge", action="store_true", help="trains nothing: reads values.csv")
+    return parser.parse_args()
+
+
+def _with_large_configs(names: list[str]) -> list[str]:
+    """The named claims, or all, that have large configs."""
+    have = [name for name in CLAIMS if (HERE / name / "large").is_dir()]
+    if without := [name for name in names if name not in have]:
+        sys.exit(f"claims: --large: found {', '.join(without)}, wanted some of {', '.join(have)}")
+    return names or have
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
-from findings import NOT_HERE
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -28,7 +27,6 @@ VERDICT_COLORS = {  # on white; each has a contrast of 5 to 1 and more
     PARTLY: "#7d6608",
     NOT_SHOWN: "#5b6472",
     REFUTED: "#a8434e",
-    NOT_HERE: "#8a4a52",
 }
 _DASHES = ("-", (0, (4, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (9, 2)), (0, (1, 3)))
 _MARKERS = "osD^vP"

@@ -66,7 +66,7 @@ def render_page(
         outcomes=Counter(of["outcome"] for of in judged),
         num_predicted=sum(of["outcome"] == of["predicted"] for of in judged),
         colors={verdict: name_of_color(verdict) for verdict in VERDICT_COLORS},
-        num_runs=sum(result["num_runs"] for result in results.values()),
+        num_trainings=sum(result["num_trainings"] for result in results.values()),
     )
 
 

@@ -127,7 +127,8 @@ def extent(
         evaluated: more columns that have a part in the evaluation alone.
 
     >>> row = {"split": "1", "data.split_seed": "1", "val_accuracy": "0.5"}
-    >>> extent([{"arm": arm, **row} for arm in ("norm", "norm_recomputed", "none")])["num_runs"]
+    >>> rows = [{"arm": arm, **row} for arm in ("norm", "norm_recomputed", "none")]
+    >>> extent(rows)["num_trainings"]
     2
     """
     left_out = (*measures, *evaluated)
@@ -139,7 +140,7 @@ def extent(
         for row in rows
     }
     num_splits = len({row[SPLIT] for row in rows})
-    return {"num_runs": len(trainings), "num_seeds": num_splits, "repeats": "splits"}
+    return {"num_trainings": len(trainings), "num_seeds": num_splits, "repeats": "splits"}
 
 
 def _training_of(arm: str) -> str:

@@ -175,7 +175,7 @@ def claim(name: str) -> str:
     has_brackets = any("[" in cell for row in result["rows"] for cell in row)
     return f"{table}\n\n" + wrapped(
         f"**Verdict: {result['verdict']}.** {brackets if has_brackets else ''}"
-        f"The {result['num_runs']} trials took "
+        f"The {result['num_trainings']} trials took "
         f"{result['seconds']:.0f} s. {measured_by(environment['command'], environment)}"
     )
 
@@ -204,7 +204,7 @@ def _judged(result: dict[str, Any]) -> str:
         f"**Verdict: {result['verdict']}.** {result['summary']} In brackets: Student's 95% "
         f"intervals over {result['num_seeds']} {result['repeats']}; those of the comparisons are "
         f"right together. Of {len(rows)} predictions {right} came true. The "
-        f"{result['num_runs']} trials took {result['seconds']:.0f} s. "
+        f"{result['num_trainings']} trials took {result['seconds']:.0f} s. "
         f"{measured_by(environment['command'], environment)}"
     )
 
@@ -232,7 +232,7 @@ def verdicts() -> str:
 
 
 def _extent(result: dict[str, Any]) -> list[str]:
-    return [str(result["num_runs"]), f"{result['num_seeds']} {result['repeats']}"]
+    return [str(result["num_trainings"]), f"{result['num_seeds']} {result['repeats']}"]
 
 
 def _claims_made_by() -> str:

@@ -1,6 +1,5 @@
-"""What the article's claims are judged by: grids, tuning, widths, intervals, verdicts."""
+"""What claims are judged by, and that their results follow from the values beside them."""
 
-import csv
 import importlib
 import itertools
 import json
@@ -8,15 +7,12 @@ import sys
 from pathlib import Path
 
 import claims
-import grids
 import initialization.collect as initialization
 import jax
 import numpy as np
 import pytest
-from claims import BY_SPLIT, CLAIMS, environment_of, judge_by_split, results_of
-from exploding_gradients.collect import Explosions
+from claims import CLAIMS, environment_of, judge, results_of
 from findings import Finding, Panel, as_json
-from grids import Grid, estimate, load_grid, tuned
 from values import MEASURES, SEED, SPLIT, label, read_rows
 
 from jbn.config import config_from_dict, load_config, plan
@@ -24,51 +20,6 @@ from jbn.run import run
 from jbn.store import read_trials
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-
-
-def test_a_grid_holds_each_trial_at_its_arm_point_and_seed(small_sweep):
-    grid = load_grid(small_sweep)
-    with (small_sweep / "trials.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert grid.test.size == len(rows)
-    first = int(rows[0]["seed"])
-    for row in rows:
-        place = [list(map(str, values)).index(row[key]) for key, values in grid.axes.items()]
-        index = (grid.arms.index(row["arm"]), *place, int(row["seed"]) - first)
-        assert grid.test[index] == float(row["test_accuracy"])
-        assert grid.val[index] == float(row["val_accuracy"])
-        assert grid.diverged[index] == (row["diverged_step"] != "-1")
-
-
-def grid_of(axes, arms, mean, num_seeds=10):
-    """A grid whose accuracies are `mean(arm, point)`, give or take less than a thousandth."""
-    points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    means = np.array([[mean(arm, point) for point in points] for arm in arms])
-    noise = 0.0005 * np.random.default_rng(0).random((*means.shape, num_seeds))
-    values = (means[..., None] + noise).reshape(len(arms), *map(len, axes.values()), num_seeds)
-    return Grid(list(arms), axes, values, values, np.zeros(values.shape, bool))
-
-
-def test_tuning_looks_at_validation_alone_and_at_the_mean_over_seeds():
-    axes = {"model.init_gain": [1, 2], "optimizer.learning_rate": [0.1, 0.2, 0.3]}
-    val, test = np.random.default_rng(0).random((2, 4, 2, 3, 5))
-    grid = Grid(list("abcd"), axes, val, test, np.zeros(val.shape, bool))
-    found = tuned(grid)
-    for arm in range(4):
-        for gain in range(2):
-            best = max(range(3), key=lambda rate: val[arm, gain, rate].mean())
-            np.testing.assert_array_equal(found[arm, gain], test[arm, gain, best])
-
-
-def test_an_interval_is_that_of_the_mean_and_seeds_are_drawn_together():
-    values = np.random.default_rng(0).normal(size=200)
-    found = estimate(lambda v: v.mean(), values)
-    assert found.value == pytest.approx(values.mean())
-    half = 1.96 * values.std() / np.sqrt(200)
-    assert found.low == pytest.approx(values.mean() - half, abs=0.15 * half)
-    assert found.high == pytest.approx(values.mean() + half, abs=0.15 * half)
-    pairs = estimate(lambda a, b: (a - b).mean(), values + 1, values)
-    assert pairs == pytest.approx((1, 1, 1))
 
 
 def test_a_logarithmic_panel_has_the_spread_of_logarithms_and_what_is_not_finite_is_none():
@@ -82,53 +33,7 @@ def test_a_logarithmic_panel_has_the_spread_of_logarithms_and_what_is_not_finite
     assert line["high"][0] == pytest.approx(10 ** (1 + half), rel=1e-5)
 
 
-def test_a_panel_of_medians_has_them_and_the_quartiles():
-    values = np.random.default_rng(0).exponential(size=(2, 5))
-    panel = Panel("t", "x", "y", {"a": (np.arange(2), values)}, of_medians=True)
-    (line,) = as_json(panel)["lines"]
-    ordered = np.sort(values, -1)
-    for name, place in (("low", 1), ("mean", 2), ("high", 3)):
-        np.testing.assert_allclose(line[name], ordered[:, place], rtol=1e-5)
-
-
 RATE, ORDER, NORMALIZE = "optimizer.learning_rate", "train.order", "data.normalize"
-
-
-def norms_of(growth, num_layers=50):
-    """Norms (10 seeds, layers), `growth` times as large in each layer as in the next."""
-    noise = 1 + 0.001 * np.random.default_rng(0).random((10, num_layers))
-    return noise * growth ** -np.arange(num_layers, dtype=float)
-
-
-def explosions(diverging, growth):
-    axes = {"model.init_gain": [0.1, 1.0, 10.0], RATE: [1e-3, 1e-2, 1e-1]}
-    grid = grid_of(axes, ["batch_norm", "no_norm"], lambda arm, p: 0.9)
-    grid.diverged[grid.arms.index(diverging), -1] = True
-    return Explosions(grid, np.stack([norms_of(growth), norms_of(1.0)]))
-
-
-# What was collected, and the verdict that the claim's README has for that.
-OF_PROGRAMS = [
-    ("exploding_gradients", lambda: explosions("no_norm", 1.0), "holds"),
-    ("exploding_gradients", lambda: explosions("no_norm", 1.2), "holds partly"),
-    ("exploding_gradients", lambda: explosions("batch_norm", 1.0), "does not hold here"),
-]
-
-
-@pytest.mark.parametrize(
-    ("name", "found", "verdict"),
-    OF_PROGRAMS,
-)
-def test_verdicts_are_those_that_were_announced(name, found, verdict, monkeypatch):
-    monkeypatch.setattr(grids, "NUM_RESAMPLES", 200)  # the intervals aren't near a threshold
-    finding = importlib.import_module(f"{name}.measure").measure(found())
-    assert finding.verdict == verdict
-    assert {len(row) for row in finding.rows} == {len(finding.headings)}
-    assert set(finding.headline) <= set(finding.panels[0].lines)
-    result = json.loads(json.dumps(results_of(name, finding, 1.0, {})))
-    for panel in result["panels"]:
-        for line in panel["lines"]:
-            assert {len(line[key]) for key in ("x", "mean", "low", "high")} == {len(line["x"])}
 
 
 def rows_of(name, accuracy, num_splits=10):
@@ -242,12 +147,17 @@ def test_verdicts_are_those_of_the_rule(name, accuracy, verdict):
     assert finding.verdict == verdict
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
     assert finding.num_seeds == 10
+    assert set(finding.headline) <= set(finding.panels[0].lines)
+    result = json.loads(json.dumps(results_of(name, finding, 1.0, {})))
+    for panel in result["panels"]:
+        for line in panel["lines"]:
+            assert {len(line[key]) for key in ("x", "mean", "low", "high")} == {len(line["x"])}
 
 
-@pytest.mark.parametrize("name", BY_SPLIT)
+@pytest.mark.parametrize("name", CLAIMS)
 def test_results_follow_from_the_values_beside_them_and_from_a_clean_commit(name):
     result = json.loads((EXPERIMENTS / name / "results.json").read_text())
-    finding = judge_by_split(name, EXPERIMENTS / name / "values.csv")
+    finding = judge(name, EXPERIMENTS / name / "values.csv")
     again = results_of(name, finding, result["seconds"], result["environment"])
     assert json.loads(json.dumps(again)) == result
     assert "-" not in result["environment"]["git_commit"]
@@ -292,16 +202,39 @@ def test_a_gain_of_one_is_the_engines_training(tmp_path, monkeypatch):
     assert [row["val_accuracy"] for row in ones] != [row["val_accuracy"] for row in tenths]
 
 
-def test_a_large_set_is_refused_where_splits_of_small_ones_are_judged(monkeypatch):
-    made = []
-    monkeypatch.setattr(claims, "make", lambda name, data: made.append((name, data)))
+@pytest.mark.parametrize(
+    ("options", "made"),
+    [
+        (["--small", "epsilon"], [("epsilon", "small")]),
+        (["--small"], [(name, "small") for name in CLAIMS]),
+        (["--large"], [(name, "large") for name in ("accuracy", "architectures")]),
+    ],
+)
+def test_the_named_claims_are_made_in_the_named_size(options, made, monkeypatch):
+    found = []
+    monkeypatch.setattr(claims, "make", lambda name, size: found.append((name, size)))
+    monkeypatch.setattr(claims, "load", lambda config: None)
     monkeypatch.setattr(claims, "enable_compilation_cache", lambda: None)
     monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    monkeypatch.setattr(sys, "argv", ["claims.py", "--full", "mnist"])
+    monkeypatch.setattr(sys, "argv", ["claims.py", *options])
     claims.main()
-    assert made == [(name, "mnist") for name in CLAIMS if name not in BY_SPLIT]
-    monkeypatch.setattr(sys, "argv", ["claims.py", "epsilon", "cost", "--full"])
-    with pytest.raises(SystemExit, match="--full: found cost, epsilon, judged by splits"):
+    assert found == made
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["epsylon"], "found epsylon, wanted some of convergence, "),
+        (["--large", "epsilon"], "--large: found epsilon, wanted some of accuracy, "),
+        (["epsilon"], "found changes, wanted a checkout without any"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(options, words, monkeypatch):
+    monkeypatch.setattr(claims, "_here", lambda: {"git_commit": "0123456-dirty"})
+    monkeypatch.setattr(claims, "enable_compilation_cache", lambda: None)
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    monkeypatch.setattr(sys, "argv", ["claims.py", *options])
+    with pytest.raises(SystemExit, match=words):
         claims.main()
 
 
@@ -309,20 +242,7 @@ def test_every_claim_has_its_verdicts_tested():
     own = {
         path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("claims/test_*.py")
     }
-    assert {case[0] for case in OF_PROGRAMS + OF_SPLITS} | own == set(CLAIMS)
-
-
-SWEEPS = [name for name in CLAIMS if (EXPERIMENTS / name / "config.toml").exists()]
-
-
-@pytest.mark.parametrize("name", SWEEPS)
-def test_a_result_has_the_runs_of_the_configs_beside_it(name):
-    files = sorted((EXPERIMENTS / name).glob("*.toml"))
-    configs = [load_config(file) for file in files]
-    results = json.loads((EXPERIMENTS / name / "results.json").read_text())
-    programs = [program for config in configs for program in plan(config)]
-    assert results["num_runs"] == sum(len(program.trials) for program in programs)
-    assert {config.num_seeds for config in configs} == {results["num_seeds"]}
+    assert {case[0] for case in OF_SPLITS} | own == set(CLAIMS)
 
 
 def test_a_results_file_keeps_all_of_a_finding():

@@ -46,7 +46,7 @@ def result_of(*panels, headline=("batch_norm", "no_norm"), verdict="holds", clai
     return {
         "environment": environment,
         "claim": claim,
-        "num_runs": 1440,
+        "num_trainings": 1440,
         "num_seeds": 10,
         "repeats": "seeds",
         "seconds": 64.2,

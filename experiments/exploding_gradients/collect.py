@@ -9,13 +9,13 @@ from trainings import ARMS, rows_of
 from jbn.config import ArmConfig, DataConfig, ModelConfig, OptimizerConfig
 from jbn.data import load
 
-SPLITS = tuple(range(200, 210))  # each has a seed of the same number
+REPEATS = tuple(range(200, 210))  # each has a seed of the same number
 GAINS = np.logspace(0, 3, 7)
 RATES = np.logspace(-3, 1, 5)
 DEPTH, WIDTH = 10, 64
 
 
-def rows(splits: Sequence[int] = SPLITS) -> tuple[list[dict[str, str]], float]:
+def rows(splits: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
     """A row for each arm, gain, rate and split; and the seconds that it took."""
     clock = time.perf_counter()
     datasets = {split: load(DataConfig(split_seed=split)) for split in splits}

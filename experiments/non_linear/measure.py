@@ -54,7 +54,7 @@ def measure(rows: Sequence[Row]) -> Finding:
             )
         ],
         headline=("largest gamma", "smallest gamma"),
-        num_runs=num_networks,
+        num_trainings=num_networks,
         num_seeds=len(splits),
         repeats="splits",
     )

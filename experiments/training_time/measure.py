@@ -58,7 +58,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         headline=("batch_norm", "no_norm"),
         judged=judged,
         unit="halvings of the time",
-        **extent(rows) | {"num_runs": 0},  # nothing is trained
+        **extent(rows) | {"num_trainings": 0},  # nothing is trained
     )
 
 

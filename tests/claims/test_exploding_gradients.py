@@ -15,7 +15,7 @@ from values import MEASURES, SEED, SPLIT, label
 def rows_of(accuracy):
     """Rows of ten splits, with accuracies of `accuracy(arm, gain)`, less noise."""
     noise, rows = np.random.default_rng(0), []
-    points = itertools.product(ARMS, collect.GAINS, collect.RATES, collect.SPLITS)
+    points = itertools.product(ARMS, collect.GAINS, collect.RATES, collect.REPEATS)
     for arm, gain, rate, split in points:
         row = {"arm": arm, "gain": label(gain), "learning_rate": label(rate)}
         row |= {SPLIT: str(split), SEED: str(split)}

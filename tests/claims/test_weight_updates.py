@@ -45,7 +45,7 @@ def test_verdicts_are_those_of_the_rule(percent, verdict):
     finding = measure(rows_of(percent))
     assert finding.verdict == verdict
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
-    assert (finding.num_runs, finding.num_seeds) == (480, 10)
+    assert (finding.num_trainings, finding.num_seeds) == (480, 10)
 
 
 def test_the_distances_are_those_of_the_engines_training(monkeypatch):
