@@ -122,7 +122,7 @@ def compare(
     ]
     panels = [
         Panel(
-            title=f"{words}, {at}",
+            title=f"{words[0].upper()}{words[1:]}, {at}",
             x="epochs",
             y=unit,
             lines={

@@ -136,14 +136,14 @@ def train_probed(
     over_rates = jax.vmap(lane, (None, 0, None, None, None))
     over_splits = jax.vmap(over_rates, (0, None, 0, 0, 0))
     program = jax.jit(over_splits, out_shardings=placement.by_lane)
-    loaded = [_load(split) for split in splits]
+    loaded = [load_split(split) for split in splits]
     data = jax.device_put(jax.tree.map(lambda *of: np.stack(of), *loaded), placement.by_lane)
     seeds = jax.device_put(np.array(splits), placement.by_lane)
     rates = jax.device_put(np.array(RATES, np.float32), placement.everywhere)
     return jax.device_get(program(seeds, rates, *data))
 
 
-def _load(split: int) -> list[Examples]:
+def load_split(split: int) -> list[Examples]:
     """The training, validation and test examples, standardized, in rows."""
     config = DataConfig(split_seed=split)
     dataset = load(config)

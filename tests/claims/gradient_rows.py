@@ -26,7 +26,7 @@ def rows_of(measures, value):
 
 def beginning(arm):
     """A network, its first parameters with hidden kernels three times as large, and the data."""
-    net, train = NETS[arm], sigmoids._load(3)[0]
+    net, train = NETS[arm], sigmoids.load_split(3)[0]
     params = net.init(jax.random.key(1), train.x[:2], train=True)["params"]
     larger = {f"Dense_{layer}": {"kernel": 3.0, "bias": 1.0} for layer in range(3)}
     factors = {name: larger.get(name, dict.fromkeys(of, 1.0)) for name, of in params.items()}

@@ -53,7 +53,7 @@ def parameters(net, params, rate, train, key):
 def test_an_epoch_is_gradient_descent_in_float64(arm, monkeypatch):
     monkeypatch.setattr(sigmoids, "RATES", (0.1, 1.0))
     found = sigmoids.train_probed(collect.NETS[arm], parameters, [2, 3], num_epochs=1)
-    x, y = sigmoids._load(3)[0]
+    x, y = sigmoids.load_split(3)[0]
     order_key = jax.random.split(jax.random.key(3), 3)[1]
     rows = epoch_rows(jax.random.split(order_key, 1)[0], y, sigmoids.BATCH_SIZE)
     of = jax.tree.map(lambda v: v[1, 1], found["params"])
