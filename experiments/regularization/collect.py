@@ -17,7 +17,6 @@ from jbn.config import ArmConfig, DataConfig, NormConfig, TrainConfig
 from jbn.data import Batch, Dataset, Examples, fit_inputs, load, normalization_of
 from jbn.train import (
     Hypers,
-    Task,
     TrainKeys,
     TrainState,
     batches_to_evaluate,
@@ -61,7 +60,7 @@ class Net(nn.Module):
 
     num_outputs: int
     norm: Callable[..., nn.Module] | None
-    dropout: float
+    dropout: Any  # may be traced, as Flax's own may not
 
     @nn.compact
     def __call__(
@@ -72,7 +71,10 @@ class Net(nn.Module):
             x = nn.relu(nn.Dense(size)(x))
             if self.norm is not None:
                 x = self.norm(use_running_average=not train)(x)
-            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            if train:
+                kept = 1 - self.dropout
+                is_kept = jax.random.bernoulli(self.make_rng("dropout"), kept, x.shape)
+                x = jnp.where(is_kept, x / kept, 0)
         return nn.Dense(self.num_outputs)(x)
 
 
@@ -88,12 +90,9 @@ def rows(splits: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
             norm=norm,
             train=TrainConfig(num_epochs=setting.num_epochs),
         )
-        for dropout in DROPOUTS.get(arm, (0.0,)):
-            model = functools.partial(Net, dropout=dropout)
-            measured = train(make_task(config, datasets[0].spec, model=model), datasets, splits)
-            for place_of, values in measured:
-                varied = {"data": name, "arm": named(arm, dropout), **place_of, **values}
-                found.append({key: label(value) for key, value in varied.items()})
+        for place_of, values in train(config, datasets, splits, DROPOUTS.get(arm, (0.0,))):
+            row = {"data": name, "arm": named(arm, place_of.pop("dropout")), **place_of, **values}
+            found.append({key: label(value) for key, value in row.items()})
     return found, time.perf_counter() - clock
 
 
@@ -116,51 +115,55 @@ def less_of(dataset: Dataset, num_examples: int) -> Dataset:
 
 
 def train(
-    task: Task, datasets: Sequence[Dataset], splits: Sequence[int]
+    config: ArmConfig, datasets: Sequence[Dataset], splits: Sequence[int], dropouts: Sequence[float]
 ) -> list[tuple[dict[str, Any], dict[str, float]]]:
-    """What each rate comes to, on each split from each seed."""
+    """What each dropout and each rate comes to, on each split from each seed."""
 
-    def lane(rate: Any, seed: Any, data: Any, normalization: Any) -> Any:
+    def lane(point: Any, seed: Any, data: Any, normalization: Any) -> Any:
         examples, val, test = data
-        mine = task.with_normalization(normalization)
+        dropout, rate = point
+        model = functools.partial(Net, dropout=dropout)
+        task = make_task(config, datasets[0].spec, model=model).with_normalization(normalization)
         keys = TrainKeys.of(jax.random.key(seed))
-        hypers = Hypers.of(task.config)._replace(learning_rate=rate)
-        gather = functools.partial(make_gather(mine, examples, keys, hypers), is_full=True)
+        hypers = Hypers.of(config)._replace(learning_rate=rate)
+        gather = functools.partial(make_gather(task, examples, keys, hypers), is_full=True)
 
         def epoch(state: TrainState, number: Any) -> Any:
-            batches = rows_of_epoch(mine, examples.y, keys, number)
-            return run_steps(mine, state, batches, keys, hypers, gather)[0], None
+            batches = rows_of_epoch(task, examples.y, keys, number)
+            return run_steps(task, state, batches, keys, hypers, gather)[0], None
 
-        epochs = jnp.arange(task.config.train.num_epochs)
-        state, _ = jax.lax.scan(epoch, mine.init(keys, hypers), epochs)
-        variables = final_variables(mine, state, examples.x, keys, hypers)
+        epochs = jnp.arange(config.train.num_epochs)
+        state, _ = jax.lax.scan(epoch, task.init(keys, hypers), epochs)
+        variables = final_variables(task, state, examples.x, keys, hypers)
 
         def accuracy(batches: Batch) -> Any:
-            return evaluate_batches(mine, variables, batches, hypers).means["accuracy"]
+            return evaluate_batches(task, variables, batches, hypers).means["accuracy"]
 
-        trained = mine.evaluate(variables, gather(jnp.arange(len(examples.y))), hypers)
+        trained = task.evaluate(variables, gather(jnp.arange(len(examples.y))), hypers)
         return trained.means["accuracy"], accuracy(val), accuracy(test)
 
     of_seeds = jax.vmap(lane, (None, 0, None, None))
-    of_rates = jax.vmap(of_seeds, (0, None, None, None))
-    of_splits = jax.vmap(of_rates, (None, 0, 0, 0))
+    of_points = jax.vmap(of_seeds, (0, None, None, None))
+    of_splits = jax.vmap(of_points, (None, 0, 0, 0))
     placement = place(jax.devices(), num_lanes=len(splits))
     data = [
         (dataset.train, *map(batches_to_evaluate, (dataset.val, dataset.test)))
         for dataset in datasets
     ]
-    normalizations = [normalization_of(task.config.data, of.input_stats) for of in datasets]
+    normalizations = [normalization_of(config.data, of.input_stats) for of in datasets]
     seeds = np.add.outer(splits, SEEDS)
     of_split = jax.tree.map(lambda *parts: np.stack(parts), *zip(data, normalizations, strict=True))
     shared = jax.device_put((seeds, *of_split), placement.by_lane)
     program = jax.jit(of_splits, out_shardings=placement.by_lane)
-    found = np.stack(jax.device_get(program(jnp.array(RATES), *shared)), -1)
+    points = list(itertools.product(dropouts, RATES))
+    lanes = tuple(np.array(points, np.float32).T)
+    found = np.stack(jax.device_get(program(lanes, *shared)), -1)
     return [
         (
-            {"learning_rate": rate, SPLIT: split, SEED: seeds[n, k]},
+            {"dropout": dropout, "learning_rate": rate, SPLIT: split, SEED: seeds[n, k]},
             dict(zip(MEASURES, found[n, m, k].tolist(), strict=True)),
         )
-        for (n, split), (m, rate), k in itertools.product(
-            enumerate(splits), enumerate(RATES), range(len(SEEDS))
+        for (n, split), (m, (dropout, rate)), k in itertools.product(
+            enumerate(splits), enumerate(points), range(len(SEEDS))
         )
     ]

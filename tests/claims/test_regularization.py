@@ -74,12 +74,7 @@ def test_without_dropout_it_is_the_engines_training_of_the_articles_network(monk
         train=TrainConfig(num_epochs=2),
     )
     datasets = [collect.less_of(load(DataConfig(split_seed=split)), 160) for split in (3, 4)]
-    task = make_task(
-        config,
-        datasets[0].spec,
-        model=lambda num_outputs, norm: collect.Net(num_outputs, norm, 0.0),
-    )
-    found = collect.train(task, datasets, (3, 4))
+    found = collect.train(config, datasets, (3, 4), (0.0,))
     assert len(found) == 4
     mlp = make_task(config, datasets[1].spec)
     hypers = Hypers.of(config)._replace(learning_rate=jnp.float32(0.3))
@@ -88,7 +83,7 @@ def test_without_dropout_it_is_the_engines_training_of_the_articles_network(monk
         mlp, jax.random.key(4), datasets[1].train, val, hypers
     )[1]
     place, values = found[-1]
-    assert place == {"learning_rate": 0.3, SPLIT: 4, SEED: 4}
+    assert place == {"dropout": 0, "learning_rate": 0.3, SPLIT: 4, SEED: 4}
     assert values["val_accuracy"] == pytest.approx(float(metrics.val["accuracy"][-1]), abs=1e-6)
 
 
