@@ -18,14 +18,17 @@ from jbn.report.style import color_of, to_svg
 BATCH, NONE = color_of(0), color_of(1)
 README = """# Is it *so*?
 
-The article's claim.
+The article's claim: it is
+so.
+
+**What is wrong in it.** Not *much*.
 
 **Prediction.** With `batch_norm`, as in [the paper](paper.md),
 it is < 2 < 3.
 
 **Verdict**, on "so". Holds, if it is.
 
-**It holds.** As said.
+**In practice.** Do [so](so.md).
 """
 
 
@@ -40,7 +43,17 @@ def panel(*lines, title="A title", log_x=False, log_y=False):
     return {**named, "log_x": log_x, "log_y": log_y, "lines": list(lines)}
 
 
-def result_of(*panels, headline=("batch_norm", "no_norm"), verdict="holds", claim="it helps"):
+EFFECTS = [
+    {"name": "two < layers", "effect": [2.04, 1.46, 3.0], "outcome": "holds"},
+    {"name": "ten layers", "effect": [0.0, -0.5, 0.5], "outcome": "refuted"},
+    {"name": "no_layers", "effect": [1.0, 0.5, 1.5], "outcome": "not shown"},
+]
+JUDGED = [of | {"smallest": 1.0, "predicted": "holds"} for of in EFFECTS]
+
+
+def result_of(
+    *panels, headline=("batch_norm", "no_norm"), verdict="holds", claim="it helps", judged=()
+):
     environment = {"versions": {"python": "3.11", "jax": "0.10"}, "device": "cpu", "num_cpus": 2}
     environment |= {"git_commit": "0123456789abcdef", "command": "python experiments/claims.py so"}
     return {
@@ -56,6 +69,8 @@ def result_of(*panels, headline=("batch_norm", "no_norm"), verdict="holds", clai
         "rows": [["batch_norm", "1 < 2"], ["no_norm", "a & b"]],
         "panels": list(panels),
         "headline": list(headline),
+        "judged": list(judged),
+        "unit": "halvings",
     }
 
 
@@ -175,8 +190,8 @@ def test_what_is_no_number_is_left_out_and_the_rest_is_drawn(log):
 
 
 def claims():
-    pairs = zip("abcdefg", [*VERDICT_COLORS, "holds", "refuted"], strict=True)
-    panels = [NUMERIC, WORDS, NUMERIC, WORDS, WORDS, MANY, WORDS]
+    pairs = zip("abcdef", [*VERDICT_COLORS, "holds", "refuted"], strict=True)
+    panels = [NUMERIC, WORDS, NUMERIC, WORDS, MANY, WORDS]
     return {
         name: result_of(
             shown,
@@ -207,11 +222,33 @@ def test_an_overview_has_each_claim_with_its_two_lines_and_its_verdict():
         assert {text.get_color() for text in said} == {color}
 
 
+@pytest.mark.parametrize("draw", [draw_claim, lambda result: draw_overview({"it": result})])
+def test_effects_are_drawn_from_the_top_in_the_colours_of_their_outcomes(draw):
+    axes = draw(result_of(NUMERIC, judged=JUDGED)).axes[0]
+    points = [line for line in axes.lines if line.get_marker() == "o"]
+    bars, strokes = axes.collections[::2], axes.collections[1::2]
+    for row, (point, bar, stroke, of) in enumerate(zip(points, bars, strokes, JUDGED, strict=True)):
+        assert point.get_xydata().tolist() == [[of["effect"][0], row]]
+        assert bar.get_segments()[0].tolist() == [[end, row] for end in of["effect"][1:]]
+        assert {x for x, _ in stroke.get_segments()[0]} == {of["smallest"]}
+        assert same_color(point.get_color(), VERDICT_COLORS[of["outcome"]])
+    low, high = axes.get_ylim()
+    assert low > high
+    assert axes.get_xlabel() == "effect, halvings"
+
+
+def test_a_claims_effects_are_named():
+    axes = draw_claim(result_of(NUMERIC, judged=JUDGED)).axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["two < layers", "ten layers", "no layers"]
+
+
 def test_an_overview_names_lines_that_are_not_with_and_without_batch_norm():
     others = panel(line("both", RATES, [1, 2, 3]), line("neither", RATES, [3, 2, 1]))
     results = {"it": result_of(others, headline=("both", "neither")), "so": result_of(NUMERIC)}
     figure = draw_overview(results)
     names, drawn = texts_of(figure), curves_of(figure.axes[0])
+    assert "● batch norm" in names
     for curve, name in zip(drawn, ("both", "neither"), strict=True):
         assert same_color(names[f"● {name}"], curve.get_color())
         assert not any(same_color(curve.get_color(), taken) for taken in (BATCH, NONE))
@@ -249,18 +286,13 @@ def test_the_page_holds_every_verdict_cell_and_figure(folder):
 
 def test_the_page_says_what_came_of_each_comparison_and_how_many_were_predicted(folder):
     results = claims()
-    comparison = {"smallest": 1.0, "predicted": "holds"}
-    results["a"]["judged"] = [
-        comparison | {"name": "two < layers", "effect": [2.04, 1.46, 3.0], "outcome": "holds"},
-        comparison | {"name": "ten layers", "effect": [0.0, -0.5, 0.5], "outcome": "refuted"},
-        comparison | {"name": "no layers", "effect": [1.0, 0.5, 1.5], "outcome": "not shown"},
-    ]
+    results["a"]["judged"] = JUDGED
     (folder / "a" / "results.json").write_text(json.dumps(results["a"]))
     write_report(folder, results)
     page = " ".join((folder / "report.html").read_text().split())
     assert "Of 3 comparisons 1 hold, 1 are refuted, and 1 aren't shown; 1 came out as pre" in page
     article = page[page.index('<article id="a">') : page.index('<article id="b">')]
-    for text in ("two &lt; layers", "2.0 [1.5, 3.0]", "0.0 [-0.5, 0.5]", "not shown"):
+    for text in ("two &lt; layers", "2.0 [1.5, 3.0]", "0.0 [-0.5, 0.5]", "effect, halvings"):
         assert text in article
 
 
@@ -315,6 +347,9 @@ def test_what_is_missing_is_said(folder):
 def test_a_readmes_paragraphs_are_read_without_markup():
     assert read_announced(README, "so") == {
         "question": "Is it so?",
+        "claim": "The article's claim: it is so.",
+        "wrong": "Not much.",
         "prediction": "With batch_norm, as in the paper, it is < 2 < 3.",
         "rule": 'on "so". Holds, if it is.',
+        "practice": "Do so.",
     }

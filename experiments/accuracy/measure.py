@@ -1,11 +1,11 @@
 """How accurate networks are with batch norm and without, each at its best point."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from findings import Finding, Panel
 from values import Row, at_best, extent, values_of
-from verdicts import NOT_SHOWN, REFUTED, Comparison, in_words, judge, mean_of
+from verdicts import HOLDS, NOT_SHOWN, REFUTED, Comparison, in_words, judge, mean_of
 
 SMALLEST = 1.0  # points of test accuracy
 CASES = {  # by the config's name: in words, and what is predicted
@@ -15,20 +15,23 @@ CASES = {  # by the config's name: in words, and what is predicted
     "cnn": ("digits, convolutional", REFUTED),
     "mnist": ("MNIST", REFUTED),
     "fashion_mnist": ("Fashion-MNIST", REFUTED),
+    "fashion_mnist_cnn": ("Fashion-MNIST, convolutional", REFUTED),
+    "cifar10_resnet18": ("CIFAR-10, ResNet-18", HOLDS),
 }
 PANELS = {
     "Small tables": ("digits", "breast_cancer", "wine"),
     "Images": ("cnn", "mnist", "fashion_mnist"),
+    "Convolutions on an accelerator": ("fashion_mnist_cnn", "cifar10_resnet18"),
 }
 
 
 def measure(rows: Sequence[Row]) -> Finding:
     """The points that batch norm gains on each data set."""
-    accuracy = {case: accuracy_of(rows, case) for case in CASES}
-    arms = list(accuracy["digits"])
+    accuracy = accuracies_of(rows, CASES)
+    arms = list(next(iter(accuracy.values())))
     comparisons = [
-        Comparison(name, of["batch_norm"] - of["no_norm"], SMALLEST, predicted)
-        for (name, predicted), of in zip(CASES.values(), accuracy.values(), strict=True)
+        Comparison(CASES[case][0], of["batch_norm"] - of["no_norm"], SMALLEST, CASES[case][1])
+        for case, of in accuracy.items()
     ]
     verdict, judged = judge(comparisons)
     gains = ", ".join(f"{of.effect.value:.1f} on {of.name}" for of in judged)
@@ -59,6 +62,7 @@ def measure(rows: Sequence[Row]) -> Finding:
                 },
             )
             for title, cases in PANELS.items()
+            if accuracy.keys() >= set(cases)
         ],
         headline=("batch_norm", "no_norm"),
         judged=judged,
@@ -66,7 +70,11 @@ def measure(rows: Sequence[Row]) -> Finding:
     )
 
 
-def accuracy_of(rows: Sequence[Row], case: str) -> dict[str, np.ndarray]:
-    """Each arm's test accuracy of each split, in percent, in one config's sweep."""
-    values = values_of([row for row in rows if row["config"] == case])
-    return {arm: at_best(values.at({"arm": arm})) for arm in values.labels["arm"]}
+def accuracies_of(rows: Sequence[Row], cases: Iterable[str]) -> dict[str, dict[str, np.ndarray]]:
+    """Each arm's test accuracy of each split, in percent, by the configs that were run."""
+    found = {}
+    for case in cases:
+        if of_case := [row for row in rows if row["config"] == case]:
+            values = values_of(of_case)
+            found[case] = {arm: at_best(values.at({"arm": arm})) for arm in values.labels["arm"]}
+    return found
