@@ -16,6 +16,7 @@ from typing import Any
 
 import device_tables
 from claims import CLAIMS
+from report import read_announced
 from tables import ROOT, markdown_table, measured_by, results, where, wrapped
 from verdicts import Estimate, in_words
 
@@ -164,20 +165,17 @@ def devices_bench() -> str:
 def claim(name: str) -> str:
     """What was measured of a claim, and the verdict."""
     result = results(f"{name}/results")
-    environment = result["environment"]
     table = markdown_table(result["headings"], result["rows"])
-    if result["judged"]:
-        return f"{_judged(result)}\n\n{table}"
-    brackets = (
-        f"The brackets contain 95% bootstrap intervals over {result['num_seeds']} "
-        f"{result['repeats']}. "
+    said = f"**Verdict: {result['verdict']}.** {result['summary']}"
+    if not result["judged"]:
+        return f"{table}\n\n" + wrapped(f"{said} {_measured(result)}")
+    right = sum(of["outcome"] == of["predicted"] for of in result["judged"])
+    said = wrapped(
+        f"{said} In brackets: Student's 95% intervals over {result['num_seeds']} "
+        f"{result['repeats']}; those of the comparisons are right together. Of "
+        f"{len(result['judged'])} predictions {right} came true. {_measured(result)}"
     )
-    has_brackets = any("[" in cell for row in result["rows"] for cell in row)
-    return f"{table}\n\n" + wrapped(
-        f"**Verdict: {result['verdict']}.** {brackets if has_brackets else ''}"
-        f"The {result['num_trainings']} trials took "
-        f"{result['seconds']:.0f} s. {measured_by(environment['command'], environment)}"
-    )
+    return f"{_judged(result)}\n\n{said}\n\n{table}"
 
 
 def sentence(name: str) -> str:
@@ -198,20 +196,20 @@ def _judged(result: dict[str, Any]) -> str:
         ]
         for of in result["judged"]
     ]
-    environment = result["environment"]
-    right = sum(of["outcome"] == of["predicted"] for of in result["judged"])
-    return f"{markdown_table(headings, rows)}\n\n" + wrapped(
-        f"**Verdict: {result['verdict']}.** {result['summary']} In brackets: Student's 95% "
-        f"intervals over {result['num_seeds']} {result['repeats']}; those of the comparisons are "
-        f"right together. Of {len(rows)} predictions {right} came true. The "
-        f"{result['num_trainings']} trials took {result['seconds']:.0f} s. "
+    return markdown_table(headings, rows)
+
+
+def _measured(result: dict[str, Any]) -> str:
+    environment, count = result["environment"], result["num_trainings"]
+    return (
+        f"{f'The {count} trainings' if count else 'It'} took {result['seconds']:.0f} s. "
         f"{measured_by(environment['command'], environment)}"
     )
 
 
 def claims() -> str:
     """Every claim in a row, with its verdict and its main numbers."""
-    headings = ["the article's claim", "verdict", "measured [95% interval]", "trials", "repeats"]
+    headings = ["claim", "verdict", "found", "trainings", "repeats"]
     rows = []
     for name in CLAIMS:
         result = results(f"{name}/results")
@@ -221,14 +219,16 @@ def claims() -> str:
 
 
 def verdicts() -> str:
-    """Every claim in a row, with its verdict and a link to its numbers."""
-    headings = ["the article's claim", "verdict", "trials", "repeats"]
+    """Every claim in a row, with its verdict, what to do, and a link to its numbers."""
     rows = []
     for name in CLAIMS:
         result = results(f"{name}/results")
+        readme = (ROOT / "experiments" / name / "README.md").read_text(encoding="utf-8")
+        practice, *_ = read_announced(readme, name)["practice"].split(". ")
         link = f"[{result['claim']}](experiments/{name}/README.md)"
-        rows.append([link, result["verdict"], *_extent(result)])
-    return f"{markdown_table(headings, rows)}\n\n{_claims_made_by()}"
+        rows.append([link, result["verdict"], f"{practice.rstrip('.')}."])
+    table = markdown_table(["claim", "verdict", "in practice"], rows)
+    return f"{table}\n\n{_claims_made_by()}"
 
 
 def _extent(result: dict[str, Any]) -> list[str]:

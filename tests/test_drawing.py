@@ -278,7 +278,13 @@ def test_the_page_holds_every_verdict_cell_and_figure(folder):
             assert html.escape(text) in article
         assert html.escape("With batch_norm, as in the paper, it is < 2 < 3.") in article
         assert f'href="{name}/README.md"' in article
-        for text in ("1,440 runs", "10 seeds", "64 s", "python experiments/claims.py so", "jax"):
+        for text in (
+            "1,440 trainings",
+            "10 seeds",
+            "64 s",
+            "python experiments/claims.py so",
+            "jax",
+        ):
             assert text in article
     assert "<decades>" not in page
     assert "#010203" not in page  # ink is that of the page
