@@ -79,10 +79,11 @@ class Layer(nn.Module):
 
     norm: Callable[..., nn.Module] | None
     train: bool
+    width: int
 
     @nn.compact
     def __call__(self, x: Any, activation: Any, shortcut: Any, mask: Any) -> tuple[Any, None]:
-        y = jax.lax.switch(activation, ACTIVATIONS, nn.Dense(WIDTH)(x))
+        y = jax.lax.switch(activation, ACTIVATIONS, nn.Dense(self.width)(x))
         normalize = masked_norm(self.norm, mask, use_running_average=not self.train)
         y = y if normalize is None else normalize(y)
         return (y if shortcut is None else shortcut * x + y), None
@@ -96,18 +97,21 @@ class Deep(nn.Module):
         depth: hidden layers.
         case: its numbers may be traced; its gain has no part here.
         norm: as in `jbn.models.MLP`.
+        width: of the hidden layers.
     """
 
     num_outputs: int
     depth: int
     case: Case
     norm: Callable[..., nn.Module] | None = None
+    width: int = WIDTH
 
     @nn.compact
     def __call__(self, x: Any, train: bool, mask: Any = None) -> Any:
         activation, _, shortcut = self.case
         x = x.reshape(len(x), -1)
-        x, _ = Layer(self.norm, train, name="first")(x, activation, None, mask)
+        options = self.norm, train, self.width
+        x, _ = Layer(*options, name="first")(x, activation, None, mask)
         others = nn.scan(
             Layer,
             variable_axes={"params": 0, "batch_stats": 0},
@@ -115,7 +119,7 @@ class Deep(nn.Module):
             in_axes=nn.broadcast,
             length=self.depth - 1,
         )
-        x, _ = others(self.norm, train, name="others")(x, activation, shortcut, mask)
+        x, _ = others(*options, name="others")(x, activation, shortcut, mask)
         return nn.Dense(self.num_outputs, name="logits")(x)
 
 
@@ -214,14 +218,24 @@ def sizes(
     error: root of the mean square, over the examples, of the norm of the gradient of an example's
         own loss for its logits, which is its softmax less its label.
     """
+    layers = by_layer(task, state, examples, keys, hypers)
+    return {"first": layers[0], "last": layers[-1], "error": error(task, state, examples, hypers)}
+
+
+def by_layer(
+    task: Task, state: TrainState, examples: Batch, keys: TrainKeys, hypers: Hypers
+) -> Any:
+    """Norms of the gradient of the examples' mean loss for each hidden layer's kernel."""
     gradient, *_ = task.gradient(state, examples, keys, hypers)
+    first, others = (gradient[name]["Dense_0"]["kernel"] for name in ("first", "others"))
+    return jnp.append(norm(first), jax.vmap(norm)(others))
+
+
+def error(task: Task, state: TrainState, examples: Batch, hypers: Hypers) -> Any:
+    """Root of the mean square of what flows in at the logits, as `sizes` has it."""
     logits, _ = applied(task, state, examples.x, hypers)
-    error = jax.nn.softmax(logits) - jax.nn.one_hot(examples.y, logits.shape[-1])
-    return {
-        "first": norm(gradient["first"]["Dense_0"]["kernel"]),
-        "last": norm(gradient["others"]["Dense_0"]["kernel"][-1]),
-        "error": norm(error) / np.sqrt(len(error)),
-    }
+    found = jax.nn.softmax(logits) - jax.nn.one_hot(examples.y, logits.shape[-1])
+    return norm(found) / np.sqrt(len(found))
 
 
 def with_stats_of(task: Task, state: TrainState, x: Any, hypers: Hypers) -> dict[str, Any]:

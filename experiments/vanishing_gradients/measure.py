@@ -147,10 +147,6 @@ def panel_of(network: tuple[str, str], values: Values) -> Panel:
 
 
 def in_short(network: tuple[str, str]) -> str:
-    """A network in words.
-
-    >>> in_short(("ReLU", "50"))
-    'ReLU, 50 layers'
-    """
+    """A network in words."""
     case, depth = network
     return f"{case}, {depth} layers"
