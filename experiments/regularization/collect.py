@@ -37,7 +37,7 @@ WARMED_UP = NormConfig(momentum_warmup=True)
 NORMS = {
     "no_norm": NormConfig(kind="none"),
     "batch_norm": WARMED_UP,
-    "ghost_batch_norm": WARMED_UP.model_copy(update={"kind": "ghost", "virtual_batch_size": 8}),
+    "ghost_norm": WARMED_UP.model_copy(update={"kind": "ghost", "virtual_batch_size": 8}),
     "layer_norm": NormConfig(kind="layer"),
 }
 DROPOUTS = {"no_norm": (0.0, 0.2, 0.5), "batch_norm": (0.0, 0.2, 0.5)}  # of others none

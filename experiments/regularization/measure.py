@@ -16,7 +16,7 @@ ARMS = {
     "dropout, no_norm": ("dropout 0.2, no_norm", "dropout 0.5, no_norm"),
     "batch_norm": ("batch_norm",),
     "dropout, batch_norm": ("dropout 0.2, batch_norm", "dropout 0.5, batch_norm"),
-    "ghost_batch_norm": ("ghost_batch_norm",),
+    "ghost_norm": ("ghost_norm",),
     "layer_norm": ("layer_norm",),
 }
 PREDICTED = {
@@ -42,9 +42,16 @@ def measure(rows: Sequence[Row]) -> Finding:
         for arm, accuracies in found.items():
             numbers = (trained[arm], accuracies, trained[arm] - accuracies)
             table.append([f"{data}, {arm}", *(in_words(mean_of(of)) for of in numbers)])
-        panels.append(over_dropout(here, data, "test accuracy, %", ("test_accuracy",)))
+        panels.append(over_dropout(here, data.capitalize(), "test accuracy, %", ("test_accuracy",)))
         difference = ("train_accuracy", "test_accuracy")
-        gaps.append(over_dropout(here, data, "training less test accuracy, points", difference))
+        gaps.append(
+            over_dropout(
+                here,
+                f"{data.capitalize()}: the gap",
+                "training less test accuracy, points",
+                difference,
+            )
+        )
     verdict, judged = judge(comparisons)
     few, _, wrong, _ = (of.effect.value for of in judged)
     _, with_few, _, with_wrong = (-of.effect.value for of in judged)
@@ -69,10 +76,10 @@ def at_best(values: Values, arms: Sequence[str], measure: str) -> np.ndarray:
     return 100 * tuned(val, found).mean(-1)
 
 
-def over_dropout(values: Values, data: str, y: str, names: Sequence[str]) -> Panel:
+def over_dropout(values: Values, title: str, y: str, names: Sequence[str]) -> Panel:
     """A measure, or the first less the second, over the dropout, at each one's best rate."""
     lines = {}
-    for norm in ("batch_norm", "no_norm", "ghost_batch_norm", "layer_norm"):
+    for norm in ("batch_norm", "no_norm", "ghost_norm", "layer_norm"):
         arms = {
             dropout: f"dropout {dropout:g}, {norm}" if dropout else norm for dropout in DROPOUTS
         }
@@ -81,6 +88,4 @@ def over_dropout(values: Values, data: str, y: str, names: Sequence[str]) -> Pan
             np.array([at_best(values, (arm,), name) for arm in there.values()]) for name in names
         )
         lines[norm] = (list(there), first - sum(others))
-    return Panel(
-        title=data.capitalize(), x="part of the units that dropout drops", y=y, lines=lines
-    )
+    return Panel(title=title, x="part of the units that dropout drops", y=y, lines=lines)
