@@ -24,7 +24,7 @@ from jbn.config import ArmConfig, DataConfig
 from jbn.data import Batch, Dataset, load, normalization_of
 from jbn.train import Hypers, TrainKeys, make_task
 
-SPLITS = tuple(range(200, 210))  # each has a seed of the same number
+REPEATS = tuple(range(200, 210))  # each has a seed of the same number
 DEPTH = 50
 RELU = ACTIVATIONS.index(jax.nn.relu)
 HE = Case(RELU, gain=2**0.5)
@@ -46,7 +46,7 @@ NETWORKS = {
 }
 
 
-def rows(splits: Sequence[int] = SPLITS) -> tuple[list[dict[str, str]], float]:
+def rows(splits: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
     """A row for each network, arm and split; and the seconds that it took."""
     clock = time.perf_counter()
     datasets = [load(DataConfig(split_seed=split)) for split in splits]

@@ -86,7 +86,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         headline=("batch_norm", "no_norm"),
         judged=judged,
         unit="decades",
-        **extent(rows),
+        **extent(rows) | {"num_trainings": 0},  # none before the first step
     )
 
 

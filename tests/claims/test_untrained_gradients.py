@@ -19,7 +19,7 @@ from jbn.train import Hypers, TrainKeys, make_task
 def rows_of(growth):
     """Rows of ten splits, whose gradients grow by `growth(network, arm)` in each layer."""
     noise, rows = np.random.default_rng(0), []
-    for network, arm, split in itertools.product(collect.NETWORKS, collect.ARMS, collect.SPLITS):
+    for network, arm, split in itertools.product(collect.NETWORKS, collect.ARMS, collect.REPEATS):
         row = {"network": network, "arm": arm, SPLIT: str(split), SEED: str(split), "error": "1"}
         norms = growth(network, arm) ** np.arange(collect.DEPTH - 1.0, -1, -1)
         norms *= 1 + 0.01 * noise.random(collect.DEPTH)
