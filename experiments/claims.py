@@ -74,25 +74,6 @@ DATA = {
     "training_time": ("mnist",),
     "accuracy": ("mnist", "fashion_mnist"),
 }
-BY_SPLIT = (
-    "learning_rate",
-    "vanishing_gradients",
-    "exploding_gradients",
-    "untrained_gradients",
-    "initialization",
-    "sample_order",
-    "scale_and_bias",
-    "input_normalization",
-    "momentum",
-    "epsilon",
-)
-
-
-def collect(name: str, data: str | None) -> Any:
-    """What a claim is judged by: of its sweep, or of its own program."""
-    if (HERE / name / "collect.py").exists():
-        return importlib.import_module(f"{name}.collect").collect(data)
-    return run_sweep(HERE / name / "config.toml", data)
 
 
 def results_of(
