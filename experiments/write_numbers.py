@@ -10,6 +10,7 @@ import functools
 import itertools
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,24 @@ def claims() -> str:
         link = f"[{result['claim']}]({name}/README.md)"
         rows.append([link, result["verdict"], result["summary"], *_extent(result)])
     return f"{markdown_table(headings, rows)}\n\n{_claims_made_by()}"
+
+
+def tally() -> str:
+    """How many claims and comparisons came to what, and how many were predicted."""
+    found = [results(f"{name}/results") for name in CLAIMS]
+    judged = [of for result in found for of in result["judged"]]
+    right = sum(of["outcome"] == of["predicted"] for of in judged)
+    of_claims, of_comparisons = (
+        ", ".join(f"{count} {words}" for words, count in Counter(outcomes).most_common())
+        for outcomes in (
+            [result["verdict"] for result in found],
+            [of["outcome"] for of in judged],
+        )
+    )
+    return wrapped(
+        f"Of {len(found)} claims: {of_claims}. Of their {len(judged)} comparisons: "
+        f"{of_comparisons}. {right} of these came out as predicted."
+    )
 
 
 def verdicts() -> str:
@@ -472,6 +491,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "accuracy-inputs": accuracy_of_inputs,
     "claims": claims,
     "verdicts": verdicts,
+    "tally": tally,
     **{f"claim-{name}": functools.partial(claim, name) for name in CLAIMS},
     **{f"found-{name}": functools.partial(sentence, name) for name in CLAIMS},
     "bench-article": article_bench,
