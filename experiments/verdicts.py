@@ -98,9 +98,9 @@ def in_a_sentence(judged: Sequence[Judged], unit: str) -> str:
     >>> effects = {"a": (HOLDS, 2.0), "b": (NOT_SHOWN, 1.0), "c": (REFUTED, 0.0)}
     >>> judged = [Judged(n, Estimate(v, v, v), 1, o, o) for n, (o, v) in effects.items()]
     >>> in_a_sentence(judged, "points")
-    '2.0 points with a; not shown: b'
+    '2.0 points with a. Not shown with b'
     """
     held = [f"{of.effect.value:.1f} {unit} with {of.name}" for of in judged if of.outcome == HOLDS]
     open_ones = [of.name for of in judged if of.outcome == NOT_SHOWN]
-    words = [", ".join(held) or "none clearly"]
-    return "; not shown: ".join(words + ([", ".join(open_ones)] if open_ones else []))
+    words = ", ".join(held) or "nowhere that could be shown"
+    return f"{words}. Not shown with {', '.join(open_ones)}" if open_ones else words

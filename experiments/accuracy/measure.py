@@ -46,8 +46,8 @@ def measure(rows: Sequence[Row]) -> Finding:
             for case, of in accuracy.items()
         ],
         verdict=verdict,
-        summary="With the best learning rate for each, the points of test accuracy that batch "
-        f"norm gains are: {gains}.",
+        summary="Points of test accuracy that batch norm gains, each network at its best learning "
+        f"rate: {gains}.",
         panels=[
             Panel(
                 title=title,

@@ -25,7 +25,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         lines = {arm: accuracy(of_run.at({"arm": arm})) for arm in values.labels["arm"]}
         judged_arm = lines["batch_norm"]
         for n, epsilon in enumerate(epsilons):
-            name = f"{run}, epsilon {epsilon}"
+            name = f"epsilon {epsilon} after {run}"
             table.append([name, *(in_words(mean_of(of[n])) for of in lines.values())])
             if epsilon != DEFAULT:
                 lost = judged_arm[epsilons.index(DEFAULT)] - judged_arm[n]

@@ -36,7 +36,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         lost = found[ALL, "10"] - found[f"running {momentum}", "10"]
         comparisons += [
             Comparison(
-                f"batches of {size}, momentum {momentum}",
+                f"batches of {size} and momentum {momentum}",
                 lost[sizes.index(size)],
                 SMALLEST,
                 outcome,

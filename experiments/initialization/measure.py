@@ -51,7 +51,7 @@ def measure(rows: Sequence[Row]) -> Finding:
             )
         )
     verdict, judged = judge(comparisons)
-    words = ", ".join(f"{of.effect.value:.2g} points ({of.name})" for of in judged)
+    words = ", ".join(f"{of.effect.value:.0f} ({of.name})" for of in judged)
     return Finding(
         headings=[
             *("network", "mean accuracy over all gains, %"),
@@ -59,8 +59,8 @@ def measure(rows: Sequence[Row]) -> Finding:
         ],
         rows=table,
         verdict=verdict,
-        summary="In the mean over initial weights from a thousandth to a thousand times as large, "
-        f"batch norm gains {words}.",
+        summary="Points of test accuracy that batch norm gains, in the mean over initial weights "
+        f"from a thousandth to a thousand times as large: {words}.",
         panels=panels,
         headline=("batch_norm", "no_norm"),
         judged=judged,

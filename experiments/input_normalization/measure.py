@@ -45,8 +45,8 @@ def measure(rows: Sequence[Row]) -> Finding:
             for kind in kinds
         ],
         verdict=verdict,
-        summary="Points that standardized inputs gain over raw ones, both with batch norm: "
-        f"{gains}.",
+        summary="Points of test accuracy that standardized inputs gain over raw ones, both with "
+        f"batch norm: {gains}.",
         panels=[
             Panel(
                 title=name.replace("_", " "),

@@ -22,7 +22,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         of_run = values.at({"train.num_epochs": epochs})
         lines = {arm: accuracy(of_run.at({"arm": arm})) for arm in values.labels["arm"]}
         for n, (momentum, outcome) in enumerate(predicted.items()):
-            name = f"{run}, momentum {momentum}"
+            name = f"momentum {momentum} after {run}"
             lost = lines["recomputed"][n] - lines["running"][n]
             comparisons.append(Comparison(name, lost, SMALLEST, outcome))
             table.append([name, *(in_words(mean_of(of[n])) for of in lines.values())])

@@ -33,8 +33,8 @@ def measure(rows: Sequence[Row]) -> Finding:
     ]
     verdict, judged = judge(comparisons)
     shares = "; ".join(
-        f"{name} {found[network, 'batch_norm']['disagreement'].mean():.1f} and "
-        f"{found[network, 'no_norm']['disagreement'].mean():.1f}"
+        f"{found[network, 'batch_norm']['disagreement'].mean():.1f}% and "
+        f"{found[network, 'no_norm']['disagreement'].mean():.1f}% ({name})"
         for network, name in NETWORKS.items()
     )
     return Finding(
@@ -54,8 +54,8 @@ def measure(rows: Sequence[Row]) -> Finding:
             for (network, arm), of in found.items()
         ],
         verdict=verdict,
-        summary="Percent of the test images that two trainings class otherwise, which differ in "
-        f"the random order of the samples alone, with batch norm and without: {shares}.",
+        summary="Two trainings that differ in the random order of the samples alone class so many "
+        f"of the test images otherwise, with batch norm and without: {shares}.",
         panels=[
             Panel(
                 title="Two random orders, all else alike",

@@ -9,6 +9,11 @@ from verdicts import REFUTED, Comparison, in_words, judge, mean_of
 
 SMALLEST = 1.0  # points of test accuracy
 PREDICTED = {"fixed": REFUTED, "sorted": REFUTED, "class_blocked": REFUTED}
+IN_WORDS = {
+    "fixed": "those in a fixed random order",
+    "sorted": "those sorted by class",
+    "class_blocked": "batches of one class each",
+}
 
 
 def measure(rows: Sequence[Row]) -> Finding:
@@ -36,9 +41,9 @@ def measure(rows: Sequence[Row]) -> Finding:
     ]
     verdict, judged = judge(comparisons)
     losses = "; ".join(
-        f"{order.replace('_', ' ')} {lost['batch_norm', order].mean():.1f} and "
-        f"{lost['no_norm', order].mean():.1f}"
-        for order in PREDICTED
+        f"{words} cost {lost['batch_norm', order].mean():z.1f} points with batch norm and "
+        f"{lost['no_norm', order].mean():z.1f} without"
+        for order, words in IN_WORDS.items()
     )
     orders = values.labels["train.order"]
     return Finding(
@@ -48,7 +53,7 @@ def measure(rows: Sequence[Row]) -> Finding:
             for order in PREDICTED
         ],
         verdict=verdict,
-        summary=f"Points that an order loses with batch norm and without: {losses}.",
+        summary=f"Against samples that are shuffled anew in each epoch, {losses}.",
         panels=[
             Panel(
                 title="Each order at its best rate",
