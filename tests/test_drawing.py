@@ -274,7 +274,8 @@ def test_the_page_holds_every_verdict_cell_and_figure(folder):
         article = page[start : page.index("</article>", start)]
         assert article.count("<svg") == 1
         cells = [*result["headings"], *(cell for row in result["rows"] for cell in row)]
-        for text in (result["claim"], result["verdict"], result["summary"], *cells):
+        words = [cell.replace("_", " ") for cell in cells]
+        for text in (result["claim"], result["verdict"], result["summary"], *words):
             assert html.escape(text) in article
         assert html.escape("With batch_norm, as in the paper, it is < 2 < 3.") in article
         assert f'href="{name}/README.md"' in article
