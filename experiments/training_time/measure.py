@@ -47,13 +47,13 @@ def measure(rows: Sequence[Row]) -> Finding:
             )
         )
     verdict, judged = judge(comparisons)
-    words = ", ".join(f"{2**of.effect.value:.1f} times ({of.name})" for of in judged)
+    words = ", ".join(f"{2**of.effect.value:.1f} ({of.name})" for of in judged)
     return Finding(
         headings=["network", "µs a step", *(f"ms to {target}%" for target in TARGETS)],
         rows=table,
         verdict=verdict,
-        summary="To reach the same accuracy without batch norm takes so many times the time that "
-        f"it takes with it, in the mean over the accuracies: {words}.",
+        summary="Without batch norm a network needs so many times the time to reach the same "
+        f"accuracy, in the mean over several accuracies: {words}.",
         panels=panels,
         headline=("batch_norm", "no_norm"),
         judged=judged,
