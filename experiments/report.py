@@ -96,7 +96,8 @@ def read_announced(readme: str, name: str) -> dict[str, str]:
 
     Returns:
         The question, the claim, the prediction, the rule of the verdict, and what to do in
-        practice; and what is wrong in the claim, where the README says so.
+        practice. And where the README says so, what is wrong in the claim, and what the rule was
+        before.
     """
     paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", readme)]
     starts = {
@@ -106,6 +107,7 @@ def read_announced(readme: str, name: str) -> dict[str, str]:
         "prediction": r"\*\*Prediction\.\*\* ",
         "rule": r"\*\*Verdict(?:\*\*,|\.\*\*) ",
         "practice": r"\*\*In practice\.\*\* ",
+        "before": r"\*\*The rule was another one before\.?\*\*:? ",
     }
     found = {}
     for key, start in starts.items():
@@ -113,7 +115,7 @@ def read_announced(readme: str, name: str) -> dict[str, str]:
         match = next(filter(None, matches), None)
         if match is not None:
             found[key] = _plain(match[1])
-        elif key != "wrong":
+        elif key not in ("wrong", "before"):
             raise ValueError(f"{name}/README.md: found no paragraph with its {key}")
     return found
 

@@ -29,6 +29,8 @@ it is < 2 < 3.
 **Verdict**, on "so". Holds, if it is.
 
 **In practice.** Do [so](so.md).
+
+**The rule was another one before**: none.
 """
 
 
@@ -359,4 +361,5 @@ def test_a_readmes_paragraphs_are_read_without_markup():
         "prediction": "With batch_norm, as in the paper, it is < 2 < 3.",
         "rule": 'on "so". Holds, if it is.',
         "practice": "Do so.",
+        "before": "none.",
     }
