@@ -47,12 +47,8 @@ def measure(rows: Sequence[Row]) -> Finding:
         for arm in ARMS
     }
     words = "; ".join(
-        f"{in_short(network)}: "
-        + " instead of ".join(
-            f"{10 ** at_start(networks[network].at({'arm': arm})).mean():.1g} times and "
-            f"{accuracy[network, arm].mean():.0f}%"
-            for arm in ARMS
-        )
+        f"{in_short(network)} "
+        + " instead of ".join(f"{accuracy[network, arm].mean():.0f}%" for arm in ARMS)
         for network in PREDICTED
     )
     return Finding(
@@ -68,9 +64,9 @@ def measure(rows: Sequence[Row]) -> Finding:
             for arm in ARMS
         ],
         verdict=verdict,
-        summary="A gradient that comes back isn't yet one to learn from. How large the first "
-        "layer's gradient is beside the error at the output, and the accuracy in the end, with "
-        f"batch norm instead of without: {words}.",
+        summary="Where the first layer's gradient vanishes without batch norm, with it it is as "
+        "large as the error at the output, or larger. Not every network learns from it. Test "
+        f"accuracy with batch norm instead of without: {words}.",
         panels=[panel_of(network, networks[network]) for network in (*PREDICTED, *BESIDE)]
         + [
             Panel(
