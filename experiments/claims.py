@@ -53,6 +53,7 @@ CLAIMS = {
     "layer_inputs": "stabilises the distribution of layer inputs",
     "smoother_loss": "lessens fluctuations of the gradient",
     "scale_and_bias": "gamma and beta matter",
+    "residual_scale": "gamma matters in a residual network",
     "non_linear": "gamma and beta learn non-linear transformations",
     "input_normalization": "standardized inputs are not suited for deep learning",
     "input_layer": "batch norm of the inputs is better than standardizing them",

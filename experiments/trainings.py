@@ -1,7 +1,7 @@
-"""Whole trainings of an MLP, whose hidden layers' kernels begin at several scales."""
+"""Whole trainings that begin at several scales of some parameters, and at several rates."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -59,10 +59,22 @@ def rows_of(
     return found
 
 
-def make_run(task: Task, points: Sequence[tuple[float, float]]) -> Any:
-    """Returns `run(dataset, seed)`: what each point, a gain and a rate, comes to."""
+def make_run(
+    task: Task,
+    points: Sequence[tuple[float, float]],
+    begin: Callable[[Any, Any], Any] = scale_hidden_kernels,
+    end: Callable[..., Any] = final_variables,
+) -> Any:
+    """Returns `run(dataset, seed)`: what each point, a number and a rate, comes to.
 
-    def lane(gain: Any, rate: Any, seed: Any, splits: Any, normalization: Any) -> Any:
+    Args:
+        task: of the network.
+        points: what is trained.
+        begin: makes of the first parameters and the number those to begin with.
+        end: makes of the last state the variables that are evaluated.
+    """
+
+    def lane(number: Any, rate: Any, seed: Any, splits: Any, normalization: Any) -> Any:
         train, val, test = splits
         mine = task.with_normalization(normalization)
         keys = TrainKeys.of(jax.random.key(seed))
@@ -76,9 +88,9 @@ def make_run(task: Task, points: Sequence[tuple[float, float]]) -> Any:
             return evaluate_batches(mine, variables, batches, hypers).means["accuracy"]
 
         first = mine.init(keys, hypers)
-        first = first._replace(params=scale_hidden_kernels(first.params, gain))
+        first = first._replace(params=begin(first.params, number))
         state, steps = jax.lax.scan(epoch, first, length=task.config.train.num_epochs)
-        variables = final_variables(mine, state, train.x, keys, hypers)
+        variables = end(mine, state, train.x, keys, hypers)
         return {
             "val_accuracy": accuracy(val),
             "test_accuracy": accuracy(test),
