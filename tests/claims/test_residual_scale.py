@@ -107,7 +107,7 @@ def test_a_point_is_the_engines_training_with_another_gamma(dataset, monkeypatch
     )
     task = make_task(config, dataset.spec, model=functools.partial(collect.residual, 2))
     hypers, key = Hypers.of(config), jax.random.key(3)
-    state, _ = run_training(task, key, *dataset[:2], hypers)
+    state, _ = run_training(task, key, dataset.train, dataset.val, hypers)
     variables = collect.end(task, state, dataset.train.x, TrainKeys.of(key), hypers)
     found = evaluate_batches(task, variables, batches_to_evaluate(dataset.test), hypers)
     assert from_1["test_accuracy"] == pytest.approx(float(found.means["accuracy"]), rel=1e-5)
