@@ -15,7 +15,7 @@ PREDICTED = {
     ("50", LEARNED): NOT_SHOWN,
     ("50", FROM_0): HOLDS,
 }
-WORDS = {LEARNED: "learned from 1 or absent", FROM_0: "learned from 0 or from 1"}
+WORDS = {LEARNED: "gamma and beta over neither", FROM_0: "gamma from 0 over from 1"}
 
 
 def measure(rows: Sequence[Row]) -> Finding:
@@ -27,7 +27,7 @@ def measure(rows: Sequence[Row]) -> Finding:
     verdict, judged = judge(
         [
             Comparison(
-                f"{n} blocks, gamma {WORDS[arms]}",
+                f"{n} blocks, {WORDS[arms]}",
                 best[n, arms[0]] - best[n, arms[1]],
                 SMALLEST,
                 predicted,
