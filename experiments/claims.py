@@ -65,6 +65,7 @@ CLAIMS = {
     "covariate_shift": "helps because it stabilises the distribution of layer inputs",
     "gradient_shift": "a layer's gradient shifts less as the layers before it are updated",
     "scale_invariance": "tunes the learning rate by itself",
+    "step_size_by_depth": "allows larger steps in deep networks",
     "regularization": "regularizes; no need for dropout",
     "batch_size": "small batches harm batch norm",
     "evaluation_statistics": "recomputed statistics evaluate better than running averages",
