@@ -120,4 +120,5 @@ def threshold(gains: Sequence[str], found: np.ndarray) -> str:
     learns = [gain for gain, mean in zip(gains, found.mean(-1), strict=True) if mean >= LEARNS]
     if not learns:
         return "none"
-    return f"≥ {learns[-1]}" if learns[-1] == gains[-1] else learns[-1]
+    largest = f"{float(learns[-1]):.2g}"
+    return f"≥ {gains[-1]}" if learns[-1] == gains[-1] else largest
