@@ -69,6 +69,7 @@ CLAIMS = {
     "regularization": "regularizes; no need for dropout",
     "batch_size": "small batches harm batch norm",
     "evaluation_statistics": "recomputed statistics evaluate better than running averages",
+    "recipes": "recipes improve batch norm",
 }
 # What isn't within scikit-learn, so that it must have been downloaded.
 DATA = {
