@@ -72,7 +72,7 @@ def test_a_weighed_norm_is_float64s(part):
     x = jnp.asarray(rng.normal(size=(3, 4, 4, 2)), jnp.float32)
     params = {name: rng.normal(size=2).astype(np.float32) for name in ("scale", "bias")}
     stats = {"mean": np.array([1.0, -1.0], np.float32), "var": np.array([0.5, 2.0], np.float32)}
-    variables = {"params": params, "batch_stats": stats}
+    variables = jax.tree.map(jnp.asarray, {"params": params, "batch_stats": stats})
     found = collect.Weighed(part=part, use_running_average=True).apply(variables, x)
     if part == 0:
         wanted = BatchNorm(use_running_average=True).apply(variables, x)
