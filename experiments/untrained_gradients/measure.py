@@ -36,11 +36,8 @@ def measure(rows: Sequence[Row]) -> Finding:
             for name, of in PREDICTED.items()
         ]
     )
-    well, large, summed = (
-        float(f"{10 ** abs(of.effect.value):.1g}")
-        for of in judged
-        if of.name == "width 256" or of.name not in WIDTHS
-    )
+    effects = {of.name: of.effect.value for of in judged}
+    well = float(f"{10 ** -effects['width 256']:.1g}")
     growths = {key: growth_of_squares(of) for key, of in norms.items()}
     return Finding(
         headings=[
@@ -60,8 +57,9 @@ def measure(rows: Sequence[Row]) -> Finding:
         verdict=verdict,
         summary="Before training, batch norm makes the gradient of the first of 50 layers of ReLU "
         f"about {well:,.0f} times as large where the weights are of the right size. Where they are "
-        f"twice as large it makes it about {large:.0e} times smaller, and with shortcuts about "
-        f"{summed:.0e} times.",
+        "twice as large it makes it smaller by "
+        f"{effects['width 64, weights twice as large']:.0f} factors of ten, and with shortcuts by "
+        f"{effects['width 64, shortcuts']:.0f}.",
         panels=[
             Panel(
                 title=name,
