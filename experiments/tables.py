@@ -31,10 +31,10 @@ def measured_by(command: str, environment: dict[str, Any], *peers: str) -> str:
     return f"Measured by `{command}` on {', '.join([where(environment), *versions])}."
 
 
-def markdown_table(headings: list[str], rows: list[list[str]]) -> str:
-    """A table whose first column is of words, the others of numbers."""
+def markdown_table(headings: list[str], rows: list[list[str]], num_words: int = 1) -> str:
+    """A table whose first columns are of words, the others of numbers."""
     headings = [heading.replace("\n", " ") for heading in headings]  # broken for terminals
-    align = ["---", *["---:"] * (len(headings) - 1)]
+    align = ["---"] * num_words + ["---:"] * (len(headings) - num_words)
     return "\n".join("| " + " | ".join(row) + " |" for row in [headings, align, *rows])
 
 

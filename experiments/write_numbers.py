@@ -19,7 +19,7 @@ import device_tables
 from claims import CLAIMS
 from report import read_announced
 from tables import ROOT, markdown_table, measured_by, results, where, wrapped
-from verdicts import Estimate, in_words
+from verdicts import HOLDS, NOT_SHOWN, PARTLY, REFUTED, Estimate, in_words
 
 from jbn.report import summary_table
 
@@ -216,7 +216,7 @@ def claims() -> str:
         result = results(f"{name}/results")
         link = f"[{result['claim']}]({name}/README.md)"
         rows.append([link, result["verdict"], result["summary"], *_extent(result)])
-    return f"{markdown_table(headings, rows)}\n\n{_claims_made_by()}"
+    return f"{markdown_table(headings, rows, num_words=3)}\n\n{_claims_made_by()}"
 
 
 def tally() -> str:
@@ -224,17 +224,23 @@ def tally() -> str:
     found = [results(f"{name}/results") for name in CLAIMS]
     judged = [of for result in found for of in result["judged"]]
     right = sum(of["outcome"] == of["predicted"] for of in judged)
-    of_claims, of_comparisons = (
-        ", ".join(f"{count} {words}" for words, count in Counter(outcomes).most_common())
-        for outcomes in (
-            [result["verdict"] for result in found],
-            [of["outcome"] for of in judged],
-        )
-    )
     return wrapped(
-        f"Of {len(found)} claims: {of_claims}. Of their {len(judged)} comparisons: "
-        f"{of_comparisons}. {right} of these came out as predicted."
+        f"Of {len(found)} claims {_counted([of['verdict'] for of in found])}. Of their "
+        f"{len(judged)} comparisons {_counted([of['outcome'] for of in judged])}. {right} of these "
+        "came out as predicted."
     )
+
+
+def _counted(outcomes: list[str]) -> str:
+    """How many came to what, in words."""
+    words = {
+        HOLDS: "hold",
+        PARTLY: "hold partly",
+        REFUTED: "are refuted",
+        NOT_SHOWN: "are not shown",
+    }
+    counts = Counter(outcomes)
+    return ", ".join(f"{counts[of]} {words[of]}" for of in words if counts[of])
 
 
 def verdicts() -> str:
@@ -246,7 +252,7 @@ def verdicts() -> str:
         practice, *_ = read_announced(readme, name)["practice"].split(". ")
         link = f"[{result['claim']}](experiments/{name}/README.md)"
         rows.append([link, result["verdict"], f"{practice.rstrip('.')}."])
-    table = markdown_table(["claim", "verdict", "in practice"], rows)
+    table = markdown_table(["claim", "verdict", "in practice"], rows, num_words=3)
     return f"{table}\n\n{_claims_made_by()}"
 
 
