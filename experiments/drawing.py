@@ -32,8 +32,8 @@ _DASHES = ("-", (0, (4, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (9,
 _MARKERS = "osD^vP"
 _SOFT = 0.7  # the opacity of what is read second: ticks and the names of axes
 _LINE = 0.155  # inches from a line of a label to the next
-_EFFECT, _AROUND = 0.27, 1.05  # inches of an effect; of what is above and below a row of axes
-_EFFECTS = "What the verdict is about: effects, and the smallest that count (upright strokes)"
+_EFFECT, _AROUND = 0.3, 1.05  # inches of an effect; of what is above and below a row of axes
+_EFFECTS = "The effects, their intervals, and the smallest that count (upright strokes)"
 # Inches of an overview: its key; a cell, what is left free beside it, its axes, what is below.
 _KEY, _CELL, _PAD, _AXES, _FOOT = 0.5, WIDTH / 4, 0.1, 1.2, 0.62
 _TITLE_LINE, _SMALL_LINE, _SMALL = 0.155, 0.125, 7.5  # inches twice, and points
@@ -56,24 +56,26 @@ def draw_claim(result: Mapping[str, Any]) -> Figure:
     heights = [0.4 + _EFFECT * len(judged)] if judged else []
     first = len(heights)
     heights += [height] * -(-len(panels) // columns)
-    size = WIDTH, sum(heights) + _AROUND * len(heights)
+    tall = [of + _AROUND for of in heights]
     with matplotlib.rc_context(_settings()):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=(WIDTH, sum(tall)), layout="constrained")
         engine: Any = figure.get_layout_engine()
         engine.set(w_pad=0.1, h_pad=0.08)
-        grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
+        # A figure for each row: long names of effects leave the panels their width.
+        parts = figure.subfigures(len(tall), 1, height_ratios=tall, squeeze=False)[:, 0]
         if judged:
-            axes = figure.add_subplot(grid[0, :])
+            axes = parts[0].add_subplot()
             axes.set_title(_EFFECTS, loc="left", fontweight="bold", pad=10)
             axes.set_xlabel(f"effect, {result['unit']}")
             _draw_effects(axes, judged, num_ticks=9)
-            axes.set_yticks(range(len(judged)), [_words(of["name"]) for of in judged])
+            names_of_effects = [textwrap.fill(_words(of["name"]), 44) for of in judged]
+            axes.set_yticks(range(len(judged)), names_of_effects)
         for number, (panel, texts) in enumerate(zip(panels, names, strict=True)):
             row, column = divmod(number, columns)
-            axes = figure.add_subplot(grid[first + row, column])
-            title = textwrap.fill(_words(panel["title"]), 100 // columns)
+            axes = parts[first + row].add_subplot(1, columns, column + 1)
+            title = textwrap.fill(_words(panel["title"]), 92 // columns)
             axes.set_title(title, loc="left", fontweight="bold", pad=10)
-            axes.set_xlabel(_words(panel["x"]))
+            axes.set_xlabel(textwrap.fill(_words(panel["x"]), 80 // columns))
             axes.set_ylabel(textwrap.fill(_words(panel["y"]), 36))
             shown = [styles[line["name"]] for line in panel["lines"]]
             ends = _draw_panel(axes, panel, shown, room=72 // columns, num_ticks=7 - columns)

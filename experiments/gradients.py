@@ -20,7 +20,7 @@ from jbn.data import Examples, epoch_rows
 NETS = {"batch_norm": Net(has_norm=True), "no_norm": Net(has_norm=False)}
 EPOCHS = (0, 1, 2, 3, 5, 10, 20, 40, 60)
 FROM, TO = 1.0, 0.03  # the training loss, where the two are compared at equal loss
-EQUAL = f"each at its best rate, while the loss falls from {FROM:g} to {TO:g}"
+EQUAL = "at equal loss"
 SMALLEST = 1.0  # halving
 
 
@@ -143,6 +143,6 @@ def compare(
         "panels": panels,
         "headline": ARMS,
         "judged": judged,
-        "unit": "halvings",
+        "unit": "halvings (1: half, 2: a quarter)",
         **extent(rows),
     }

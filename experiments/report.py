@@ -19,7 +19,7 @@ from claims import CLAIMS
 from drawing import VERDICT_COLORS, draw_claim, draw_overview, to_file
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from verdicts import Estimate, in_words
+from verdicts import effect_in_words
 
 from jbn.report.style import to_svg
 
@@ -61,7 +61,7 @@ def render_page(
         figures={name: _for_the_page(draw_claim(result)) for name, result in results.items()},
         overview=_for_the_page(draw_overview(results)),
         counts={of: verdicts.count(of) for of in VERDICT_COLORS if of in verdicts},
-        effect_in_words=lambda judged: in_words(Estimate(*judged["effect"])),
+        effect_in_words=lambda of: effect_in_words(of["effect"], of["smallest"]),
         num_judged=len(judged),
         outcomes=Counter(of["outcome"] for of in judged),
         num_predicted=sum(of["outcome"] == of["predicted"] for of in judged),
@@ -121,12 +121,19 @@ def read_announced(readme: str, name: str) -> dict[str, str]:
 
 
 def _plain(markdown: str) -> str:
-    """Text without markup of links, code and emphasis.
+    """Text without markup of links, code and emphasis; a link by a claim's name has its words.
 
     >>> _plain("*Width*: of [the `batch_norm` arm](x.md), **2 * 3** times 4 * 5")
     'Width: of the batch_norm arm, 2 * 3 times 4 * 5'
+    >>> _plain("See [batch_size](../batch_size/README.md).")
+    'See “small batches harm batch norm”.'
     """
-    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", markdown).replace("`", "")
+    text = re.sub(
+        r"\[(\w+)\]\(\.\./\1/README\.md\)",
+        lambda match: f"“{CLAIMS[match[1]]}”" if match[1] in CLAIMS else match[1],
+        markdown,
+    )
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text).replace("`", "")
     return re.sub(r"(\*{1,2})(?=\S)(.+?)(?<=\S)\1", r"\2", text)
 
 

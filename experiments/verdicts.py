@@ -93,14 +93,28 @@ def verdict_of(outcomes: Sequence[str]) -> str:
 
 
 def in_a_sentence(judged: Sequence[Judged], unit: str) -> str:
-    """Which comparisons hold, by how much, and of which it isn't shown.
+    """Which comparisons hold, by how much, of which it isn't shown, and how many are refuted.
 
     >>> effects = {"a": (HOLDS, 2.0), "b": (NOT_SHOWN, 1.0), "c": (REFUTED, 0.0)}
     >>> judged = [Judged(n, Estimate(v, v, v), 1, o, o) for n, (o, v) in effects.items()]
     >>> in_a_sentence(judged, "points")
-    '2.0 points with a. Not shown with b'
+    '2.0 points with a. Not shown with b. Refuted in the other 1'
     """
     held = [f"{of.effect.value:.1f} {unit} with {of.name}" for of in judged if of.outcome == HOLDS]
     open_ones = [of.name for of in judged if of.outcome == NOT_SHOWN]
-    words = ", ".join(held) or "nowhere that could be shown"
-    return f"{words}. Not shown with {', '.join(open_ones)}" if open_ones else words
+    num_refuted = len(judged) - len(held) - len(open_ones)
+    sentences = [", ".join(held) or "in no comparison"]
+    if open_ones:
+        sentences.append(f"Not shown with {', '.join(open_ones)}")
+    if num_refuted:
+        sentences.append(f"Refuted in the other {num_refuted}")
+    return ". ".join(sentences)
+
+
+def effect_in_words(effect: Sequence[float], smallest: float) -> str:
+    """An effect with its interval, with digits enough to tell which side of the smallest it is on.
+
+    >>> effect_in_words((2.63, 1.05, 4.2), 1.0), effect_in_words((50.42, 47.9, 52.9), 5.0)
+    ('2.63 [1.05, 4.20]', '50.4 [47.9, 52.9]')
+    """
+    return in_words(Estimate(*effect), ".2f" if abs(smallest) < 5 else ".1f")

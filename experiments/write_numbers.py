@@ -19,7 +19,7 @@ import device_tables
 from claims import CLAIMS
 from report import read_announced
 from tables import ROOT, markdown_table, measured_by, results, where, wrapped
-from verdicts import HOLDS, NOT_SHOWN, PARTLY, REFUTED, Estimate, in_words
+from verdicts import HOLDS, NOT_SHOWN, PARTLY, REFUTED, effect_in_words
 
 from jbn.report import summary_table
 
@@ -192,7 +192,7 @@ def _judged(result: dict[str, Any]) -> str:
     headings = ["comparison", effect, "smallest that counts", "outcome", "predicted"]
     rows = [
         [
-            *(of["name"], in_words(Estimate(*of["effect"])), f"{of['smallest']:g}"),
+            *(of["name"], effect_in_words(of["effect"], of["smallest"]), f"{of['smallest']:g}"),
             *(of["outcome"], of["predicted"]),
         ]
         for of in result["judged"]

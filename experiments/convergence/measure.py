@@ -45,17 +45,17 @@ def measure(rows: Sequence[Row]) -> Finding:
             )
         )
     verdict, judged = judge(comparisons)
-    words = ", ".join(f"{2**of.effect.value:.1f} ({of.name})" for of in judged)
+    words = ", ".join(f"{2**of.effect.value:.1f} times as many ({of.name})" for of in judged)
     return Finding(
         headings=["network", *(f"steps to {target}%, and the rate" for target in TARGETS)],
         rows=table,
         verdict=verdict,
-        summary="Without batch norm a network needs so many times the steps to reach the same "
-        f"accuracy, in the mean over several accuracies: {words}.",
+        summary="To reach the same accuracy a network needs more steps without batch norm than "
+        f"with it, in the mean over several accuracies: {words}.",
         panels=panels,
         headline=("batch_norm", "no_norm"),
         judged=judged,
-        unit="halvings of the steps",
+        unit="halvings of the steps (1: half of it)",
         **extent(rows, tuple(MEASURES.values())),
     )
 

@@ -44,23 +44,23 @@ def measure(rows: Sequence[Row]) -> Finding:
         panels.append(
             Panel(
                 title=network,
-                x="gain of the hidden layers' initial kernels",
+                x="factor of the hidden layers' initial kernels",
                 y="test accuracy, %",
                 lines={arm: (x, of) for arm, of in lines.items()},
                 log_x=True,
             )
         )
     verdict, judged = judge(comparisons)
-    words = ", ".join(f"{of.effect.value:.0f} ({of.name})" for of in judged)
+    words = ", ".join(f"{of.effect.value:.1f} ({of.name})" for of in judged)
     return Finding(
         headings=[
-            *("network", "mean accuracy over all gains, %"),
-            f"gains with more than {LEARNS:.0f}%",
+            *("network", "mean accuracy over all factors, %"),
+            f"factors with more than {LEARNS:.0f}%",
         ],
         rows=table,
         verdict=verdict,
-        summary="Points of test accuracy that batch norm gains, in the mean over initial weights "
-        f"from a thousandth to a thousand times as large: {words}.",
+        summary="In the mean over initial weights from a thousandth to a thousand times as large, "
+        f"batch norm gains so many points of test accuracy: {words}.",
         panels=panels,
         headline=("batch_norm", "no_norm"),
         judged=judged,

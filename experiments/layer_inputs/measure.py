@@ -57,6 +57,7 @@ def measure(rows: Sequence[Row]) -> Finding:
             )
         )
     verdict, judged = judge(comparisons)
+    last = [of_splits(values, arm, BEST)[DRIFTS[-1]].mean() for arm in ARMS]
     return Finding(
         headings=["network", *HEADINGS.values()],
         rows=table,
@@ -64,10 +65,11 @@ def measure(rows: Sequence[Row]) -> Finding:
         summary="From one epoch to the next, the distribution of what the last hidden layer takes "
         f"moves {ratios[0]} times as far without batch norm as with it, and in the first five "
         f"epochs {ratios[1]} times, each at its best rate; at one common rate {ratios[2]} and "
-        f"{ratios[3]} times.",
+        f"{ratios[3]} times. In the last epoch, each at its best rate, it is "
+        f"{last[1] / last[0]:.2g} times.",
         panels=panels,
         headline=("batch_norm", "no_norm"),
         judged=judged,
-        unit="halvings",
+        unit="halvings (1: half, 2: a quarter)",
         **extent(rows, MEASURES),
     )

@@ -54,8 +54,8 @@ def measure(rows: Sequence[Row]) -> Finding:
             for (network, arm), of in found.items()
         ],
         verdict=verdict,
-        summary="Two trainings that differ in the random order of the samples alone class so many "
-        f"of the test images otherwise, with batch norm and without: {shares}.",
+        summary="Two trainings that differ in the random order of the samples alone disagree on "
+        f"some of the test images. With batch norm and without it is on {shares}.",
         panels=[
             Panel(
                 title="Two random orders, all else alike",

@@ -59,9 +59,10 @@ def measure(rows: Sequence[Row]) -> Finding:
         headings=["data, network", "training accuracy, %", "test accuracy, %", "gap, points"],
         rows=table,
         verdict=verdict,
-        summary=f"Batch norm changes test accuracy by {few:.1f} points where training examples are "
-        f"few, and by {wrong:.1f} where many labels are wrong. Dropout beside it changes it by "
-        f"another {with_few:.1f} and {with_wrong:.1f} points.",
+        summary="Where training examples are few, batch norm changes test accuracy by "
+        f"{few:.1f} points, and dropout beside it by another {with_few:.1f}. Where many labels are "
+        f"wrong, batch norm changes it by {wrong:.1f} points, and dropout beside it brings "
+        f"{with_wrong:.1f} back.",
         panels=panels + gaps,
         headline=("batch_norm", "no_norm"),
         judged=judged,

@@ -115,7 +115,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         ],
         headline=("batch_norm", "no_norm"),
         judged=judged,
-        unit="decades",
+        unit="decades (1: a factor of 10)",
         **extent(trained, (*ACCURACIES, *NORMS)),
     )
 

@@ -42,7 +42,8 @@ def measure(rows: Sequence[Row]) -> Finding:
         gain = uneven["no_norm"] - uneven["batch_norm"]
         comparisons.append(Comparison(title, gain, SMALLEST, predicted))
         said.append(
-            f"{uneven['batch_norm'].mean():.0f}% and {uneven['no_norm'].mean():.0f}% ({title})"
+            f"{uneven['batch_norm'].mean():.0f}% with batch norm and "
+            f"{uneven['no_norm'].mean():.0f}% without ({title})"
         )
         panels.append(
             Panel(
@@ -60,8 +61,8 @@ def measure(rows: Sequence[Row]) -> Finding:
         ],
         rows=table,
         verdict=verdict,
-        summary="Where a training is farthest ahead of an even course, or behind it, that is so "
-        f"much of its whole progress, with batch norm and without: {', '.join(said)}.",
+        summary="No training makes even progress. Where it is farthest ahead of an even course, or "
+        f"behind it, it is so by this part of its whole progress: {', '.join(said)}.",
         panels=panels,
         headline=("batch_norm", "no_norm"),
         judged=judged,

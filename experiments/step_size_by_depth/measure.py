@@ -104,7 +104,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         ],
         headline=ARMS,
         judged=judged,
-        unit="decades",
+        unit="decades (1: a factor of 10)",
         **extent([row for row in rows if row["part"] == "training"], (*ACCURACIES, *SIZES)),
     )
 

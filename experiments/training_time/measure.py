@@ -47,17 +47,17 @@ def measure(rows: Sequence[Row]) -> Finding:
             )
         )
     verdict, judged = judge(comparisons)
-    words = ", ".join(f"{2**of.effect.value:.1f} ({of.name})" for of in judged)
+    words = ", ".join(f"{2**of.effect.value:.1f} times as much ({of.name})" for of in judged)
     return Finding(
         headings=["network", "µs a step", *(f"ms to {target}%" for target in TARGETS)],
         rows=table,
         verdict=verdict,
-        summary="Without batch norm a network needs so many times the time to reach the same "
-        f"accuracy, in the mean over several accuracies: {words}.",
+        summary="To reach the same accuracy a network needs more time without batch norm than with "
+        f"it, in the mean over several accuracies: {words}.",
         panels=panels,
         headline=("batch_norm", "no_norm"),
         judged=judged,
-        unit="halvings of the time",
+        unit="halvings of the time (1: half of it)",
         **extent(rows) | {"num_trainings": 0},  # nothing is trained
     )
 

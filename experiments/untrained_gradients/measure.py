@@ -37,7 +37,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         ]
     )
     effects = {of.name: of.effect.value for of in judged}
-    well = float(f"{10 ** -effects['width 256']:.1g}")
+    well = float(f"{10 ** -effects['width 256']:.2g}")
     growths = {key: growth_of_squares(of) for key, of in norms.items()}
     return Finding(
         headings=[
@@ -85,7 +85,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         ],
         headline=("batch_norm", "no_norm"),
         judged=judged,
-        unit="decades",
+        unit="decades (1: a factor of 10)",
         **extent(rows) | {"num_trainings": 0},  # none before the first step
     )
 

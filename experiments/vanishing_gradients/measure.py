@@ -71,11 +71,11 @@ def measure(rows: Sequence[Row]) -> Finding:
         + [
             Panel(
                 title="What they learn in five epochs, at the best rate",
-                x="network",
+                x="network, and its hidden layers",
                 y="test accuracy, %",
                 lines={
                     arm: (
-                        [in_short(network) for network in PREDICTED],
+                        [f"{case}, {depth}" for case, depth in PREDICTED],
                         np.array([accuracy[network, arm] for network in PREDICTED]),
                     )
                     for arm in ARMS
@@ -84,7 +84,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         ],
         headline=ARMS,
         judged=judged,
-        unit="decades",
+        unit="decades (1: a factor of 10)",
         **extent(rows, MEASURES),
     )
 

@@ -75,7 +75,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         verdict=verdict,
         summary="While the training loss falls to 0.1, the updates of a layer's inputs differ "
         f"by {means[0]} of their mean with batch norm (gradient descent and Adam), by {means[1]} "
-        f"with layer norm, and by {means[2]} without a norm.",
+        f"with layer norm, and by {means[2]} without a norm, in the mean over layers and inputs.",
         panels=[
             Panel(
                 title=f"{OPTIMIZERS[optimizer]}, {WORDS[inputs]}",
