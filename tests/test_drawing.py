@@ -301,7 +301,7 @@ def test_the_page_says_what_came_of_each_comparison_and_how_many_were_predicted(
     page = " ".join((folder / "report.html").read_text().split())
     assert "Of 3 comparisons 1 hold, 1 are refuted, and 1 aren't shown; 1 came out as pre" in page
     article = page[page.index('<article id="a">') : page.index('<article id="b">')]
-    for text in ("two &lt; layers", "2.0 [1.5, 3.0]", "0.0 [-0.5, 0.5]", "effect, halvings"):
+    for text in ("two &lt; layers", "2.04 [1.46, 3.00]", "0.00 [-0.50, 0.50]", "effect, halvings"):
         assert text in article
 
 
