@@ -19,6 +19,7 @@ import device_tables
 from claims import CLAIMS
 from report import read_announced
 from tables import ROOT, markdown_table, measured_by, results, where, wrapped
+from values import read_rows
 from verdicts import HOLDS, NOT_SHOWN, PARTLY, REFUTED, effect_in_words
 
 from jbn.report import summary_table
@@ -228,6 +229,16 @@ def tally() -> str:
         f"Of {len(found)} claims {_counted([of['verdict'] for of in found])}. Of their "
         f"{len(judged)} comparisons {_counted([of['outcome'] for of in judged])}. {right} of these "
         "came out as predicted."
+    )
+
+
+def kept() -> str:
+    """How many rows and trainings there are of all claims."""
+    rows = [len(read_rows(ROOT / "experiments" / name / "values.csv")) for name in CLAIMS]
+    trainings = sum(results(f"{name}/results")["num_trainings"] for name in CLAIMS)
+    return wrapped(
+        f"{len(rows)} claims have {sum(rows):,} rows in their values.csv. They are of "
+        f"{trainings:,} trainings."
     )
 
 
@@ -498,6 +509,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "claims": claims,
     "verdicts": verdicts,
     "tally": tally,
+    "kept": kept,
     **{f"claim-{name}": functools.partial(claim, name) for name in CLAIMS},
     **{f"found-{name}": functools.partial(sentence, name) for name in CLAIMS},
     "bench-article": article_bench,
