@@ -174,9 +174,10 @@ def main() -> None:
             "was measured; commit first, or take --small"
         )
     try:
-        # If data aren't there, say so now rather than later.
-        for data in {data for name in names for data in DATA.get(name, ())}:
-            load(DataConfig(name=data))
+        if arguments.size != "large":  # whose configs name other data
+            # If data aren't there, say so now rather than later.
+            for data in {data for name in names for data in DATA.get(name, ())}:
+                load(DataConfig(name=data))
         for name in names:
             make(name, arguments.size)
     except UserError as error:

@@ -346,8 +346,8 @@ def _name_ends(
 def _draw_key(figure: Figure) -> None:
     """What points, bars and strokes mean, above all claims."""
     key = (
-        "Each point is an effect that the claim says is there, with its interval. The upright "
-        "stroke is the smallest effect that counts."
+        "Each point is the effect of a comparison, with its interval. The upright stroke is the "
+        "smallest effect that counts. (A theorem has lines.)"
     )
     _write(figure, _PAD, figure.get_figheight() - 0.12, key, fontsize=9, alpha=_SOFT)
 

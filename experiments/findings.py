@@ -8,14 +8,14 @@ from verdicts import Judged
 
 
 class Panel(NamedTuple):
-    """A picture: lines over values, with their spread over the seeds."""
+    """A picture: lines over values, with their spread over the repeats."""
 
     title: str
     x: str  # what it is over, with its unit
     y: str
     lines: Mapping[
         str, tuple[Sequence[Any], np.ndarray]
-    ]  # x values, y of the shape (values, seeds)
+    ]  # x values, y of the shape (values, repeats)
     log_x: bool = False
     log_y: bool = False
 
@@ -30,8 +30,8 @@ class Finding(NamedTuple):
     panels: Sequence[Panel]
     headline: tuple[str, str]  # lines of the first panel: with batch norm, and without
     num_trainings: int  # 0 where steps are timed
-    num_seeds: int
-    repeats: str = "seeds"  # what there are `num_seeds` of
+    num_repeats: int
+    repeats: str  # what there are so many of: splits or processes
     judged: Sequence[Judged] = ()  # the comparisons that the verdict rests on
     unit: str = "points"  # of their effects
 

@@ -20,7 +20,7 @@ from jbn.data import Examples, epoch_rows
 NETS = {"batch_norm": Net(has_norm=True), "no_norm": Net(has_norm=False)}
 EPOCHS = (0, 1, 2, 3, 5, 10, 20, 40, 60)
 FROM, TO = 1.0, 0.03  # the training loss, where the two are compared at equal loss
-EQUAL = "at equal loss"
+EQUAL = f"where the loss is from {FROM:g} to {TO:g}"
 SMALLEST = 1.0  # halving
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from jbn.data import Dataset, Examples, normalization_of
 from jbn.train import (
-    Batch,
     Hypers,
     Task,
     TrainKeys,
@@ -26,33 +25,6 @@ from jbn.train import (
 
 # Of a training's state, keys and numbers, and of its training and validation examples.
 Probe = Callable[[TrainState, TrainKeys, Hypers, Examples, Examples], Any]
-
-
-def train_probed(
-    task: Task,
-    dataset: Dataset,
-    probe: Probe,
-    *,
-    rates: Sequence[float],
-    num_seeds: int,
-    num_steps: int,
-    every: int,
-) -> Any:
-    """What a probe finds before the first step and after each `every` steps.
-
-    Arrays on the host, of the shape (rates, seeds, probes, ...): every rate from every seed.
-    """
-    seeds = jnp.tile(jnp.arange(num_seeds), len(rates))
-    by_lane = jnp.repeat(jnp.asarray(rates, jnp.float32), num_seeds)
-
-    # A device of its own for each share of the lanes, as `jbn run` has it.
-    placement = place(jax.devices(), num_lanes=len(seeds))
-    arguments = jax.device_put((seeds, by_lane), placement.by_lane)
-    examples = jax.device_put((dataset.train, dataset.val), placement.everywhere)
-    lane = functools.partial(_lane, task, probe, num_steps, every)
-    over_lanes = jax.vmap(lane, (0, 0, None, None))
-    found = jax.jit(over_lanes, out_shardings=placement.by_lane)(*arguments, *examples)
-    return jax.tree.map(lambda v: np.asarray(v).reshape(len(rates), num_seeds, *v.shape[1:]), found)
 
 
 def make_probed(
@@ -125,18 +97,6 @@ def make_accuracy(task: Task) -> Probe:
         return metrics.means["accuracy"]
 
     return accuracy
-
-
-def make_gradient_norms(task: Task) -> Callable[[TrainState, TrainKeys, Hypers, Examples], Any]:
-    """Returns `gradient_norms(state, keys, hypers, examples)`, of each hidden layer's kernel."""
-
-    def gradient_norms(
-        state: TrainState, keys: TrainKeys, hypers: Hypers, examples: Examples
-    ) -> Any:
-        gradient, *_ = task.gradient(state, Batch(*examples), keys, hypers)
-        return jnp.stack([norm(kernel) for kernel in kernels(gradient)[:-1]])
-
-    return gradient_norms
 
 
 def norm(x: Any) -> Any:

@@ -140,7 +140,7 @@ def extent(
         for row in rows
     }
     num_splits = len({row[SPLIT] for row in rows})
-    return {"num_trainings": len(trainings), "num_seeds": num_splits, "repeats": "splits"}
+    return {"num_trainings": len(trainings), "num_repeats": num_splits, "repeats": "splits"}
 
 
 def _training_of(arm: str) -> str:
@@ -165,8 +165,8 @@ def _by_split(shares: np.ndarray) -> np.ndarray:
 def tuned(val: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The values at each split's best point, which the other splits' validation data choose.
 
-    So no number that is read has had a part in the choice, and an interval over the splits has the
-    choice in it.
+    So no accuracy of a split has a part in its own choice, and an interval over the splits has the
+    choice in it. (A split's test examples may be among the other splits' validation examples.)
 
     Args:
         val: accuracies of the validation data: (..., splits, seeds); all axes before the splits

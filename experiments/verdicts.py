@@ -98,16 +98,17 @@ def in_a_sentence(judged: Sequence[Judged], unit: str) -> str:
     >>> effects = {"a": (HOLDS, 2.0), "b": (NOT_SHOWN, 1.0), "c": (REFUTED, 0.0)}
     >>> judged = [Judged(n, Estimate(v, v, v), 1, o, o) for n, (o, v) in effects.items()]
     >>> in_a_sentence(judged, "points")
-    '2.0 points with a. Not shown with b. Refuted in the other 1'
+    'yes with a (2.0 points). Not shown with b. Refuted with the other one'
     """
-    held = [f"{of.effect.value:.1f} {unit} with {of.name}" for of in judged if of.outcome == HOLDS]
+    held = [f"{of.name} ({of.effect.value:.1f} {unit})" for of in judged if of.outcome == HOLDS]
     open_ones = [of.name for of in judged if of.outcome == NOT_SHOWN]
     num_refuted = len(judged) - len(held) - len(open_ones)
-    sentences = [", ".join(held) or "in no comparison"]
+    sentences = [f"yes with {', '.join(held)}" if held else "in no comparison"]
     if open_ones:
         sentences.append(f"Not shown with {', '.join(open_ones)}")
     if num_refuted:
-        sentences.append(f"Refuted in the other {num_refuted}")
+        others = "one" if num_refuted == 1 else num_refuted
+        sentences.append(f"Refuted with the other {others}")
     return ". ".join(sentences)
 
 

@@ -173,7 +173,7 @@ def claim(name: str) -> str:
         return f"{table}\n\n" + wrapped(f"{said} {_measured(result)}")
     right = sum(of["outcome"] == of["predicted"] for of in result["judged"])
     said = wrapped(
-        f"{said} In brackets: Student's 95% intervals over {result['num_seeds']} "
+        f"{said} In brackets: Student's 95% intervals over {result['num_repeats']} "
         f"{result['repeats']}; those of the comparisons are right together. Of "
         f"{len(result['judged'])} predictions {right} came true. {_measured(result)}"
     )
@@ -190,15 +190,15 @@ def sentence(name: str) -> str:
 def _judged(result: dict[str, Any]) -> str:
     """The comparisons that a claim's verdict rests on, and what came of each."""
     effect = f"effect, {result['unit']}"
-    headings = ["comparison", effect, "smallest that counts", "outcome", "predicted"]
+    headings = ["comparison", "outcome", "predicted", effect, "smallest that counts"]
     rows = [
         [
-            *(of["name"], effect_in_words(of["effect"], of["smallest"]), f"{of['smallest']:g}"),
-            *(of["outcome"], of["predicted"]),
+            *(of["name"], of["outcome"], of["predicted"]),
+            *(effect_in_words(of["effect"], of["smallest"]), f"{of['smallest']:g}"),
         ]
         for of in result["judged"]
     ]
-    return markdown_table(headings, rows)
+    return markdown_table(headings, rows, num_words=3)
 
 
 def _measured(result: dict[str, Any]) -> str:
@@ -268,7 +268,7 @@ def verdicts() -> str:
 
 
 def _extent(result: dict[str, Any]) -> list[str]:
-    return [str(result["num_trainings"]), f"{result['num_seeds']} {result['repeats']}"]
+    return [str(result["num_trainings"]), f"{result['num_repeats']} {result['repeats']}"]
 
 
 def _claims_made_by() -> str:

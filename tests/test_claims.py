@@ -146,7 +146,7 @@ def test_verdicts_are_those_of_the_rule(name, accuracy, verdict):
     finding = importlib.import_module(f"{name}.measure").measure(rows_of(name, accuracy))
     assert finding.verdict == verdict
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
-    assert finding.num_seeds == 10
+    assert finding.num_repeats == 10
     assert set(finding.headline) <= set(finding.panels[0].lines)
     result = json.loads(json.dumps(results_of(name, finding, 1.0, {})))
     for panel in result["panels"]:

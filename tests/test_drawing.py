@@ -62,7 +62,7 @@ def result_of(
         "environment": environment,
         "claim": claim,
         "num_trainings": 1440,
-        "num_seeds": 10,
+        "num_repeats": 10,
         "repeats": "seeds",
         "seconds": 64.2,
         "verdict": verdict,

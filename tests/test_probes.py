@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from probes import kernels, norm, train_probed
+from probes import kernels, make_probed, norm
 
 from jbn.config import ArmConfig, DataConfig, ModelConfig, TrainConfig
 from jbn.data import load
@@ -29,39 +29,32 @@ def test_a_probed_run_is_the_engines_and_is_looked_at_where_it_says(dataset):
     task = make_task(CONFIG, dataset.spec)
     num_batches = task.num_batches
     assert len(dataset.train.y) % 20 > 0
-    found = train_probed(
+    probed_run = make_probed(
         task,
-        dataset,
-        lambda state, *rest: (state.step, kernels(state.params)[0]),
+        lambda task: lambda state, *rest: (state.step, kernels(state.params)[0]),
         rates=[1e-3, 1e-2],
-        num_seeds=2,
         num_steps=2 * num_batches,
         every=num_batches,
     )
-    steps, probed = found
-    assert steps.shape == (2, 2, 3)
-    np.testing.assert_array_equal(steps[1, 1], [0, num_batches, 2 * num_batches])
+    steps, probed = probed_run(dataset, 1)
+    assert steps.shape == (2, 3)
+    np.testing.assert_array_equal(steps[1], [0, num_batches, 2 * num_batches])
     run = jax.jit(functools.partial(run_training, task))
     hypers = Hypers.of(CONFIG)._replace(learning_rate=np.float32(1e-2))
     state, _ = run(jax.random.key(1), dataset.train, dataset.val, hypers)
-    np.testing.assert_allclose(probed[1, 1, -1], kernels(state.params)[0], rtol=1e-4, atol=1e-6)
-    assert np.abs(probed[1, 1, -1] - probed[1, 0, -1]).max() > 1e-3
+    np.testing.assert_allclose(probed[1, -1], kernels(state.params)[0], rtol=1e-4, atol=1e-6)
+    assert np.abs(probed_run(dataset, 0)[1][1, -1] - probed[1, -1]).max() > 1e-3
 
 
 def test_the_gradient_is_that_of_the_loss_of_the_first_examples(dataset):
     config = CONFIG.model_copy(update={"train": TrainConfig(batch_size=16, order="fixed")})
     task = make_task(config, dataset.spec)
-    states = train_probed(
-        task,
-        dataset,
-        lambda state, *rest: state,
-        rates=[0.1],
-        num_seeds=1,
-        num_steps=1,
-        every=1,
+    run = make_probed(
+        task, lambda task: lambda state, *rest: state, rates=[0.1], num_steps=1, every=1
     )
+    states = run(dataset, 0)
     before, after = (
-        jax.tree.map(lambda leaf, n=n: jnp.asarray(leaf[0, 0, n]), states) for n in (0, 1)
+        jax.tree.map(lambda leaf, n=n: jnp.asarray(leaf[0, n]), states) for n in (0, 1)
     )
     first = Batch(dataset.train.x[:16], jnp.asarray(dataset.train.y[:16]))
     keys = TrainKeys.of(jax.random.key(0))

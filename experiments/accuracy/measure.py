@@ -46,8 +46,8 @@ def measure(rows: Sequence[Row]) -> Finding:
             for case, of in accuracy.items()
         ],
         verdict=verdict,
-        summary="Points of test accuracy that batch norm gains, each network at its best learning "
-        f"rate: {gains}.",
+        summary="Points of test accuracy that batch norm gains, each network at its best "
+        f"learning rate and weight decay: {gains}.",
         panels=[
             Panel(
                 title=title,
@@ -66,7 +66,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         ],
         headline=("batch_norm", "no_norm"),
         judged=judged,
-        **extent(rows),
+        **extent(rows) | {"repeats": "splits (10 in the last three)"},
     )
 
 

@@ -35,7 +35,7 @@ def measure(rows: Sequence[Row]) -> Finding:
             for case, of in accuracy.items()
         ],
         verdict=verdict,
-        summary="A network loses five points or more of test accuracy without batch norm: "
+        summary="Whether a network loses five points or more of test accuracy without batch norm: "
         f"{in_a_sentence(judged, 'points')}.",
         panels=[
             Panel(

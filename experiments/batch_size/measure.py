@@ -43,7 +43,7 @@ def measure(rows: Sequence[Row]) -> Finding:
             *([size, *(in_words(mean_of(accuracy[arm][size])) for arm in arms)] for size in sizes),
         ],
         verdict=verdict,
-        summary="Batch norm is a point or more behind layer norm, which needs no batch: "
+        summary="Whether batch norm is a point or more behind layer norm, which needs no batch: "
         f"{in_a_sentence(judged, 'points')}.",
         panels=[
             Panel(

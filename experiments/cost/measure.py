@@ -91,7 +91,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         panels=panels,
         headline=("batch_norm", "input_normalization"),
         num_trainings=0,
-        num_seeds=len({row["process"] for row in rows}),
+        num_repeats=len({row["process"] for row in rows}),
         repeats="processes",
         judged=judged,
         unit="% of the time",

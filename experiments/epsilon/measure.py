@@ -45,8 +45,8 @@ def measure(rows: Sequence[Row]) -> Finding:
         headings=["run", *(f"test accuracy, {arm}, %" for arm in lines)],
         rows=table,
         verdict=verdict,
-        summary=f"A point or more of test accuracy is lost against the default of {DEFAULT}: "
-        f"{in_a_sentence(judged, 'points')}.",
+        summary="Whether a point or more of test accuracy is lost against the default of "
+        f"{DEFAULT}: {in_a_sentence(judged, 'points')}.",
         panels=panels,
         headline=("batch_norm", "batch_norm_plain"),
         judged=judged,

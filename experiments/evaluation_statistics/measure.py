@@ -56,8 +56,9 @@ def measure(rows: Sequence[Row]) -> Finding:
             for n, size in enumerate(sizes)
         ],
         verdict=verdict,
-        summary="After ten epochs, statistics that are recomputed over the training examples gain "
-        f"a point or more of test accuracy over running ones: {in_a_sentence(judged, 'points')}.",
+        summary="Whether statistics that are recomputed over the training examples gain after ten "
+        "epochs a point or more of test accuracy over running ones: "
+        f"{in_a_sentence(judged, 'points')}.",
         panels=[
             *(
                 Panel(

@@ -39,7 +39,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         headings=["run", *(f"test accuracy, {arm} statistics, %" for arm in lines)],
         rows=table,
         verdict=verdict,
-        summary="Running statistics lose a point or more of test accuracy: "
+        summary="Whether running statistics lose a point or more of test accuracy: "
         f"{in_a_sentence(judged, 'points')}.",
         panels=panels,
         headline=("recomputed", "running"),

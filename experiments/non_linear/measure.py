@@ -55,7 +55,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         ],
         headline=("largest gamma", "smallest gamma"),
         num_trainings=num_networks,
-        num_seeds=len(splits),
+        num_repeats=len(splits),
         repeats="splits",
     )
 

@@ -33,8 +33,8 @@ def measure(rows: Sequence[Row]) -> Finding:
     ]
     verdict, judged = judge(comparisons)
     shares = "; ".join(
-        f"{found[network, 'batch_norm']['disagreement'].mean():.1f}% and "
-        f"{found[network, 'no_norm']['disagreement'].mean():.1f}% ({name})"
+        f"{found[network, 'batch_norm']['disagreement'].mean():.1f}% with batch norm and "
+        f"{found[network, 'no_norm']['disagreement'].mean():.1f}% without ({name})"
         for network, name in NETWORKS.items()
     )
     return Finding(
@@ -55,7 +55,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         ],
         verdict=verdict,
         summary="Two trainings that differ in the random order of the samples alone disagree on "
-        f"some of the test images. With batch norm and without it is on {shares}.",
+        f"some of the test images: {shares}.",
         panels=[
             Panel(
                 title="Two random orders, all else alike",

@@ -30,7 +30,7 @@ def measure(rows: Sequence[Row]) -> Finding:
     return Finding(
         **parts,
         summary="Along a step, the gradient changes with batch norm "
-        f"{shares[0]} times as much as without, each at its best rate, and {shares[2]} times at "
-        "equal loss; from batch to batch, its variance relative to its mean is "
+        f"{shares[0]} times as much as without, each at its best rate, and {shares[2]} times where "
+        "the loss is from 1 to 0.03; from batch to batch, its variance relative to its mean is "
         f"{shares[3]} and {shares[5]} times as large.",
     )

@@ -37,7 +37,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         ]
     )
     effects = {of.name: of.effect.value for of in judged}
-    well = float(f"{10 ** -effects['width 256']:.2g}")
+    well = sorted(float(f"{10 ** -effects[name]:.2g}") for name in WIDTHS)
     growths = {key: growth_of_squares(of) for key, of in norms.items()}
     return Finding(
         headings=[
@@ -56,8 +56,8 @@ def measure(rows: Sequence[Row]) -> Finding:
         + [["theory for infinite width, batch_norm", f"{THEORY:.3f}", "", ""]],
         verdict=verdict,
         summary="Before training, batch norm makes the gradient of the first of 50 layers of ReLU "
-        f"about {well:,.0f} times as large where the weights are of the right size. Where they are "
-        "twice as large it makes it smaller by "
+        f"{well[0]:,.0f} to {well[-1]:,.0f} times as large, by width, where the weights are of the "
+        "right size. Where they are twice as large it makes it smaller by "
         f"{effects['width 64, weights twice as large']:.0f} factors of ten, and with shortcuts by "
         f"{effects['width 64, shortcuts']:.0f}.",
         panels=[

@@ -54,7 +54,7 @@ def test_a_verdict_is_on_how_often_the_steps_are_halved(steps, verdict):
     finding = measure(rows_of(steps))
     assert finding.verdict == verdict
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
-    assert finding.num_seeds == 10
+    assert finding.num_repeats == 10
     assert len(finding.panels) == len(finding.judged) == len(PREDICTED)
     if verdict == "holds":
         assert [of.effect.value for of in finding.judged] == pytest.approx([1] * 4, abs=0.02)

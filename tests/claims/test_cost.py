@@ -34,7 +34,7 @@ def rows_of(of_inputs, of_batch):
 def test_the_verdict_is_that_of_the_rule(of_inputs, of_batch, verdict):
     finding = measure(rows_of(of_inputs, of_batch))
     assert finding.verdict == verdict
-    assert (finding.num_seeds, finding.repeats) == (NUM_PROCESSES, "processes")
+    assert (finding.num_repeats, finding.repeats) == (NUM_PROCESSES, "processes")
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
 
 

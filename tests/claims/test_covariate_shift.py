@@ -38,7 +38,7 @@ def test_verdicts_are_those_of_the_rule(lost, verdict):
     finding = measure(rows_of(lost))
     assert finding.verdict == verdict
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
-    assert (finding.num_trainings, finding.num_seeds) == (200, 10)
+    assert (finding.num_trainings, finding.num_repeats) == (200, 10)
 
 
 @pytest.mark.parametrize("arm", ["noisy_batch_norm", "very_noisy_batch_norm"])

@@ -38,7 +38,7 @@ def test_verdicts_are_those_of_the_rule(accuracy, verdict):
     finding = measured.measure(rows_of(accuracy))
     assert finding.verdict == verdict
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
-    assert finding.num_seeds == 10
+    assert finding.num_repeats == 10
 
 
 def test_examples_are_right():

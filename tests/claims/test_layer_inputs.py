@@ -42,7 +42,7 @@ def test_verdicts_are_those_of_the_rule(drift, verdict):
     finding = measure(rows_of(drift))
     assert finding.verdict == verdict
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
-    assert (finding.num_trainings, finding.num_seeds) == (100, 10)
+    assert (finding.num_trainings, finding.num_repeats) == (100, 10)
 
 
 def parameters(net, params, rate, train, key):

@@ -21,7 +21,7 @@ def rows_of(deviation):
 
 def test_a_deviation_of_rounding_is_the_theorem_and_a_larger_one_is_an_error():
     finding = measure(rows_of(1e-16))
-    assert (finding.verdict, finding.num_trainings, finding.num_seeds) == ("refuted", 4, 2)
+    assert (finding.verdict, finding.num_trainings, finding.num_repeats) == ("refuted", 4, 2)
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
     with pytest.raises(ValueError, match=r"deviation from affine of 0\.001"):
         measure(rows_of(1e-3))

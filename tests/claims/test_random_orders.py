@@ -38,7 +38,7 @@ def rows_of(disagreement):
 def test_the_verdict_is_that_of_the_rule(disagreement, verdict):
     finding = measure(rows_of(disagreement))
     assert finding.verdict == verdict
-    assert finding.num_seeds == len(REPEATS)
+    assert finding.num_repeats == len(REPEATS)
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
 
 

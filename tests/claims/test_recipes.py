@@ -63,7 +63,7 @@ def test_verdicts_are_those_of_the_rule(accuracy, verdict):
     assert finding.verdict == verdict
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
     assert set(finding.headline) <= set(finding.panels[0].lines)
-    assert (finding.num_seeds, finding.num_trainings) == (10, (3 + 1 + 1 + 1) * 5 * 10)
+    assert (finding.num_repeats, finding.num_trainings) == (10, (3 + 1 + 1 + 1) * 5 * 10)
 
 
 @pytest.mark.parametrize("part", [0.0, 0.3, 1.0])

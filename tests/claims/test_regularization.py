@@ -49,7 +49,7 @@ def test_verdicts_are_those_of_the_rule(accuracy, verdict):
     assert finding.verdict == verdict
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
     assert set(finding.headline) <= set(finding.panels[0].lines)
-    assert (finding.num_seeds, finding.num_trainings) == (10, 2 * 8 * 5 * 10 * 2)
+    assert (finding.num_repeats, finding.num_trainings) == (10, 2 * 8 * 5 * 10 * 2)
 
 
 def test_examples_that_are_not_trained_with_are_tested_with():

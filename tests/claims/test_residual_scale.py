@@ -55,7 +55,7 @@ def test_verdicts_are_those_of_the_rule(accuracy, verdict):
     assert finding.verdict == verdict
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
     assert set(finding.headline) <= set(finding.panels[0].lines)
-    assert (finding.num_seeds, finding.num_trainings) == (10, 2 * 5 * 8 * 10)
+    assert (finding.num_repeats, finding.num_trainings) == (10, 2 * 5 * 8 * 10)
 
 
 @pytest.fixture(scope="module")

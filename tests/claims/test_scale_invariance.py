@@ -49,7 +49,7 @@ def test_verdicts_are_those_of_the_rule(length_of, limit, verdict):
     assert finding.verdict == verdict
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
     assert set(finding.headline) <= set(finding.panels[0].lines)
-    assert (finding.num_seeds, finding.num_trainings) == (10, 3 * 10 * 2 * 13)
+    assert (finding.num_repeats, finding.num_trainings) == (10, 3 * 10 * 2 * 13)
 
 
 def test_sizes_that_are_not_finite_came_not_together():

@@ -57,7 +57,7 @@ def test_a_verdict_is_on_how_even_the_progress_is(progress, verdict):
     finding = measure(rows_of(progress))
     assert finding.verdict == verdict
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
-    assert finding.num_seeds == 10
+    assert finding.num_repeats == 10
     assert len(finding.panels) == len(finding.judged) == len(PREDICTED)
 
 

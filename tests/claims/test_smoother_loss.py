@@ -27,7 +27,7 @@ def test_verdicts_are_those_of_the_rule(value, verdict):
     finding = measure(rows_of(collect.MEASURES, value))
     assert finding.verdict == verdict
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
-    assert (finding.num_trainings, finding.num_seeds, finding.unit) == (
+    assert (finding.num_trainings, finding.num_repeats, finding.unit) == (
         100,
         10,
         "halvings (1: half, 2: a quarter)",

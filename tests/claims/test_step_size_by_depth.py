@@ -61,7 +61,7 @@ def test_verdicts_are_those_of_the_rule(limit, growth, verdict):
     finding = measured.measure(rows_of(limit, growth))
     assert finding.verdict == verdict
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
-    assert (finding.num_seeds, finding.num_trainings) == (10, 3 * 2 * 13 * 10)
+    assert (finding.num_repeats, finding.num_trainings) == (10, 3 * 2 * 13 * 10)
 
 
 def test_examples_are_right():

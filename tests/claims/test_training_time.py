@@ -45,7 +45,7 @@ def test_a_verdict_is_on_how_often_the_time_is_halved(steps, seconds, verdict):
     finding = measure(rows_of(steps, seconds))
     assert finding.verdict == verdict
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
-    assert finding.num_seeds == 10
+    assert finding.num_repeats == 10
     assert len(finding.panels) == len(finding.judged) == len(PREDICTED)
 
 

@@ -62,7 +62,7 @@ def test_verdicts_are_those_of_the_rule(first, accuracy, verdict):
     assert [panel.title for panel in finding.panels[: len(PREDICTED)]] == [
         of.name for of in finding.judged
     ]
-    assert finding.num_seeds == 10
+    assert finding.num_repeats == 10
 
 
 def test_a_gradient_is_nearer_from_either_side():

@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from probes import kernels, train_probed
+from probes import kernels, make_probed
 from values import SEED, SPLIT
 from weight_updates import collect
 from weight_updates.measure import measure
@@ -45,7 +45,7 @@ def test_verdicts_are_those_of_the_rule(percent, verdict):
     finding = measure(rows_of(percent))
     assert finding.verdict == verdict
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
-    assert (finding.num_trainings, finding.num_seeds) == (480, 10)
+    assert (finding.num_trainings, finding.num_repeats) == (480, 10)
 
 
 def test_the_distances_are_those_of_the_engines_training(monkeypatch):
@@ -60,18 +60,17 @@ def test_the_distances_are_those_of_the_engines_training(monkeypatch):
     dataset = load(config.data)
     task = make_task(config, dataset.spec)
     (found,) = collect.make_run(task, [0.1])(dataset, 0)
-    traces = train_probed(
+    probed = make_probed(
         task,
-        dataset,
-        lambda state, *_: kernels(state.params),
+        lambda task: lambda state, *_: kernels(state.params),
         rates=[0.1],
-        num_seeds=1,
         num_steps=collect.EVERY,
         every=collect.EVERY,
     )
+    traces = probed(dataset, 0)
     assert found["steps"] == collect.EVERY
     for name, trace in zip(collect.SPREADS, traces, strict=True):
-        before, after = trace[0, 0].astype(float)
+        before, after = trace[0].astype(float)
         distances = np.linalg.norm(after - before, axis=-1)
         moved = distances[distances > 0]
         assert (len(moved) < len(distances)) == (name == "spread_1")
