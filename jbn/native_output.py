@@ -15,7 +15,8 @@ from pathlib import Path
 # From here on there is nothing but what XLA says, in many lines, of another process's end.
 _LOST = re.compile(r"[EF]\d{4} .*\b(coordination_service|preemption_sync_manager|client\.h)")
 _SAYS_WHICH = re.compile(r"stopped sending heartbeats\):\s*\S*?(\d+)")
-_GLOO = re.compile(r"\[Gloo\]|connected to \d+ peer ranks")
+_GLOO = re.compile(r"\[Gloo\]|peer ranks|Expected number of")
+_END_OF_GLOO = re.compile(r"\s*(is)?[\s:.\d]*")
 
 
 def told(lines: Iterable[str]) -> Iterator[str]:
@@ -27,8 +28,8 @@ def told(lines: Iterable[str]) -> Iterator[str]:
     lost: list[str] = []
     is_gloo = False
     for line in lines:
-        # Two of its threads may share a line, and then their ends follow one another.
-        is_gloo = bool(_GLOO.search(line)) or (is_gloo and not line.strip())
+        # Two of its threads may share a line, and then parts of their lines follow one another.
+        is_gloo = bool(_GLOO.search(line) or (is_gloo and _END_OF_GLOO.fullmatch(line)))
         if lost or _LOST.match(line):
             lost.append(line)
         elif not is_gloo:

@@ -354,7 +354,7 @@ FAULTS = [
     Fault("a_users_model_is_compiled_for_each_split", "run/compiler.py",
           "self._asked.add((key, *parts))", "pass", ["run/test_kept.py"]),
     Fault("blank_lines_of_gloo", "native_output.py",
-          " or (is_gloo and not line.strip())", "", ["run/test_several_processes.py"]),
+          " or (is_gloo and _END_OF_GLOO.fullmatch(line))", "", ["run/test_several_processes.py"]),
     Fault("kept_program_of_other_code", "run/kept.py",
           "_digest_of_source(),", "", ["run/test_kept.py"]),
     Fault("lanes_that_fill_up_recorded", "run/engine.py",

@@ -246,7 +246,7 @@ def test_every_claim_has_its_verdicts_tested():
 
 
 def test_a_results_file_keeps_all_of_a_finding():
-    finding = Finding(["a"], [["1"]], "holds", "s", [], ("b", "c"), 3, 2)
+    finding = Finding(["a"], [["1"]], "holds", "s", [], ("b", "c"), 3, 2, "splits")
     environment = environment_of("cost")
     found = results_of("cost", finding, 1.5, environment)
     assert {key: found[key] for key in finding._asdict()} == finding._asdict() | {"judged": []}
