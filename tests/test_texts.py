@@ -48,6 +48,17 @@ def test_every_command_of_the_readme_exists(jbn_command):
         assert command in out
 
 
+def test_every_make_target_that_is_named_exists():
+    targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[
+        1
+    ].split()
+    texts = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", ".github/workflows/ci.yml")]
+    for path in texts:
+        named = re.findall(r"(?m)(?:^ {4}|`|run: )make ([a-z-]+)", path.read_text())
+        assert named, path
+        assert set(named) <= set(targets), path
+
+
 def test_every_key_of_a_config_is_listed_with_its_default():
     def flat(table, prefix=""):
         for key, value in table.items():
