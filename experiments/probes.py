@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from splits import over_lanes
 
 from jbn.data import Dataset, Examples, normalization_of
 from jbn.train import (
@@ -18,7 +19,6 @@ from jbn.train import (
     evaluate_batches,
     final_variables,
     make_gather,
-    place,
     rows_of_epoch,
     run_steps,
 )
@@ -44,15 +44,12 @@ def make_probed(
         mine = task.with_normalization(normalization)
         return _lane(mine, make_probe(mine), num_steps, every, seed, learning_rate, *examples)
 
-    placement = place(jax.devices(), num_lanes=len(rates))
-    program = jax.jit(jax.vmap(lane, (0, None, None, None)), out_shardings=placement.by_lane)
-    lanes = jax.device_put(np.array(rates, np.float32), placement.by_lane)
+    program = over_lanes(lane, [np.array(rates, np.float32)])
 
     def run(dataset: Dataset, seed: int) -> Any:
         examples = dataset.train, dataset.val
         normalization = normalization_of(task.config.data, dataset.input_stats)
-        shared = jax.device_put((seed, examples, normalization), placement.everywhere)
-        return jax.device_get(program(lanes, *shared))
+        return program(seed, examples, normalization)
 
     return run
 

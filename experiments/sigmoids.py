@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from splits import stack
 from values import SEED, SPLIT, Values, label, tuned
 
 from jbn.config import DataConfig
@@ -137,7 +138,7 @@ def train_probed(
     over_splits = jax.vmap(over_rates, (0, None, 0, 0, 0))
     program = jax.jit(over_splits, out_shardings=placement.by_lane)
     loaded = [load_split(split) for split in splits]
-    data = jax.device_put(jax.tree.map(lambda *of: np.stack(of), *loaded), placement.by_lane)
+    data = jax.device_put(stack(loaded), placement.by_lane)
     seeds = jax.device_put(np.array(splits), placement.by_lane)
     rates = jax.device_put(np.array(RATES, np.float32), placement.everywhere)
     return jax.device_get(program(seeds, rates, *data))

@@ -8,20 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from probes import scale_hidden_kernels
+from splits import over_lanes, split_of
 from values import SEED, SPLIT, label
 
 from jbn.config import ArmConfig, NormConfig, TrainConfig
-from jbn.data import Batch, Dataset, normalization_of
+from jbn.data import Batch, Dataset
 from jbn.train import (
     Hypers,
     Task,
     TrainKeys,
     TrainState,
-    batches_to_evaluate,
     evaluate_batches,
     final_variables,
     make_task,
-    place,
     run_epoch,
 )
 
@@ -97,15 +96,10 @@ def make_run(
             "diverged_step": steps[jnp.argmax(steps >= 0)],
         }
 
-    placement = place(jax.devices(), num_lanes=len(points))
-    program = jax.jit(jax.vmap(lane, (0, 0, None, None, None)), out_shardings=placement.by_lane)
-    lanes = jax.device_put(tuple(np.array(points, np.float32).T), placement.by_lane)
+    program = over_lanes(lane, np.array(points, np.float32).T)
 
     def run(dataset: Dataset, seed: int) -> list[dict[str, Any]]:
-        splits = dataset.train, *map(batches_to_evaluate, (dataset.val, dataset.test))
-        normalization = normalization_of(task.config.data, dataset.input_stats)
-        shared = jax.device_put((seed, splits, normalization), placement.everywhere)
-        found = jax.device_get(program(*lanes, *shared))
+        found = program(*split_of(task.config.data, dataset, seed))
         return [{name: of[n].item() for name, of in found.items()} for n in range(len(points))]
 
     return run

@@ -139,8 +139,15 @@ def extent(
         )
         for row in rows
     }
-    num_splits = len({row[SPLIT] for row in rows})
-    return {"num_trainings": len(trainings), "num_repeats": num_splits, "repeats": "splits"}
+    of_configs: dict[str, set[str]] = {}
+    for row in rows:
+        of_configs.setdefault(row.get("config", ""), set()).add(row[SPLIT])
+    numbers = sorted({len(splits) for splits in of_configs.values()})
+    return {
+        "num_trainings": len(trainings),
+        "num_repeats": numbers[-1],
+        "repeats": "splits" if len(numbers) == 1 else f"splits (at least {numbers[0]})",
+    }
 
 
 def _training_of(arm: str) -> str:

@@ -66,7 +66,7 @@ def measure(rows: Sequence[Row]) -> Finding:
         ],
         headline=("batch_norm", "no_norm"),
         judged=judged,
-        **extent(rows) | {"repeats": "splits (10 in the last three)"},
+        **extent(rows),
     )
 
 

@@ -8,16 +8,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from splits import split_of, stack
 from values import SEED, SPLIT, label
 
 from jbn.config import ArmConfig, DataConfig, NormConfig, TrainConfig
-from jbn.data import Dataset, load, normalization_of
+from jbn.data import Dataset, load
 from jbn.train import (
     Hypers,
     Task,
     TrainKeys,
     TrainState,
-    batches_to_evaluate,
     evaluate_batches,
     final_variables,
     make_task,
@@ -65,7 +65,7 @@ def train(task: Task, datasets: Sequence[Dataset], splits: Sequence[int]) -> np.
     recomputing = make_task(config, task.spec)
 
     def lane(momentum: Any, seed: Any, data: Any, normalization: Any) -> Any:
-        examples, test = data
+        examples, _, test = data
         mine, other = (of.with_normalization(normalization) for of in (task, recomputing))
         keys = TrainKeys.of(jax.random.key(seed))
         hypers = Hypers.of(task.config)._replace(norm_momentum=momentum)
@@ -86,9 +86,7 @@ def train(task: Task, datasets: Sequence[Dataset], splits: Sequence[int]) -> np.
     of_momenta = jax.vmap(lane, (0, None, None, None))
     of_splits = jax.vmap(of_momenta, (None, 0, 0, 0))
     placement = place(jax.devices(), num_lanes=len(splits))
-    data = [(dataset.train, batches_to_evaluate(dataset.test)) for dataset in datasets]
-    normalizations = [normalization_of(task.config.data, of.input_stats) for of in datasets]
-    of_split = jax.tree.map(lambda *parts: np.stack(parts), *zip(data, normalizations, strict=True))
-    shared = jax.device_put((np.array(splits), *of_split), placement.by_lane)
+    of_split = [split_of(task.config.data, of, n) for n, of in zip(splits, datasets, strict=True)]
+    shared = jax.device_put(stack(of_split), placement.by_lane)
     program = jax.jit(of_splits, out_shardings=placement.by_lane)
     return np.asarray(program(np.array(MOMENTA, np.float32), *shared))

@@ -7,20 +7,19 @@ from typing import Any
 
 import jax
 import numpy as np
+from splits import over_lanes, split_of
 from values import SEED, SPLIT, label
 
 from jbn.config import ArmConfig, DataConfig, ModelConfig, NormConfig, OptimizerConfig
-from jbn.data import Dataset, load, normalization_of
+from jbn.data import Dataset, load
 from jbn.train import (
     Hypers,
     Task,
     TrainKeys,
     TrainState,
-    batches_to_evaluate,
     evaluate_batches,
     final_variables,
     make_task,
-    place,
     run_epoch,
 )
 
@@ -61,7 +60,7 @@ def make_run(task: Task, rates: Sequence[float], num_orders: int) -> Any:
     shape = len(rates), num_orders
     points = np.array(list(itertools.product(rates, range(num_orders))), np.float32)
 
-    def lane(rate: Any, order: Any, seed: Any, splits: Any, x: Any, normalization: Any) -> Any:
+    def lane(rate: Any, order: Any, seed: Any, splits: Any, normalization: Any, x: Any) -> Any:
         train, val, test = splits
         mine = task.with_normalization(normalization)
         keys = TrainKeys.of(jax.random.key(seed))
@@ -82,18 +81,11 @@ def make_run(task: Task, rates: Sequence[float], num_orders: int) -> Any:
         ]
         return *accuracies, logits.argmax(-1)
 
-    placement = place(jax.devices(), num_lanes=len(points))
-    over_lanes = jax.vmap(lane, (0, 0, None, None, None, None))
-    program = jax.jit(over_lanes, out_shardings=placement.by_lane)
-    by_lane = points[:, 0], points[:, 1].astype(np.int32)
-    lanes = jax.device_put(by_lane, placement.by_lane)
+    program = over_lanes(lane, (points[:, 0], points[:, 1].astype(np.int32)))
 
     def run(dataset: Dataset, seed: int) -> dict[str, np.ndarray]:
-        splits = dataset.train, *map(batches_to_evaluate, (dataset.val, dataset.test))
-        normalization = normalization_of(task.config.data, dataset.input_stats)
-        shared = (seed, splits, dataset.test.x, normalization)
-        found = program(*lanes, *jax.device_put(shared, placement.everywhere))
-        val, test, classes = (of.reshape(*shape, *of.shape[1:]) for of in jax.device_get(found))
+        found = program(*split_of(task.config.data, dataset, seed), dataset.test.x)
+        val, test, classes = (of.reshape(*shape, *of.shape[1:]) for of in found)
         return {"val_accuracy": val, "test_accuracy": test, "disagreement": disagreement(classes)}
 
     return run

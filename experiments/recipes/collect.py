@@ -15,8 +15,8 @@ from flax import linen as nn
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array
 from regularization.collect import less_of
+from splits import stack
 from values import SEED, SPLIT, label
-from vanishing_gradients.collect import stack
 
 import jbn.linen
 from jbn import BatchStats, normalize

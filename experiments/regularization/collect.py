@@ -11,15 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
+from splits import split_of, stack
 from values import SEED, SPLIT, label
 
 from jbn.config import ArmConfig, DataConfig, NormConfig, TrainConfig
-from jbn.data import Batch, Dataset, Examples, fit_inputs, load, normalization_of
+from jbn.data import Batch, Dataset, Examples, fit_inputs, load
 from jbn.train import (
     Hypers,
     TrainKeys,
     TrainState,
-    batches_to_evaluate,
     evaluate_batches,
     final_variables,
     make_gather,
@@ -146,14 +146,11 @@ def train(
     of_points = jax.vmap(of_seeds, (0, None, None, None))
     of_splits = jax.vmap(of_points, (None, 0, 0, 0))
     placement = place(jax.devices(), num_lanes=len(splits))
-    data = [
-        (dataset.train, *map(batches_to_evaluate, (dataset.val, dataset.test)))
-        for dataset in datasets
-    ]
-    normalizations = [normalization_of(config.data, of.input_stats) for of in datasets]
     seeds = np.add.outer(splits, SEEDS)
-    of_split = jax.tree.map(lambda *parts: np.stack(parts), *zip(data, normalizations, strict=True))
-    shared = jax.device_put((seeds, *of_split), placement.by_lane)
+    shared_by_split = [
+        split_of(config.data, of, seed) for of, seed in zip(datasets, seeds, strict=True)
+    ]
+    shared = jax.device_put(stack(shared_by_split), placement.by_lane)
     program = jax.jit(of_splits, out_shardings=placement.by_lane)
     points = list(itertools.product(dropouts, RATES))
     lanes = tuple(np.array(points, np.float32).T)

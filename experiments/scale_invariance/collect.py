@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from probes import scale_hidden_kernels
+from splits import over_lanes, split_of
 from values import SEED, SPLIT, label
 
 from jbn.config import ArmConfig, DataConfig, NormConfig, TrainConfig
@@ -23,12 +24,10 @@ from jbn.train import (
     Task,
     TrainKeys,
     TrainState,
-    batches_to_evaluate,
     evaluate_batches,
     final_variables,
     make_gather,
     make_task,
-    place,
     rows_of_epoch,
 )
 
@@ -108,15 +107,10 @@ def make_training(task: Task, points: Sequence[tuple[float, float]]) -> Any:
 
         return accuracy(val), accuracy(test), seen[jnp.array(STEPS)].T
 
-    placement = place(jax.devices(), num_lanes=len(points))
-    program = jax.jit(jax.vmap(lane, (0, 0, None, None, None)), out_shardings=placement.by_lane)
-    lanes = jax.device_put(tuple(np.array(points, np.float32).T), placement.by_lane)
+    program = over_lanes(lane, np.array(points, np.float32).T)
 
     def run(dataset: Dataset, seed: int) -> list[dict[str, Any]]:
-        splits = dataset.train, *map(batches_to_evaluate, (dataset.val, dataset.test))
-        normalization = normalization_of(task.config.data, dataset.input_stats)
-        shared = jax.device_put((seed, splits, normalization), placement.everywhere)
-        val, test, norms = jax.device_get(program(*lanes, *shared))
+        val, test, norms = program(*split_of(task.config.data, dataset, seed))
         return [
             dict(zip(ACCURACIES, (val[n].item(), test[n].item()), strict=True))
             | dict(zip(NORMS, norms[n].ravel().tolist(), strict=True))

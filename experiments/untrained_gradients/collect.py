@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from splits import stack
 from values import SEED, SPLIT, label
 from vanishing_gradients.collect import (
     ACTIVATIONS,
@@ -17,7 +18,6 @@ from vanishing_gradients.collect import (
     Deep,
     by_layer,
     error,
-    stack,
 )
 
 from jbn.config import ArmConfig, DataConfig

@@ -15,17 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from probes import norm
+from splits import split_of, stack
 from values import SEED, SPLIT, label
 
 from jbn.config import ArmConfig, DataConfig, NormConfig, OptimizerConfig
-from jbn.data import Batch, Dataset, load, normalization_of
+from jbn.data import Batch, Dataset, load
 from jbn.models.norm import masked_norm
 from jbn.train import (
     Hypers,
     Task,
     TrainKeys,
     TrainState,
-    batches_to_evaluate,
     evaluate_batches,
     make_gather,
     make_task,
@@ -186,14 +186,7 @@ def trained(
         }
         return of_steps | {"val_accuracy": accuracy(val), "test_accuracy": accuracy(test)}
 
-    shared = [
-        (
-            seed,
-            (of.train, *map(batches_to_evaluate, (of.val, of.test))),
-            normalization_of(config.data, of.input_stats),
-        )
-        for seed, of in zip(seeds, datasets, strict=True)
-    ]
+    shared = [split_of(config.data, of, seed) for seed, of in zip(seeds, datasets, strict=True)]
     placement = place(jax.devices(), num_lanes=len(shared))
     by_split = jax.device_put(stack(shared), placement.by_lane)
     over_lanes = jax.vmap(lane, (0, 0, None, None, None))
@@ -202,11 +195,6 @@ def trained(
     numbers = jax.device_put(stack(lanes), placement.everywhere)
     found: dict[str, np.ndarray] = jax.device_get(program(*numbers, *by_split))
     return found
-
-
-def stack(trees: Sequence[Any]) -> Any:
-    """Trees as one, each of whose leaves has them all along its first axis."""
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 def sizes(

@@ -10,21 +10,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from probes import kernels
+from splits import over_lanes, split_of
 from values import SEED, SPLIT, label
 
 from jbn.config import ArmConfig, DataConfig, NormConfig, OptimizerConfig, TrainConfig
-from jbn.data import Dataset, load, normalization_of
+from jbn.data import Dataset, load
 from jbn.train import (
     Hypers,
     Task,
     TrainKeys,
     TrainState,
-    batches_to_evaluate,
     evaluate_batches,
     final_variables,
     make_gather,
     make_task,
-    place,
     rows_of_epoch,
     run_steps,
 )
@@ -70,7 +69,7 @@ def rows(splits: Sequence[int] = REPEATS) -> tuple[list[dict[str, str]], float]:
 def make_run(task: Task, rates: Sequence[float]) -> Any:
     """Returns `run(dataset, seed)`: what each rate comes to."""
 
-    def lane(rate: Any, seed: Any, splits: Any, varies: Any, normalization: Any) -> Any:
+    def lane(rate: Any, seed: Any, splits: Any, normalization: Any, varies: Any) -> Any:
         train, val, test = splits
         mine = task.with_normalization(normalization)
         keys = TrainKeys.of(jax.random.key(seed))
@@ -111,18 +110,12 @@ def make_run(task: Task, rates: Sequence[float]) -> Any:
             },
         }
 
-    placement = place(jax.devices(), num_lanes=len(rates))
-    over_rates = jax.vmap(lane, (0, None, None, None, None))
-    program = jax.jit(over_rates, out_shardings=placement.by_lane)
-    lanes = jax.device_put(np.array(rates, np.float32), placement.by_lane)
+    program = over_lanes(lane, [np.array(rates, np.float32)])
 
     def run(dataset: Dataset, seed: int) -> list[dict[str, Any]]:
-        splits = dataset.train, *map(batches_to_evaluate, (dataset.val, dataset.test))
         # A pixel that is the same in all images moves no weight, with whatever norm behind it.
         varies = np.ptp(dataset.train.x.reshape(len(dataset.train.x), -1), axis=0) > 0
-        normalization = normalization_of(task.config.data, dataset.input_stats)
-        shared = jax.device_put((seed, splits, varies, normalization), placement.everywhere)
-        found = jax.device_get(program(lanes, *shared))
+        found = program(*split_of(task.config.data, dataset, seed), varies)
         return [{name: of[n].item() for name, of in found.items()} for n in range(len(rates))]
 
     return run
