@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,14 +79,12 @@ def test_a_split_has_no_part_in_the_choice_of_its_point():
         np.testing.assert_array_equal(found[split], test[best, split])
 
 
-MODULES = (
-    "drawing",
-    "report",
-    "verdicts",
-    "learning_rate.measure",
-    "scale_invariance.measure",
-    "regularization.collect",
-)
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+MODULES = [
+    ".".join(path.relative_to(EXPERIMENTS).with_suffix("").parts)
+    for path in sorted([*EXPERIMENTS.glob("*.py"), *EXPERIMENTS.glob("*/*.py")])
+    if ">>> " in path.read_text()
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,6 +1,5 @@
 """Steps to a target: what they come to, and that they are the engine's."""
 
-import doctest
 import itertools
 
 import convergence.collect as collect
@@ -109,7 +108,3 @@ def test_steps_are_those_of_the_engines_training(monkeypatch):
             if found > 0:  # before the first step there is no epoch's metrics
                 wanted = num_batches * (1 + reached[0]) if len(reached) else np.inf
                 assert found == wanted
-
-
-def test_examples_are_right():
-    assert doctest.testmod(collect).failed == 0

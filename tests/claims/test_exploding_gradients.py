@@ -1,6 +1,5 @@
 """Gradients that explode: the verdicts, and the trainings."""
 
-import doctest
 import itertools
 
 import exploding_gradients.collect as collect
@@ -39,12 +38,6 @@ def test_verdicts_are_those_of_the_rule(accuracy, verdict):
     assert finding.verdict == verdict
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
     assert finding.num_repeats == 10
-
-
-def test_examples_are_right():
-    found = doctest.testmod(measured)
-    assert found.failed == 0
-    assert found.attempted > 0
 
 
 def test_runs_are_those_of_initialization_and_diverge_to_guessing(monkeypatch):

@@ -1,6 +1,5 @@
 """The drift of layer inputs: its verdicts, and the training that it is of."""
 
-import doctest
 import itertools
 
 import jax
@@ -64,8 +63,3 @@ def test_an_epoch_is_gradient_descent_in_float64(arm, monkeypatch):
     jax.tree.map(
         lambda v, wanted: np.testing.assert_allclose(v[1], wanted, rtol=1e-3, atol=1e-4), of, params
     )
-
-
-def test_examples_are_right():
-    for module in (sigmoids, collect):
-        assert doctest.testmod(module).failed == 0

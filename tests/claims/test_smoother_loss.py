@@ -1,7 +1,5 @@
 """The gradient's fluctuation: its verdicts, and what a probe finds, in float64."""
 
-import doctest
-
 import gradients
 import jax
 import numpy as np
@@ -77,4 +75,3 @@ def test_means_are_over_the_epochs_and_those_of_equal_loss():
     assert found["size"] == pytest.approx(8 ** (20 / 60))
     assert (found["size_at_equal_loss"], found["loss_at_equal_loss"]) == pytest.approx((8, 0.5))
     assert (found["size_5"], found["size_20"], found["loss_60"]) == (1, 8, 0.01)
-    assert doctest.testmod(gradients).failed == 0

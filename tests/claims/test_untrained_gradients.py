@@ -1,6 +1,5 @@
 """Gradients of untrained networks: the verdicts, and the gradient in each layer."""
 
-import doctest
 import functools
 import itertools
 
@@ -41,12 +40,6 @@ def test_verdicts_are_those_of_the_rule(growth, verdict):
     assert finding.verdict == verdict
     assert {len(row) for row in finding.rows} == {len(finding.headings)}
     assert finding.num_repeats == 10
-
-
-def test_examples_are_right():
-    found = doctest.testmod(measured)
-    assert found.failed == 0
-    assert found.attempted > 0
 
 
 def test_gradients_are_those_of_the_articles_network(monkeypatch):

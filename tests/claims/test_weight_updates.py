@@ -1,6 +1,5 @@
 """How even the updates of a layer's inputs are: the verdicts, and the training that they are of."""
 
-import doctest
 import itertools
 
 import numpy as np
@@ -84,7 +83,3 @@ def test_what_learns_too_little_has_no_spread(monkeypatch):
     (found,) = collect.make_run(make_task(config, dataset.spec), [1e-3])(dataset, 0)
     assert np.isnan([found[name] for name in ("steps", *collect.SPREADS)]).all()
     assert found["test_accuracy"] > 0.5
-
-
-def test_examples_are_right():
-    assert doctest.testmod(collect).failed == 0
