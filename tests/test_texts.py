@@ -13,6 +13,7 @@ from jbn.config import ArmConfig, Config
 from jbn.store import layout
 
 ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
 
 
 def test_the_readmes_example_prints_what_it_says():
@@ -22,7 +23,7 @@ def test_the_readmes_example_prints_what_it_says():
     assert done.stdout == output, done.stderr
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT / "docs")))
 def test_code_in_the_docs_runs(path):
     blocks = re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
     if "import pandas" in "".join(blocks):
@@ -67,7 +68,7 @@ def test_every_key_of_a_config_is_listed_with_its_default():
             else:
                 yield prefix + key, value
 
-    table = (ROOT / "docs" / "config.md").read_text()
+    table = (ROOT / "docs" / "reference" / "config.md").read_text()
     listed = dict(re.findall(r"^\| `([\w.]+)` \| (.*?) \|", table, re.MULTILINE))
     config = Config(name="x", arms={"x": ArmConfig()}).model_dump(mode="json", exclude={"arms"})
     del config["name"], config["sweep"]["axes"]
@@ -77,7 +78,7 @@ def test_every_key_of_a_config_is_listed_with_its_default():
 
 
 def test_every_file_and_column_of_a_run_is_described(small_run):
-    page = (ROOT / "docs" / "runs.md").read_text()
+    page = (ROOT / "docs" / "reference" / "runs.md").read_text()
     assert f"format {layout.FORMAT}" in page
     for name, value in vars(layout).items():
         if name.isupper() and isinstance(value, str):
@@ -89,7 +90,7 @@ def test_every_file_and_column_of_a_run_is_described(small_run):
 
 
 def test_no_text_has_a_line_too_long():
-    for path in {*write_numbers.TEXTS, *(ROOT / "docs").glob("*.md")}:
+    for path in {*write_numbers.TEXTS, *PAGES}:
         for line in path.read_text().splitlines():
             assert len(line) <= 100 or line.startswith(("|", "#   "))
 

@@ -1,7 +1,7 @@
 """The folder of a run: its one owner. Whoever writes or reads a run's files does it by these.
 
-`opened` gives a `Folder` to train for; the others read one, finished or not. docs/runs.md describes
-the files.
+`opened` gives a `Folder` to train for; the others read one, finished or not.
+docs/reference/runs.md describes the files.
 """
 
 from jbn.store.arrays import INPUTS as INPUTS

@@ -1,4 +1,4 @@
-"""What the files of a run's folder are called, here and nowhere else: see docs/runs.md."""
+"""What the files of a run's folder are called, here alone: see docs/reference/runs.md."""
 
 from pathlib import Path
 
