@@ -10,7 +10,7 @@ CONFIG ?= configs/digits/article.toml
 T ?=
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4
 
-.PHONY: run test quick experiments bench-accelerator lint fix clean
+.PHONY: run test quick docs experiments bench-accelerator lint fix clean
 
 run: $(VENV)/.run
 	$(BIN)/jbn run $(CONFIG)
@@ -23,6 +23,12 @@ test: $(VENV)/.test
 # The core's laws, at one dtype; configs; errors. Under a minute.
 quick: $(VENV)/.test
 	$(PYTEST) -m quick tests
+
+# The code in the pages runs; then the site is built, in docs/_build.
+docs: $(VENV)/.docs
+	$(PYTEST) tests/test_docs.py
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . docs/_build
+	@echo "open docs/_build/index.html"
 
 experiments: $(VENV)/.run $(VENV)/.download
 	$(BIN)/python experiments/claims.py --small

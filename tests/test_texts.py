@@ -23,14 +23,6 @@ def test_the_readmes_example_prints_what_it_says():
     assert done.stdout == output, done.stderr
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT / "docs")))
-def test_code_in_the_docs_runs(path):
-    blocks = re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
-    if "import pandas" in "".join(blocks):
-        pytest.importorskip("pandas")
-    exec(compile("\n".join(blocks), path.name, "exec"), {})
-
-
 @pytest.mark.parametrize("path", write_numbers.TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_numbers_are_those_of_the_results(path):
     text = path.read_text()

@@ -1,0 +1,31 @@
+"""The pages of the site and the code in them.
+
+    python docs/pages.py
+
+runs each page of the course in its folder, where its code draws the pictures that the page shows.
+"""
+
+import contextlib
+import re
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
+COURSE = sorted((DOCS / "course").glob("*.md"))
+
+
+def code_of(page: Path) -> str:
+    """The Python code of a page, from its first block to its last."""
+    return "\n".join(re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL))
+
+
+def run(page: Path, folder: Path) -> None:
+    """Runs the code of a page in a folder, as one program."""
+    with contextlib.chdir(folder):
+        exec(compile(code_of(page), page.name, "exec"), {"__name__": "__main__"})
+
+
+if __name__ == "__main__":
+    for page in COURSE:
+        print(page.relative_to(DOCS))
+        run(page, page.parent)
