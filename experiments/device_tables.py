@@ -24,7 +24,7 @@ class Target(NamedTuple):
     found: Callable[[Rows], list[float]]  # the least of them counts
 
 
-def _training(rows: Rows, *, large: bool) -> Rows:
+def training_rows(rows: Rows, *, large: bool) -> Rows:
     """Batch norm, forward and backward: bfloat16 of 200 MB and more, or the others."""
     return [
         row
@@ -34,7 +34,7 @@ def _training(rows: Rows, *, large: bool) -> Rows:
     ]
 
 
-def _over_jbn(rows: Rows, peer: str) -> list[float]:
+def over_jbn(rows: Rows, peer: str) -> list[float]:
     """The medians of the peer's time over jbn's."""
     return [row["over_jbn"][peer][1] for row in rows if peer in row.get("over_jbn", {})]
 
@@ -44,37 +44,37 @@ TARGETS = (
         "batch norm, bfloat16, from 200 MB on, forward + backward: Flax's time over jbn's",
         1.28,
         "layer",
-        lambda rows: _over_jbn(_training(rows, large=True), "Flax, fast"),
+        lambda rows: over_jbn(training_rows(rows, large=True), "Flax, fast"),
     ),
     Target(
         "the same layers: cuDNN's time over jbn's",
         1.7,
         "layer",
-        lambda rows: _over_jbn(_training(rows, large=True), "PyTorch"),
+        lambda rows: over_jbn(training_rows(rows, large=True), "PyTorch"),
     ),
     Target(
         "the same layers: the floor of 8 passes over jbn's time",
         1.0,
         "layer",
-        lambda rows: [row["floor_over_time"]["jbn"] for row in _training(rows, large=True)],
+        lambda rows: [row["floor_over_time"]["jbn"] for row in training_rows(rows, large=True)],
     ),
     Target(
         "batch norm, smaller ones and float32: Flax's time over jbn's",
         1.0,
         "layer",
-        lambda rows: _over_jbn(_training(rows, large=False), "Flax, fast"),
+        lambda rows: over_jbn(training_rows(rows, large=False), "Flax, fast"),
     ),
     Target(
         "a training step of ResNet-50: its time with Flax's norms over that with jbn's",
         1.03,
         "resnet",
-        lambda rows: _over_jbn(rows, "Flax, fast"),
+        lambda rows: over_jbn(rows, "Flax, fast"),
     ),
     Target(
         "a training step of ResNet-50: compiled PyTorch's time over jbn's",
         1.35,
         "resnet",
-        lambda rows: _over_jbn(rows, "PyTorch, compiled"),
+        lambda rows: over_jbn(rows, "PyTorch, compiled"),
     ),
     Target(
         "runs of the article's network a second, with the best number of lanes",
@@ -90,8 +90,8 @@ def targets() -> str:
     rows = []
     for target in TARGETS:
         measured = NONE_YET
-        for folder in _folders(ACCELERATOR):
-            found = target.found(_rows(folder, target.section))
+        for folder in folders(ACCELERATOR):
+            found = target.found(rows_of(folder, target.section))
             measured = f"{min(found):.4g}" if found else "not measured"
         rows.append([target.what, f"{target.wanted:g}", measured])
     return markdown_table([f"on an {ACCELERATOR}", "wanted, at least", "measured"], rows)
@@ -130,7 +130,7 @@ def layers(folder: str, norm: str | None = None, what: str | None = None) -> str
     """The layers of one device: those of one norm, those where one thing is done, or all."""
     rows = [
         row
-        for row in _rows(folder, "layer")
+        for row in rows_of(folder, "layer")
         if norm in (None, row["norm"]) and what in (None, row["what"])
     ]
     peers = [peer for peer in PEERS if any(peer in row["over_jbn"] for row in rows)]
@@ -163,8 +163,8 @@ def layers(folder: str, norm: str | None = None, what: str | None = None) -> str
 
 def layers_on_accelerators() -> str:
     """The layers of each accelerator, a table each."""
-    tables = [layers(folder) for folder in _folders("") if folder != "cpu"]
-    if not _folders(ACCELERATOR):
+    tables = [layers(folder) for folder in folders("") if folder != "cpu"]
+    if not folders(ACCELERATOR):
         tables.insert(0, f"{ACCELERATOR} {NONE_YET}.")
     return "\n\n".join(tables)
 
@@ -224,20 +224,20 @@ def _by_device(
     section: str, headings: list[str], cells: Callable[[Rows], Iterator[list[str]]]
 ) -> str:
     """A section's table: each device's rows of cells, or one that says that none was there."""
-    table = [] if _folders(ACCELERATOR) else [[ACCELERATOR, NONE_YET]]
-    for folder in _folders(""):
-        table += [[folder, *row] for row in cells(_rows(folder, section))]
+    table = [] if folders(ACCELERATOR) else [[ACCELERATOR, NONE_YET]]
+    for folder in folders(""):
+        table += [[folder, *row] for row in cells(rows_of(folder, section))]
     filled = [[*row, *[""] * (len(headings) - len(row))] for row in table]
-    return f"{markdown_table(headings, filled)}\n\n{wrapped(_source(section, _folders('')))}"
+    return f"{markdown_table(headings, filled)}\n\n{wrapped(_source(section, folders('')))}"
 
 
-def _folders(device: str) -> list[str]:
+def folders(device: str) -> list[str]:
     """The folders of results whose name begins with the device's."""
     prefix = device.lower().replace(" ", "-")
     return sorted(path.name for path in FOLDER.glob("*") if path.name.startswith(prefix))
 
 
-def _rows(folder: str, section: str) -> Rows:
+def rows_of(folder: str, section: str) -> Rows:
     """A section's rows; none where it has not run there."""
     result = _result(folder, section)
     return result["rows"] if result else []

@@ -17,6 +17,7 @@ from typing import Any
 
 import device_tables
 from claims import CLAIMS
+from evidence import evidence
 from report import read_announced
 from tables import ROOT, markdown_table, measured_by, results, where, wrapped
 from values import read_rows
@@ -37,6 +38,7 @@ TEXTS = (
     ROOT / "experiments" / "mnist" / "README.md",
     ROOT / "experiments" / "bench" / "README.md",
     ROOT / "experiments" / "resnet18" / "README.md",
+    ROOT / "experiments" / "README.md",
     ROOT / "experiments" / "RESULTS.md",
     ROOT / "experiments" / "REVIEW.md",
     *(ROOT / "experiments" / name / "README.md" for name in CLAIMS),
@@ -261,7 +263,7 @@ def verdicts() -> str:
         result = results(f"{name}/results")
         readme = (ROOT / "experiments" / name / "README.md").read_text(encoding="utf-8")
         practice, *_ = read_announced(readme, name)["practice"].split(". ")
-        link = f"[{result['claim']}](experiments/{name}/README.md)"
+        link = f"[{result['claim']}]({name}/README.md)"
         rows.append([link, result["verdict"], f"{practice.rstrip('.')}."])
     table = markdown_table(["claim", "verdict", "in practice"], rows, num_words=3)
     return f"{table}\n\n{_claims_made_by()}"
@@ -506,6 +508,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "accuracy-layer-dx": lambda: accuracy_table("layer_norm", "dx"),
     "accuracy-group": lambda: accuracy_table("group_norm", "y"),
     "accuracy-inputs": accuracy_of_inputs,
+    "evidence": evidence,
     "claims": claims,
     "verdicts": verdicts,
     "tally": tally,
