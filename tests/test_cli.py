@@ -151,6 +151,14 @@ def test_show_resolves_the_config_and_counts_parameters(jbn_command, tmp_path, m
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_packaged_config_is_run_by_its_name_where_no_file_is(jbn_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = jbn_command("run", "digits", *SMALL, "--set", "arms={}")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == "report: runs/digits-article/report.html"
+    assert jbn_command("show", "digits") == jbn_command("show", ARTICLE)
+
+
 def test_report_writes_the_page_again(jbn_command, small_run):
     page = small_run / "report.html"
     before = page.read_bytes()
@@ -164,6 +172,11 @@ def test_report_writes_the_page_again(jbn_command, small_run):
     ("arguments", "line"),
     [
         (["run", "nope.toml"], "jbn: nope.toml: no such file; wanted a TOML config"),
+        (
+            ["run", "digit"],
+            "jbn: digit: no such file, and no packaged config; wanted a TOML file, or one of "
+            "digits",
+        ),
         (["show", "."], "jbn: .: found a folder, wanted a TOML file"),
         (
             ["run", ARTICLE, "--set", "norm.epz=1"],

@@ -6,6 +6,8 @@ from jbn.config.compare import is_extension as is_extension
 from jbn.config.compare import num_epochs as num_epochs
 from jbn.config.compare import with_execution_of as with_execution_of
 from jbn.config.errors import UserError as UserError
+from jbn.config.find import find_config as find_config
+from jbn.config.find import packaged_names as packaged_names
 from jbn.config.load import config_from_dict as config_from_dict
 from jbn.config.load import load_config as load_config
 from jbn.config.plan import NUMBERS as NUMBERS

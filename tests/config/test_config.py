@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from jbn.config import ArmConfig, Config, UserError, config_from_dict, load_config
+from jbn.config import (
+    ArmConfig,
+    Config,
+    UserError,
+    config_from_dict,
+    find_config,
+    load_config,
+)
 
 pytestmark = pytest.mark.quick
 
@@ -25,6 +32,23 @@ def test_the_article_is_as_written():
     assert (arm.norm.momentum, arm.norm.epsilon) == (0.99, 1e-3)
     assert (arm.train.num_epochs, arm.train.batch_size) == (10, 32)
     assert arm.optimizer.learning_rate == 1e-3
+
+
+def test_the_packaged_digits_are_the_article():
+    packaged = find_config(Path("digits"))
+    texts = [path.read_text() for path in (packaged, ARTICLE)]
+    assert load_config(packaged) == load_config(ARTICLE)
+    assert len({text[text.index("\nname = ") :] for text in texts}) == 1
+
+
+def test_a_file_goes_before_a_packaged_config_and_a_folder_after_it(tmp_path, monkeypatch):
+    packaged = find_config(Path("digits"))
+    monkeypatch.chdir(tmp_path)
+    Path("digits").mkdir()
+    assert find_config(Path("digits")) == packaged
+    Path("digits").rmdir()
+    Path("digits").write_text('name = "mine"\n')
+    assert load_config(find_config(Path("digits"))).name == "mine"
 
 
 def test_the_customised_layer_differs_in_momentum_and_epsilon_alone():

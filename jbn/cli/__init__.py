@@ -1,0 +1,3 @@
+"""The `jbn` command."""
+
+from jbn.cli.commands import main as main
