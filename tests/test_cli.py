@@ -159,6 +159,26 @@ def test_a_packaged_config_is_run_by_its_name_where_no_file_is(jbn_command, tmp_
     assert jbn_command("show", "digits") == jbn_command("show", ARTICLE)
 
 
+def test_init_writes_a_config_that_trains_on_a_users_own_table(jbn_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = jbn_command("init")
+    assert (code, [path.name for path in tmp_path.iterdir()]) == (0, ["jbn.toml"])
+    _, show, run = [line.split("  ")[1] for line in ("  " + out).splitlines()]
+    assert jbn_command(*show.split()[1:])[0] == 0
+    code, _, err = jbn_command("init")
+    assert (code, err.count("\n")) == (2, 1)
+    rows = [f"{number % 7},{number % 5},{number % 3}" for number in range(60)]
+    Path("mine.csv").write_text("\n".join(["a,b,label", *rows]))
+    text = Path("jbn.toml").read_text()
+    text = text.replace('name = "digits"', 'name = "csv"').replace(
+        '# path = "none"', 'path = "mine.csv"'
+    )
+    Path("jbn.toml").write_text(text)
+    code, out, err = jbn_command(*run.split()[1:], *SMALL, "--set", "train.batch_size=48")
+    assert (code, err) == (0, "")
+    assert Path("runs/first/report.html").is_file()
+
+
 def test_report_writes_the_page_again(jbn_command, small_run):
     page = small_run / "report.html"
     before = page.read_bytes()

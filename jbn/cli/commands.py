@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,15 @@ import typer
 
 from jbn.cli.options import CacheOption, ConfigArgument, DeviceOption, SetOption, SweepOption
 from jbn.cli.training import train_here, train_together
-from jbn.config import UserError, describe_plan, find_config, load_config, parse_share, plan
+from jbn.config import (
+    UserError,
+    describe_plan,
+    find_config,
+    load_config,
+    parse_share,
+    plan,
+    write_template,
+)
 
 app = typer.Typer(
     help="Normalization experiments in JAX.",
@@ -18,6 +27,18 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("jbn.toml"),
+) -> None:
+    """Write a commented config to begin with: for the digits, and for your own data."""
+    write_template(file)
+    name = shlex.quote(str(file))
+    print(f"{file}: written. Change what you like, and then:")
+    print(f"  jbn show {name}    prints what it comes to, and trains nothing")
+    print(f"  jbn run {name}     trains, and writes a report")
 
 
 @app.command()

@@ -8,6 +8,7 @@ from jbn.config.compare import with_execution_of as with_execution_of
 from jbn.config.errors import UserError as UserError
 from jbn.config.find import find_config as find_config
 from jbn.config.find import packaged_names as packaged_names
+from jbn.config.find import write_template as write_template
 from jbn.config.load import config_from_dict as config_from_dict
 from jbn.config.load import load_config as load_config
 from jbn.config.plan import NUMBERS as NUMBERS

@@ -1,10 +1,11 @@
-"""The configs that come with jbn, by name."""
+"""The configs that come with jbn: some to run by their names, and one to begin with."""
 
 from pathlib import Path
 
 from jbn.config.errors import UserError
 
 _FOLDER = Path(__file__).with_name("packaged")
+_TEMPLATE = Path(__file__).with_name("template.toml")
 
 
 def packaged_names() -> list[str]:
@@ -28,3 +29,20 @@ def find_config(path: Path) -> Path:
             f"{', '.join(packaged_names())}"
         )
     return path
+
+
+def write_template(path: Path) -> None:
+    """Writes a commented config to begin with. It has a line for every key that is often changed.
+
+    Raises:
+        UserError: there is such a file already, or none can be written.
+    """
+    try:
+        with path.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(_TEMPLATE.read_text(encoding="utf-8"))
+    except FileExistsError:
+        raise UserError(
+            f"{path}: found a file or folder of this name; wanted a new name: jbn init FILE"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: can't be written: {error.strerror}") from None
