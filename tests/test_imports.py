@@ -43,7 +43,7 @@ ROOMS = {
     ),
     "report": ({"config", "store", "summary"}, {"numpy", "matplotlib", "jinja2", "markupsafe"}),
     "run": ({*SHELL, "diagnose"}, {"jax", "numpy", "rich"}),
-    "cli": ({*SHELL, "run", "report"}, {"typer", "rich"}),
+    "cli": ({*SHELL, "run", "report", "__init__"}, {"typer", "rich"}),
     "__main__": ({"cli"}, set()),
     "__init__": (
         {

@@ -9,7 +9,24 @@ from typing import Annotated, Any
 
 import typer
 
-from jbn.cli.options import CacheOption, ConfigArgument, DeviceOption, SetOption, SweepOption
+from jbn.cli.options import (
+    CacheOption,
+    CompletionOption,
+    ConfigArgument,
+    CoordinatorOption,
+    DataArgument,
+    DeviceOption,
+    DistributedOption,
+    ExtendOption,
+    NumProcessesOption,
+    OutOption,
+    PartOption,
+    ProcessOption,
+    RunArgument,
+    SetOption,
+    SweepOption,
+    VersionOption,
+)
 from jbn.cli.training import train_here, train_together
 from jbn.config import (
     UserError,
@@ -21,12 +38,26 @@ from jbn.config import (
     write_template,
 )
 
+_HELP = """Train networks with batch norm and its relatives in JAX, and compare them.
+
+\b
+To begin with:
+  jbn run digits      learns handwritten digits, with batch norm and without
+  jbn init            writes jbn.toml, a config to change for your own data
+  jbn run jbn.toml    trains what it says, and writes a report
+  jbn run --help      says what else a run can do
+"""
 app = typer.Typer(
-    help="Normalization experiments in JAX.",
-    add_completion=False,
+    help=_HELP,
+    add_completion=False,  # --show-completion takes the shell's name
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def _options(version: VersionOption = False, show_completion: CompletionOption = None) -> None:
+    """Both are done before any command."""
 
 
 @app.command()
@@ -42,85 +73,13 @@ def init(
 
 
 @app.command()
-def run(
-    config: ConfigArgument,
-    set_: SetOption = None,
-    sweep: SweepOption = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The run's folder; without it runs/<name>.")
-    ] = None,
-    device: DeviceOption = None,
-    extend: Annotated[
-        bool, typer.Option("--extend", help="Go on with a run of fewer seeds or epochs.")
-    ] = False,
-    cache: CacheOption = True,
-    part: Annotated[
-        str | None,
-        typer.Option(metavar="K/N", help="Train the K-th of N shares of a sweep's groups."),
-    ] = None,
-    distributed: Annotated[
-        bool,
-        typer.Option(
-            "--distributed",
-            help="Train with the other processes of this job, which JAX finds (SLURM, Open MPI, "
-            "Kubernetes, Cloud TPU).",
-        ),
-    ] = False,
-    coordinator: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT", help="Where the processes meet: of process 0."),
-    ] = None,
-    num_processes: Annotated[
-        int | None, typer.Option(min=1, help="How many processes train together.")
-    ] = None,
-    process_id: Annotated[
-        int | None, typer.Option(min=0, help="The number of this process, from 0.")
-    ] = None,
+def download(
+    name: DataArgument,
 ) -> None:
-    """Train every seed of every arm; leave numbers, parameters and a report in the run's folder."""
-    config = find_config(config)
-    resolved = load_config(config, set_ or (), sweep or ())
-    sys.path.append(str(config.parent.absolute()))
-    out = Path("runs", resolved.name) if out is None else out
-    share = None if part is None else parse_share(part)
-    if share is not None and extend:
-        raise UserError("--part, --extend: found both; extend the run that the parts have become")
+    """Fetch a data set into the user's cache folder, each file checked by its SHA-256."""
+    from jbn.data import download as download_set
 
-    where = coordinator, num_processes, process_id
-    if distributed or any(of is not None for of in where):
-        if share is not None:
-            raise UserError("--part: found --distributed, too; a part is trained by one process")
-        train_together(resolved, out, where, device=device, cache=cache, extend=extend)
-        return
-
-    def train(**options: Any) -> dict[str, Any]:
-        from jbn.run import run_share, run_whole
-
-        if share is None:
-            return run_whole(resolved, out, extend=extend, **options)
-        return run_share(resolved, out, share, **options)
-
-    train_here(resolved.name, out, train, device=device, cache=cache)
-
-
-@app.command()
-def merge(
-    out: Annotated[Path, typer.Argument(help="The run's folder.", show_default=False)],
-    folders: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Of parts, or with parts in them.", show_default=False),
-    ] = None,
-    device: DeviceOption = None,
-    cache: CacheOption = True,
-) -> None:
-    """Make one run of the parts that `jbn run --part` trained, here and on other machines."""
-
-    def train(**options: Any) -> dict[str, Any]:
-        from jbn.run import run_merged
-
-        return run_merged(out, [out, *(folders or ())], **options)
-
-    train_here(out.name, out, train, device=device, cache=cache)
+    print(f"{name}: {download_set(name)}")
 
 
 @app.command()
@@ -153,25 +112,74 @@ def show(config: ConfigArgument, set_: SetOption = None, sweep: SweepOption = No
 
 
 @app.command()
-def download(
-    name: Annotated[
-        str, typer.Argument(help="mnist, fashion_mnist or cifar10.", show_default=False)
-    ],
+def run(
+    config: ConfigArgument,
+    set_: SetOption = None,
+    sweep: SweepOption = None,
+    extend: ExtendOption = False,
+    out: OutOption = None,
+    device: DeviceOption = None,
+    cache: CacheOption = True,
+    part: PartOption = None,
+    distributed: DistributedOption = False,
+    coordinator: CoordinatorOption = None,
+    num_processes: NumProcessesOption = None,
+    process_id: ProcessOption = None,
 ) -> None:
-    """Fetch a data set into the user's cache folder, each file checked by its SHA-256."""
-    from jbn.data import download as download_set
+    """Train every seed of every arm; leave numbers, parameters and a report in the run's folder."""
+    config = find_config(config)
+    resolved = load_config(config, set_ or (), sweep or ())
+    sys.path.append(str(config.parent.absolute()))
+    out = Path("runs", resolved.name) if out is None else out
+    share = None if part is None else parse_share(part)
+    if share is not None and extend:
+        raise UserError("--part, --extend: found both; extend the run that the parts have become")
 
-    print(f"{name}: {download_set(name)}")
+    where = coordinator, num_processes, process_id
+    if distributed or any(of is not None for of in where):
+        if share is not None:
+            raise UserError("--part: found --distributed, too; a part is trained by one process")
+        train_together(resolved, out, where, device=device, cache=cache, extend=extend)
+        return
+
+    def train(**options: Any) -> dict[str, Any]:
+        from jbn.run import run_share, run_whole
+
+        if share is None:
+            return run_whole(resolved, out, extend=extend, **options)
+        return run_share(resolved, out, share, **options)
+
+    train_here(resolved.name, out, train, device=device, cache=cache)
 
 
 @app.command()
 def report(
-    run_dir: Annotated[Path, typer.Argument(help="A run's folder.", show_default=False)],
+    run_dir: RunArgument,
 ) -> None:
     """Write the page of a run, finished or not, from what is in its folder."""
     from jbn.report.page import write_report
 
     print(f"report: {write_report(run_dir)}")
+
+
+@app.command()
+def merge(
+    out: RunArgument,
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Of parts, or with parts in them.", show_default=False),
+    ] = None,
+    device: DeviceOption = None,
+    cache: CacheOption = True,
+) -> None:
+    """Make one run of the parts that `jbn run --part` trained, here and on other machines."""
+
+    def train(**options: Any) -> dict[str, Any]:
+        from jbn.run import run_merged
+
+        return run_merged(out, [out, *(folders or ())], **options)
+
+    train_here(out.name, out, train, device=device, cache=cache)
 
 
 def main() -> None:
