@@ -10,7 +10,7 @@ CONFIG ?= configs/digits/article.toml
 T ?=
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4
 
-.PHONY: run test quick docs experiments bench-accelerator lint fix clean
+.PHONY: run test quick slow docs experiments bench-accelerator lint fix clean
 
 run: $(VENV)/.run
 	$(BIN)/jbn run $(CONFIG)
@@ -23,6 +23,10 @@ test: $(VENV)/.test
 # The core's laws, at one dtype; configs; errors. Under a minute.
 quick: $(VENV)/.test
 	$(PYTEST) -m quick tests
+
+# What takes minutes, and `make test` leaves out.
+slow: $(VENV)/.test
+	JBN_TEST_SLOW=1 $(PYTEST) -m slow $(T)
 
 # The code in the pages runs; then the site is built, in docs/_build.
 docs: $(VENV)/.docs

@@ -5,6 +5,8 @@ in `.compiled` for the next run and for the other workers. A test marked `optimi
 user's program does: its accuracy, its bytes, its bits, its traces. It runs where
 `JBN_TEST_OPTIMIZED` is set: then programs have all optimizations, and none is kept. `make test`
 runs these tests after the others.
+
+A test marked `slow` takes minutes. It runs where `JBN_TEST_SLOW` is set: `make slow`.
 """
 
 import gc
@@ -43,10 +45,10 @@ gc.set_threshold(200_000, 20, 20)
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out the tests marked `optimized` where programs are compiled fast."""
-    if "JBN_TEST_OPTIMIZED" in os.environ:
-        return
-    left_out = [item for item in items if item.get_closest_marker("optimized")]
+    """Leaves out the tests that are marked, unless the variable of their mark is set."""
+    variables = {"optimized": "JBN_TEST_OPTIMIZED", "slow": "JBN_TEST_SLOW"}
+    unset = [mark for mark, variable in variables.items() if variable not in os.environ]
+    left_out = [item for item in items if any(map(item.get_closest_marker, unset))]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 
