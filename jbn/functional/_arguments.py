@@ -28,7 +28,8 @@ class NamedAxis(NamedTuple):
         """The number of values that a sum over the axis adds up."""
         if self.name is None:
             return 1
-        return lax.psum(1, self.name, axis_index_groups=self.index_groups)
+        size: int = lax.psum(1, self.name, axis_index_groups=self.index_groups)
+        return size
 
     def sum(self, terms: Sequence[Num[Array, "..."]]) -> tuple[Num[Array, "..."], ...]:
         """Each term summed over the axis, in one collective; all have one shape and dtype."""
@@ -145,7 +146,9 @@ def unsharded_parts(parts: Array) -> Array:
     sharding = jax.typeof(parts).sharding
     if sharding.spec[0] is None:
         return parts
-    return jax.sharding.reshard(parts, NamedSharding(sharding.mesh, P(None, *sharding.spec[1:])))
+    whole = NamedSharding(sharding.mesh, P(None, *sharding.spec[1:]))
+    unsharded: Array = jax.sharding.reshard(parts, whole)
+    return unsharded
 
 
 def check_floating(name: str, value: Array, *, complex_too: bool) -> None:

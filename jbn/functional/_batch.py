@@ -159,7 +159,16 @@ def _check_batch_size(
         )
 
 
-def _normalize_by_running(x, mean, var, scale, bias, epsilon, mask, dtype):
+def _normalize_by_running(
+    x: Inexact[Array, "..."],
+    mean: Inexact[Array, "..."],
+    var: Float[Array, "..."],
+    scale: Inexact[Array, "..."],
+    bias: Inexact[Array, "..."],
+    epsilon: Float[Array, ""],
+    mask: Mask | None,
+    dtype: jnp.dtype,
+) -> Inexact[Array, "..."]:
     x, usable = without_unusable(x.astype(mean.dtype), mask)
     y = normalize(x, mean, var, scale, bias, epsilon=epsilon)
     return zero_unless(usable, y).astype(dtype)

@@ -115,7 +115,12 @@ def block_moments(
 
 
 @block_moments.defjvp
-def _block_moments_jvp(reduction_axes, blocks, primals, tangents):
+def _block_moments_jvp(
+    reduction_axes: tuple[int, ...],
+    blocks: Blocks,
+    primals: tuple[Array],
+    tangents: tuple[Array],
+) -> tuple[ShiftedMoments, ShiftedMoments]:
     """dmean = Σdx / n, dvar = 2 Σ(x - mean) dx / n: JAX can't differentiate our reductions."""
     (x,), (dx,) = primals, tangents
     moments = block_moments(x, reduction_axes, blocks)

@@ -1,6 +1,7 @@
 """Data normalized by their own moments, with a differential that stores x and small values."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,15 +40,22 @@ def normalize_rows(
     static = reduction_axes, named_axis, dtype
     if mask is not None or named_axis.name is not None or not _fits_on_chip(x, reduction_axes):
         return normalize_by_moments(*arguments, *static)[0]
-    return lax.platform_dependent(
+    y: Array = lax.platform_dependent(
         *arguments,
         cuda=functools.partial(_normalize_centered, reduction_axes, dtype),
         default=lambda *arguments: normalize_by_moments(*arguments, *static)[0],
     )
+    return y
 
 
 @normalize_rows.defjvp
-def _rows_jvp(reduction_axes, named_axis, dtype, primals, tangents):
+def _rows_jvp(
+    reduction_axes: tuple[int, ...],
+    named_axis: NamedAxis,
+    dtype: jnp.dtype,
+    primals: tuple[Any, ...],
+    tangents: tuple[Any, ...],
+) -> tuple[Inexact[Array, "..."], Inexact[Array, "..."]]:
     """The derivative takes the moments, so here y is computed from them too."""
     return jax.jvp(
         lambda *arguments: normalize_by_moments(*arguments, reduction_axes, named_axis, dtype)[0],
@@ -68,7 +76,15 @@ def _fits_on_chip(x: Inexact[Array, "..."], reduction_axes: tuple[int, ...]) -> 
     )
 
 
-def _normalize_centered(reduction_axes, dtype, x, scale, bias, epsilon, mask):
+def _normalize_centered(
+    reduction_axes: tuple[int, ...],
+    dtype: jnp.dtype,
+    x: Inexact[Array, "..."],
+    scale: Inexact[Array, "..."],
+    bias: Inexact[Array, "..."],
+    epsilon: Float[Array, ""],
+    mask: None,
+) -> Inexact[Array, "..."]:
     """y, by the mean of x - mean(x) and the mean square of what is left.
 
     XLA's GPU compiler makes one kernel of this chain: it reads a row, keeps it on the chip and
@@ -104,7 +120,15 @@ def normalize_by_moments(
 
 
 @normalize_by_moments.defjvp
-def _by_moments_jvp(reduction_axes, named_axis, dtype, primals, tangents):
+def _by_moments_jvp(
+    reduction_axes: tuple[int, ...],
+    named_axis: NamedAxis,
+    dtype: jnp.dtype,
+    primals: tuple[Any, ...],
+    tangents: tuple[Any, ...],
+) -> tuple[
+    tuple[Inexact[Array, "..."], ShiftedMoments], tuple[Inexact[Array, "..."], ShiftedMoments]
+]:
     """The differential, written so that its transpose is the textbook backward pass.
 
     The checkpoint around it makes reverse mode store its arguments (x and per-channel values)
@@ -122,8 +146,19 @@ def _by_moments_jvp(reduction_axes, named_axis, dtype, primals, tangents):
 
 
 def _differential(
-    reduction_axes, named_axis, dtype, x, moments, scale, epsilon, mask, dx, dscale, dbias, depsilon
-):
+    reduction_axes: tuple[int, ...],
+    named_axis: NamedAxis,
+    dtype: jnp.dtype,
+    x: Inexact[Array, "..."],
+    moments: ShiftedMoments,
+    scale: Inexact[Array, "..."],
+    epsilon: Float[Array, ""],
+    mask: Mask | None,
+    dx: Inexact[Array, "..."],
+    dscale: Inexact[Array, "..."],
+    dbias: Inexact[Array, "..."],
+    depsilon: Float[Array, ""],
+) -> tuple[Inexact[Array, "..."], Inexact[Array, "..."], Float[Array, "..."]]:
     """dy, dmean and dvar, linear in dx, dscale, dbias and depsilon.
 
     With r = 1 / sqrt(var + epsilon), x̂ = (x - mean) * r, m = Σdx / n and p = Re Σdx·x̂* / n:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jbn.functional._arguments import accumulation_dtype, broadcast_shape, check_floating
 from jbn.functional._input_stats import (
@@ -117,7 +117,8 @@ def center(
     x, dtype, stats = _beside(x, stats, axis)
     mean, remainder = _mean(stats)
     # Without the barrier the compiler would add the two constants and lose digits.
-    return (x - mean - lax.optimization_barrier(remainder)).astype(dtype)
+    apart: Array = lax.optimization_barrier(remainder)
+    return (x - mean - apart).astype(dtype)
 
 
 def uncenter(
@@ -287,7 +288,9 @@ def unscale_by_max_abs(
     return (y * _max_abs(stats)).astype(dtype)
 
 
-def _beside(x, stats, axis):
+def _beside(
+    x: Float[Array, "..."], stats: InputStats, axis: int | Sequence[int] | None
+) -> tuple[Float[Array, "..."], jnp.dtype, InputStats]:
     """x in the dtype to compute in, x's own dtype, and the statistics shaped to broadcast to x."""
     x = jnp.asarray(x)
     check_floating("x", x, complex_too=False)
@@ -301,7 +304,7 @@ def _beside(x, stats, axis):
     )
 
 
-def _mean(stats):
+def _mean(stats: InputStats) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """The mean and its remainder; for a constant feature its value and 0."""
     constant = stats.min == stats.max
     return (
@@ -310,7 +313,9 @@ def _mean(stats):
     )
 
 
-def _mean_and_std_in_units(stats):
+def _mean_and_std_in_units(
+    stats: InputStats,
+) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."], Int[Array, "..."]]:
     """The mean, its remainder and a divisor, all times 2⁻ⁿ; and n.
 
     The divisor is the standard deviation, or 1 where that is 0. In units of 2ⁿ, which is next to
@@ -319,10 +324,13 @@ def _mean_and_std_in_units(stats):
     spreads = (stats.min < stats.max) & (stats.std > 0)
     std = jnp.where(spreads, stats.std, 1)
     exponent = exponent_of_2(std)
-    return *(times_power_of_2(v, -exponent) for v in (*_mean(stats), std)), exponent
+    mean, remainder, std = (times_power_of_2(v, -exponent) for v in (*_mean(stats), std))
+    return mean, remainder, std, exponent
 
 
-def _range(stats, low, high):
+def _range(
+    stats: InputStats, low: float, high: float
+) -> tuple[Float[Array, "..."], Float[Array, "..."], Int[Array, "..."]]:
     """The smallest value and the extent of the data, both times 2⁻ⁿ; and n."""
     if not low < high:
         raise ValueError(f"low, high: found {low} and {high}, wanted low below high")
@@ -333,7 +341,7 @@ def _range(stats, low, high):
     return start, jnp.where(spreads, end - start, 1), exponent
 
 
-def _max_abs(stats):
+def _max_abs(stats: InputStats) -> Float[Array, "..."]:
     """The divisor; NaN where the range of the data isn't known."""
     largest = jnp.maximum(jnp.abs(stats.min), jnp.abs(stats.max))
     unknown = (stats.min <= stats.max) & jnp.isinf(largest)

@@ -258,11 +258,13 @@ def merge_input_stats(parts: InputStats) -> InputStats:
             merged = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), merged, last)
         parts = merged
         num_parts -= half
-    return jax.tree.map(lambda leaf: leaf[0], parts)
+    whole: InputStats = jax.tree.map(lambda leaf: leaf[0], parts)
+    return whole
 
 
 def _rows(parts: InputStats, start: int, end: int) -> InputStats:
-    return jax.tree.map(lambda leaf: lax.slice_in_dim(leaf, start, end), parts)
+    rows: InputStats = jax.tree.map(lambda leaf: lax.slice_in_dim(leaf, start, end), parts)
+    return rows
 
 
 def _merge_two(a: InputStats, b: InputStats) -> InputStats:
@@ -326,7 +328,8 @@ def _power_of_2(n: Int[Array, "..."], dtype: jnp.dtype) -> Float[Array, "..."]:
 
 
 def _integer_like(x: Float[Array, "..."]) -> DTypeLike:
-    return jnp.int32 if x.dtype.itemsize == 4 else jnp.int64
+    integer: DTypeLike = jnp.int32 if x.dtype.itemsize == 4 else jnp.int64
+    return integer
 
 
 def split_input_axes(
@@ -346,13 +349,20 @@ def split_input_axes(
     return feature_axes, others
 
 
-def _add(a, a_remainder, b, b_remainder):
+def _add(
+    a: Float[Array, "..."],
+    a_remainder: Float[Array, "..."],
+    b: Float[Array, "..."],
+    b_remainder: Float[Array, "..."] | int,
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """The sum of two numbers that have remainders, and its remainder."""
     total, remainder = _sum_and_error(a, b)
     return _sum_and_error(total, remainder + (a_remainder + b_remainder))
 
 
-def _sum_and_error(a, b):
+def _sum_and_error(
+    a: Float[Array, "..."], b: Float[Array, "..."]
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """a + b, and its exact rounding error."""
     total = lax.optimization_barrier(a + b)  # or the compiler might replace total - a by b
     b_seen = total - a

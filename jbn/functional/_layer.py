@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -166,7 +167,13 @@ def _divide_by_rms(
 
 
 @_divide_by_rms.defjvp
-def _divide_by_rms_jvp(reduction_axes, named_axis, dtype, primals, tangents):
+def _divide_by_rms_jvp(
+    reduction_axes: tuple[int, ...],
+    named_axis: NamedAxis,
+    dtype: jnp.dtype,
+    primals: tuple[Any, ...],
+    tangents: tuple[Any, ...],
+) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:
     """The differential, with a checkpoint around it as in `normalize_by_moments`."""
     x, scale, epsilon, mask = primals
     y, count, mean_square = _divide_by_rms(*primals, reduction_axes, named_axis, dtype)
@@ -178,19 +185,19 @@ def _divide_by_rms_jvp(reduction_axes, named_axis, dtype, primals, tangents):
 
 
 def _rms_differential(
-    reduction_axes,
-    named_axis,
-    dtype,
-    x,
-    count,
-    mean_square,
-    scale,
-    epsilon,
-    mask,
-    dx,
-    dscale,
-    depsilon,
-):
+    reduction_axes: tuple[int, ...],
+    named_axis: NamedAxis,
+    dtype: jnp.dtype,
+    x: Inexact[Array, "..."],
+    count: Float[Array, "..."],
+    mean_square: Float[Array, "..."],
+    scale: Inexact[Array, "..."],
+    epsilon: Float[Array, ""],
+    mask: Mask | None,
+    dx: Inexact[Array, "..."],
+    dscale: Inexact[Array, "..."],
+    depsilon: Float[Array, ""],
+) -> tuple[Inexact[Array, "..."], Float[Array, "..."]]:
     """dy and dmean_square, linear in dx, dscale and depsilon.
 
     With r = 1 / sqrt(mean_square + epsilon), x̂ = x r and p = Re Σdx·x̂* / n:

@@ -168,8 +168,9 @@ def shifted_moments(
     blocks = as_blocks(x, reduction_axes) if mask is None and named_axis.name is None else None
     if blocks is None:
         return sampled_moments(x, reduction_axes, mask, named_axis)
-    return lax.platform_dependent(
+    moments: ShiftedMoments = lax.platform_dependent(
         x,
         cpu=lambda x: block_moments(x, reduction_axes, blocks),
         default=lambda x: sampled_moments(x, reduction_axes, mask, named_axis),
     )
+    return moments

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from flax import linen as nn
@@ -39,7 +40,13 @@ class LinenModel:
         """Whether the module is called with an argument of this name."""
         return takes(self.module.__call__, name)
 
-    def _freeze_norms(self, next_call, args, kwargs, context):
+    def _freeze_norms(
+        self,
+        next_call: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        context: nn.module.InterceptorContext,
+    ) -> Any:
         layer = context.module
         is_norm = isinstance(layer, nn.BatchNorm) and context.method_name == "__call__"
         if not is_norm or not is_matched((*layer.path, "mean"), self.freeze):

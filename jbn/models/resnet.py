@@ -67,7 +67,7 @@ class _Block(nn.Module):
         return {"scale_init": nn.initializers.zeros} if self.zero_last_scale else {}
 
     @nn.nowrap
-    def shortcut(self, x: Array, shape: tuple[int, ...], conv: Callable) -> Array:
+    def shortcut(self, x: Array, shape: tuple[int, ...], conv: Callable[..., Array]) -> Array:
         """x, or a 1×1 convolution of it with a norm if the block changes the shape."""
         return x if x.shape == shape else conv(x, shape[-1], 1, self.stride)
 
@@ -90,7 +90,9 @@ class BasicBlock(_Block):
         train: bool,
         mask: Mask | None = None,
     ) -> Float[Array, "batch new_height new_width new_channels"]:
-        conv: Callable = functools.partial(_conv_and_norm, train=train, mask=mask, **_shared(self))
+        conv: Callable[..., Array] = functools.partial(
+            _conv_and_norm, train=train, mask=mask, **_shared(self)
+        )
         y = nn.relu(conv(x, self.num_filters, 3, self.stride))
         y = conv(y, self.num_filters, 3, **self.last_options())
         return nn.relu(y + self.shortcut(x, y.shape, conv))
@@ -115,7 +117,9 @@ class BottleneckBlock(_Block):
         train: bool,
         mask: Mask | None = None,
     ) -> Float[Array, "batch new_height new_width new_channels"]:
-        conv: Callable = functools.partial(_conv_and_norm, train=train, mask=mask, **_shared(self))
+        conv: Callable[..., Array] = functools.partial(
+            _conv_and_norm, train=train, mask=mask, **_shared(self)
+        )
         y = nn.relu(conv(x, self.num_filters, 1))
         y = nn.relu(conv(y, self.num_filters, 3, self.stride))
         y = conv(y, 4 * self.num_filters, 1, **self.last_options())
@@ -185,7 +189,9 @@ class ResNet(nn.Module):
     ) -> Float[Array, "batch classes"]:
         if x.ndim != 4:
             raise ValueError(f"x: found shape {x.shape}, wanted (batch, height, width, channels)")
-        conv: Callable = functools.partial(_conv_and_norm, train=train, mask=mask, **_shared(self))
+        conv: Callable[..., Array] = functools.partial(
+            _conv_and_norm, train=train, mask=mask, **_shared(self)
+        )
         match self.stem:
             case "cifar":
                 x = nn.relu(conv(x, self.num_filters, 3))

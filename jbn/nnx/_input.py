@@ -1,6 +1,7 @@
 """Input normalization by the statistics of a stream as an NNX module."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from flax import nnx
 from jax.typing import DTypeLike
@@ -10,7 +11,7 @@ from jbn._layers import apply_input_norm, input_stats_by_name
 from jbn.functional._input_stats import init_input_stats
 
 
-class InputStat(nnx.Variable):
+class InputStat(nnx.Variable[Any]):
     """A statistic of the inputs: neither a parameter nor a running average of batches."""
 
 

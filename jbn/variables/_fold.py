@@ -201,7 +201,12 @@ def find_folds(
     norms: dict[str, list[_Call]] = {}  # by path
     layers: dict[str, list[_Call]] = {}
 
-    def watch(next_call, args, kwargs, context):
+    def watch(
+        next_call: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        context: nn.module.InterceptorContext,
+    ) -> Any:
         y = next_call(*args, **kwargs)
         module, path = context.module, "/".join(context.module.path)
         # Not isinstance: a subclass may do something else with its kernel.

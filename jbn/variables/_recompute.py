@@ -139,7 +139,7 @@ def stats_of_moments(batch_stats: Mapping[str, Any], totals: LayerMoments) -> di
     return unflatten_dict({path: _recomputed(totals, path, old) for path, old in stats.items()})
 
 
-def recompute_nnx_batch_stats(model: nnx.Module, x: Any, *, batch_size: int) -> nnx.State:
+def recompute_nnx_batch_stats(model: nnx.Module, x: Any, *, batch_size: int) -> nnx.State[Any, Any]:
     """The batch statistics of an NNX model over all of x, as a state for `nnx.update`.
 
     Args:
@@ -205,7 +205,12 @@ def record_nnx_moments(model: nnx.Module) -> Callable[[], LayerMoments]:
     return recorded
 
 
-def _record(next_call, args, kwargs, context):
+def _record(
+    next_call: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    context: nn.module.InterceptorContext,
+) -> Any:
     """Calls a Linen batch normalization and stores its input's moments beside `mean` and `var`."""
     layer = context.module
     if not isinstance(layer, nn.BatchNorm) or context.method_name != "__call__":
@@ -228,7 +233,7 @@ def freeze_norm(layer: nnx.BatchNorm) -> None:
     layer_class: Any = type(layer)
 
     class Frozen(layer_class):  # type: ignore[misc]  # Flax's or jbn's, known at run time
-        def __call__(self, *args, **kwargs):
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
             call = inspect.signature(layer_class.__call__).bind(self, *args, **kwargs)
             call.arguments["use_running_average"] = True
             return layer_class.__call__(*call.args, **call.kwargs)
@@ -245,7 +250,9 @@ def _recording(layer_class: type, seen: list[Any]) -> type:
     """A subclass of an NNX batch normalization that merges its inputs' moments in `moments`."""
 
     class Recording(layer_class):  # type: ignore[misc]  # Flax's or jbn's, known at run time
-        def __call__(self, x, use_running_average=None, *, mask=None):
+        def __call__(
+            self, x: Array, use_running_average: bool | None = None, *, mask: Array | None = None
+        ) -> Array:
             y = super().__call__(x, use_running_average, mask=mask)
             if _has_running_average(self, use_running_average):
                 return y
