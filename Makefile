@@ -10,7 +10,7 @@ CONFIG ?= configs/digits/article.toml
 T ?=
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4
 
-.PHONY: run test quick slow docs experiments bench-accelerator lint fix clean
+.PHONY: run test quick slow docs dist experiments bench-accelerator lint fix clean
 
 run: $(VENV)/.run
 	$(BIN)/jbn run $(CONFIG)
@@ -25,7 +25,7 @@ quick: $(VENV)/.test
 	$(PYTEST) -m quick tests
 
 # What takes minutes, and `make test` leaves out.
-slow: $(VENV)/.test
+slow: $(VENV)/.dev
 	JBN_TEST_SLOW=1 $(PYTEST) -m slow $(T)
 
 # The code in the pages runs; then the site is built, in docs/_build.
@@ -33,6 +33,13 @@ docs: $(VENV)/.docs
 	$(PYTEST) tests/test_docs.py
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . docs/_build
 	@echo "open docs/_build/index.html"
+
+# The files to publish, in dist/: checked, and installed into an empty environment.
+dist: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	JBN_TEST_SLOW=1 JBN_DIST=dist $(BIN)/python -m pytest tests/test_dist.py
 
 experiments: $(VENV)/.run $(VENV)/.download
 	$(BIN)/python experiments/claims.py --small

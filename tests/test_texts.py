@@ -16,9 +16,14 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 
 
-def test_the_readmes_example_prints_what_it_says():
+def readmes_example():
+    """The README's first code, and what it prints."""
     readme = (ROOT / "README.md").read_text()
-    code, output = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", readme, re.DOTALL).groups()
+    return re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", readme, re.DOTALL).groups()
+
+
+def test_the_readmes_example_prints_what_it_says():
+    code, output = readmes_example()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == output, done.stderr
 
