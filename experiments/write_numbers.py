@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import device_tables
+import guides
 from claims import CLAIMS
 from evidence import evidence
 from report import read_announced
@@ -27,6 +28,9 @@ from jbn.report import summary_table
 
 TEXTS = (
     ROOT / "README.md",
+    ROOT / "docs" / "start.md",
+    ROOT / "docs" / "choosing.md",
+    *sorted((ROOT / "docs" / "course").glob("*.md")),
     ROOT / "docs" / "background" / "accelerators.md",
     ROOT / "docs" / "background" / "inputs.md",
     ROOT / "docs" / "background" / "numerics.md",
@@ -44,6 +48,7 @@ TEXTS = (
     *(ROOT / "experiments" / name / "README.md" for name in CLAIMS),
     *sorted((ROOT / "configs").rglob("*.toml")),
 )
+FROM_COURSE = "../../experiments/"
 DTYPES = ("float32", "bfloat16", "float16")
 _MARKDOWN = re.compile(r"(<!-- numbers: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _TOML = re.compile(r"(# numbers: (\S+)\n).*?(# end\n)", re.DOTALL)
@@ -182,10 +187,10 @@ def claim(name: str) -> str:
     return f"{_judged(result)}\n\n{said}\n\n{table}"
 
 
-def sentence(name: str) -> str:
-    """A claim, its verdict and its sentence."""
+def sentence(name: str, folder: str = "") -> str:
+    """A claim, its verdict and its sentence, for a text that finds the claims in `folder`."""
     result = results(f"{name}/results")
-    link = f"[{result['claim']}]({name}/README.md)"
+    link = f"[{result['claim']}]({folder}{name}/README.md)"
     return wrapped(f"{link}: **{result['verdict']}**. {result['summary']}")
 
 
@@ -515,6 +520,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "kept": kept,
     **{f"claim-{name}": functools.partial(claim, name) for name in CLAIMS},
     **{f"found-{name}": functools.partial(sentence, name) for name in CLAIMS},
+    **{f"evidence-{name}": functools.partial(sentence, name, FROM_COURSE) for name in CLAIMS},
+    **{f"theme-{name}": functools.partial(guides.theme, name) for name in guides.THEMES},
+    "choosing": guides.choosing,
     "bench-article": article_bench,
     "bench-start": start_bench,
     "bench-stopped": stopped_bench,
