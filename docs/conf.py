@@ -30,6 +30,8 @@ exclude_patterns = ["docs/_build"]
 myst_enable_extensions = ["attrs_inline", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
+highlight_language = "none"  # of blocks that name none: what code prints
+
 autodoc_typehints = "none"  # the docstrings say shapes and dtypes
 autodoc_member_order = "bysource"
 
