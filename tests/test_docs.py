@@ -1,10 +1,13 @@
 """The site: code in its pages runs, prints what they say, and draws the pictures that they show."""
 
+import inspect
 import re
 
 import pages
 import pytest
 from pages import DOCS
+
+import jbn
 
 
 @pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: str(page.relative_to(DOCS)))
@@ -24,3 +27,27 @@ def test_code_of_a_page_does_what_the_page_says(page, tmp_path, capsys):
         drawn = {path.name for path in tmp_path.glob("*.svg")}
         assert shown == drawn == {path.name for path in page.parent.glob("*.svg")} & drawn
         assert drawn
+
+
+@pytest.mark.quick
+def test_every_public_name_stands_in_exactly_one_page_of_the_reference():
+    documented = [
+        name
+        for page in (DOCS / "reference").glob("*.md")
+        for name in re.findall(r"^\.\. auto\w+:: (\S+)", page.read_text(), re.MULTILINE)
+    ]
+    public = ["jbn.load_run", *(f"jbn.{name}" for name in _public(jbn.functional))]
+    for room in ("convert", "diagnose", "export", "linen", "models", "nnx", "train", "variables"):
+        public += [f"jbn.{room}.{name}" for name in _public(getattr(jbn, room))]
+    assert set(public) > {"jbn.batch_norm", "jbn.linen.BatchNorm", "jbn.train.make_task"}
+    assert set(documented) == {*public, "jbn.trained.LoadedRun"}
+    assert len(documented) == len(set(documented))
+
+
+def _public(room):
+    """The names of a folder, which its `__init__.py` lists, or those that a file itself defines."""
+    names = [name for name in dir(room) if name[0] != "_"]
+    names = [name for name in names if not inspect.ismodule(getattr(room, name))]
+    if hasattr(room, "__path__"):
+        return names
+    return [name for name in names if getattr(room, name).__module__ == room.__name__]
