@@ -45,7 +45,7 @@ def select_device(name: str | None) -> jax.Device:
 
 
 def use_all_cores() -> None:
-    """Makes a CPU device of every core, up to 8, unless JAX was told how many to make.
+    """Makes a CPU device of every core it may use, up to 8, unless JAX was told how many to make.
 
     The lanes of a program are shared out among them: a small network's operations are too small to
     be shared out themselves. Without effect where JAX has made its devices already.
@@ -53,7 +53,7 @@ def use_all_cores() -> None:
     config: Any = jax.config
     if config.jax_num_cpu_devices < 0:
         with contextlib.suppress(RuntimeError):
-            config.update("jax_num_cpu_devices", min(os.cpu_count() or 1, 8))
+            config.update("jax_num_cpu_devices", min(_num_cores(), 8))
 
 
 def unused_accelerator() -> str | None:
@@ -114,9 +114,16 @@ def describe_environment(device: jax.Device) -> dict[str, Any]:
         "versions": package_versions(),
         "device": describe_device(device),
         "platform": platform.platform(),
-        "num_cpus": os.cpu_count(),
+        "num_cpus": _num_cores(),
         "git_commit": _git_commit(),
     }
+
+
+def _num_cores() -> int:
+    """The cores that this process may use: a cluster gives a job some of a machine's."""
+    if hasattr(os, "sched_getaffinity"):  # on Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def package_versions() -> dict[str, str | None]:

@@ -58,7 +58,7 @@ class LoadedRun(NamedTuple):
         if jnp.ndim(x) < 1 or jnp.shape(x)[1:] != features:
             wanted = ", ".join(map(str, ("examples", *features)))
             raise ValueError(f"x: found shape {jnp.shape(x)}, wanted ({wanted})")
-        if not len(x):
+        if jnp.shape(x)[0] == 0:  # an exported function's batch has a size, but none that is known
             return self.predict(jnp.zeros((1, *features)))[:0]  # of no rows models know no sizes
         _check_finite(x)
         if self.input_offset is not None:

@@ -1,5 +1,6 @@
 """The command: what it prints, and one line and exit code 2 for every mistake."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,21 @@ def test_a_model_of_ones_own_runs_loads_and_runs_again(jbn_command, tmp_path, mo
     x = jbn.data.load(DataConfig()).test.x
     assert jbn.load_run("runs/own").predict(x).shape == (179, 10)
     assert "it is runs/own.1 now" in jbn_command(*arguments)[1]
+
+
+def test_it_makes_no_more_cpu_devices_than_the_cores_that_it_may_use():
+    code = """
+import os, jax
+from jbn.environment import use_all_cores
+os.sched_getaffinity = lambda process: {3, 5}  # as a cluster limits a job
+use_all_cores()
+print(jax.config.jax_num_cpu_devices)
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "JAX_NUM_CPU_DEVICES"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "2\n", done.stderr
 
 
 def test_a_cache_that_cannot_be_written_to_is_said_and_nothing_is_kept(

@@ -53,6 +53,13 @@ def test_a_model_with_norms_is_saved_too(tmp_path, kind):
     close(load_function(tmp_path / "a")(normal(7, 5)), evaluate(normal(7, 5)))
 
 
+def test_what_a_loaded_run_predicts_is_saved_with_its_normalization(small_run, tmp_path):
+    loaded = jbn.load_run(small_run)
+    x = 8 + 4 * normal(5, 8, 8, 1)
+    save_function(tmp_path / "run.bin", loaded.predict, x[:2])
+    close(load_function(tmp_path / "run.bin")(x), loaded.predict(x))
+
+
 def test_it_is_for_cpu_cuda_and_tpu(saved):
     exported = export.deserialize(bytearray(saved[0].read_bytes()))
     assert exported.platforms == ("cpu", "cuda", "tpu")
