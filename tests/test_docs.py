@@ -5,9 +5,11 @@ import re
 
 import pages
 import pytest
+import typer
 from pages import DOCS
 
 import jbn
+import jbn.cli
 
 
 @pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: str(page.relative_to(DOCS)))
@@ -51,3 +53,19 @@ def _public(room):
     if hasattr(room, "__path__"):
         return names
     return [name for name in names if getattr(room, name).__module__ == room.__name__]
+
+
+def test_every_option_of_a_command_in_the_pages_exists():
+    commands = typer.main.get_command(jbn.cli.app).commands
+    found = 0
+    for page in pages.PAGES:
+        text = page.read_text().replace("\\\n", " ")
+        for name, line in re.findall(r"\bjbn ([a-z]+)\b([^`\n]*)", text):
+            if name not in commands:
+                continue
+            known = {option for of in commands[name].params for option in of.opts}
+            known |= {option for of in commands[name].params for option in of.secondary_opts}
+            named = set(re.findall(r"(?<!\S)--[a-z-]+", line))
+            assert named <= known, (page.name, line)
+            found += len(named)
+    assert found > 20

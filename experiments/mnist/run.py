@@ -2,7 +2,7 @@
 
 python experiments/mnist/run.py && python experiments/write_numbers.py
 
-The files of MNIST are looked for where docs/how_to/data.md says.
+The files of MNIST are looked for where docs/reference/data_sets.md says.
 """
 
 import json
