@@ -34,6 +34,7 @@ TEXTS = (
     ROOT / "docs" / "background" / "accelerators.md",
     ROOT / "docs" / "background" / "inputs.md",
     ROOT / "docs" / "background" / "numerics.md",
+    ROOT / "docs" / "background" / "performance.md",
     ROOT / "docs" / "how_to" / "devices.md",
     ROOT / "docs" / "how_to" / "folding.md",
     ROOT / "docs" / "how_to" / "long_runs.md",
