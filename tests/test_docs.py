@@ -41,6 +41,8 @@ def test_every_public_name_stands_in_exactly_one_page_of_the_reference():
     public = ["jbn.load_run", *(f"jbn.{name}" for name in _public(jbn.functional))]
     for room in ("convert", "diagnose", "export", "linen", "models", "nnx", "train", "variables"):
         public += [f"jbn.{room}.{name}" for name in _public(getattr(jbn, room))]
+    of_train = set(_public(jbn.train))
+    public += [f"jbn.data.{name}" for name in _public(jbn.data) if name not in of_train]
     assert set(public) > {"jbn.batch_norm", "jbn.linen.BatchNorm", "jbn.train.make_task"}
     assert set(documented) == {*public, "jbn.trained.LoadedRun"}
     assert len(documented) == len(set(documented))
