@@ -1,5 +1,7 @@
 """What listens to a run: the folder, and the terminal. Each is a function of an event."""
 
+import bisect
+import operator
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -151,12 +153,13 @@ def describe(metrics: Mapping[str, np.ndarray]) -> str:
 def _name(event: TurnBegan | TrainingBegan | EpochEnded) -> str:
     """What the turn's trials are called: their program, and which of its trials they are."""
     label, number = event.group.program.label, len(event.trials)
-    everything = [trial.number for trial in event.group.program.trials]
+    everything = event.group.program.trials  # by their numbers
     if len(everything) == 1:
         return label
     if number == len(everything):
         return f"{label}, {number} trials"
-    first = everything.index(event.trials[0].number) + 1
+    by_number = operator.attrgetter("number")
+    first = bisect.bisect_left(everything, event.trials[0].number, key=by_number) + 1
     which = f"trials {first}-{first + number - 1}" if number > 1 else f"trial {first}"
     return f"{label}, {which} of {len(everything)}"
 

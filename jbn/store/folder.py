@@ -50,7 +50,7 @@ from jbn.store.read import (
     read_parts,
     read_seed_counts,
 )
-from jbn.store.table import append_rows, keep_rows, keep_until
+from jbn.store.table import append_rows, keep_rows, keep_until, numbers_in
 
 _MOST_SHOWN = 4  # of what differs between two configs
 
@@ -68,6 +68,9 @@ class Folder:
         self.done = done_trials(out)
         self.outgrown = all_trials(out) - self.done  # were done when trainings were shorter
         self._drop_halves()
+        # Trials with metrics. Nobody looks for those of others: the longer the table, the longer it
+        # takes.
+        self._begun = numbers_in(out / METRICS)
         self._lanes: dict[int, list[tuple[int, int]]] = {}
         groups = read_groups(out)
         if groups:
@@ -113,6 +116,7 @@ class Folder:
         ]
         with self.written():
             append_rows(self.path / METRICS, rows)
+        self._begun |= {trial.number for trial in trials}
 
     def add_trials(
         self,
@@ -144,7 +148,7 @@ class Folder:
 
     def rewind(self, trials: Sequence[Trial], epoch: int) -> None:
         """Drops the metrics of these trials after an epoch, from which they go on, or begin."""
-        numbers = {trial.number for trial in trials} - self.done
+        numbers = ({trial.number for trial in trials} & self._begun) - self.done
         with self.written():
             keep_until(self.path / METRICS, numbers, "epoch", epoch)
 

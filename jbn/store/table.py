@@ -82,6 +82,16 @@ def keep_rows(path: Path, is_kept: Callable[[int], bool], *, sort: bool = False)
     write_whole(path, "".join([names, *(sorted(kept, key=_first) if sort else kept)]))
 
 
+def numbers_in(path: Path) -> set[int]:
+    """The numbers in the first column."""
+    if not path.exists():
+        return set()
+    try:
+        return {_first(line) for line in _whole_lines(path).splitlines()[1:]}
+    except ValueError as error:
+        raise _damaged(path, error) from None
+
+
 def keep_until(path: Path, numbers: Collection[int], column: str, last: int) -> None:
     """Writes the table anew without those rows of the numbers that are after `last` in a column."""
     if not numbers or not path.exists():

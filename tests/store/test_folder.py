@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from jbn.config import UserError, plan, plan_groups
-from jbn.store import is_finished, layout, opened, read_config, read_parts
+from jbn.store import is_finished, layout, opened, read_config, read_metrics, read_parts
+from jbn.store.table import keep_until
 from jbn.trained import load_run
 
 ROOT = Path(__file__).parents[2]
@@ -169,6 +170,30 @@ def test_half_a_last_line_and_metrics_of_trials_that_begin_again_are_dropped(ear
             folder.rewind(group.trials, 0)
     assert trials.read_text() == "".join(whole[:3])
     assert metrics.read_text() == "".join(epochs[:5])
+
+
+def test_a_trial_without_metrics_begins_without_a_look_at_those_of_others(
+    tmp_path, config, monkeypatch
+):
+    looks = []
+
+    def look(path, numbers, column, last):
+        looks.append(set(numbers))
+        keep_until(path, numbers, column, last)
+
+    monkeypatch.setattr("jbn.store.folder.keep_until", look)
+    first, second = plan(config)[0].trials
+    loss = {"train_loss": np.zeros(1)}
+    with opened(tmp_path, config, PART, METRICS, {}) as folder:
+        for trial in (first, second):
+            folder.rewind([trial], 0)
+            folder.add_metrics([trial], 1, loss)
+            folder.add_metrics([trial], 2, loss)
+        folder.rewind([second], 1)
+    with opened(tmp_path, config, PART, METRICS, {}) as folder:
+        folder.rewind([first], 1)
+    assert looks == [set(), set(), {second.number}, {first.number}]
+    assert read_metrics(tmp_path)["epoch"].tolist() == [1, 1]
 
 
 def texts_of(path):
