@@ -78,11 +78,15 @@ def test_no_tick_is_a_formula(draw):
 
 
 def test_ticks_over_many_decades_are_powers_of_ten_and_within_one_are_round_numbers():
-    for low, high, wanted in ((1e-6, 100.0, {1e-4, 1e-2, 1}), (0.0121, 0.0125, {0.0122, 0.0124})):
+    of_decades = {1e-4, 1e-2, 1}, {1e-5, 1e-3, 1e-1}  # Matplotlib 3.10 names the odd powers
+    for low, high, wanted in (
+        (1e-6, 100.0, of_decades),
+        (0.0121, 0.0125, [{0.0122, 0.0124}]),
+    ):
         loss = draw_learning_curves(curves(["batch"], 9, low, high), ACCURACY).axes[1]
         loss.figure.draw_without_rendering()
         ticks = [*loss.yaxis.get_major_ticks(), *loss.yaxis.get_minor_ticks()]
         texts = [tick.label1.get_text().replace("\N{MINUS SIGN}", "-") for tick in ticks]
         named = {tick.get_loc(): float(t) for tick, t in zip(ticks, texts, strict=True) if t}
-        assert wanted <= set(named.values())
+        assert any(some <= set(named.values()) for some in wanted)
         np.testing.assert_allclose(list(named.values()), list(named), rtol=1e-9)
