@@ -10,7 +10,10 @@ CONFIG ?= configs/digits/article.toml
 T ?=
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4
 
-.PHONY: run test quick slow docs dist experiments bench-accelerator lint fix clean
+# The tests with the lowest versions that pyproject.toml allows: make lowest PYTHON=python3.11
+LOWEST := .venv/lowest
+
+.PHONY: run test quick slow lowest docs dist experiments bench-accelerator lint fix clean
 
 run: $(VENV)/.run
 	$(BIN)/jbn run $(CONFIG)
@@ -27,6 +30,9 @@ quick: $(VENV)/.test
 # What takes minutes, and `make test` leaves out.
 slow: $(VENV)/.dev
 	JBN_TEST_SLOW=1 $(PYTEST) -m slow $(T)
+
+lowest: $(LOWEST)/.test
+	$(LOWEST)/bin/python -m pytest -n auto --maxprocesses 4 $(T)
 
 # The code in the pages runs; then the site is built, in docs/_build.
 docs: $(VENV)/.docs
@@ -61,6 +67,13 @@ fix: $(VENV)/.dev
 clean:
 	rm -rf .venv .compiled .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find jbn tests experiments -name __pycache__ -prune -exec rm -rf {} +
+
+$(LOWEST)/.test: pyproject.toml
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python \
+		--resolution lowest-direct --editable '.[test]'
+	@touch $@
 
 $(VENV)/.%: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
