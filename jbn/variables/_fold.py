@@ -198,46 +198,53 @@ def find_folds(
     Raises:
         ValueError: a norm normalizes with its batch's statistics.
     """
-    norms: dict[str, list[_Call]] = {}  # by path
-    layers: dict[str, list[_Call]] = {}
+    found: dict[str, Fold | str] = {}  # by the norm's path
 
-    def watch(
-        next_call: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        context: nn.module.InterceptorContext,
-    ) -> Any:
-        y = next_call(*args, **kwargs)
-        module, path = context.module, "/".join(context.module.path)
-        # Not isinstance: a subclass may do something else with its kernel.
-        is_layer = type(module) in _LAYERS
-        if context.method_name != "__call__" or not (is_layer or isinstance(module, nn.BatchNorm)):
-            return y
-        call = inspect.signature(type(module).__call__).bind(module, *args, **kwargs).arguments
-        if is_layer:
-            layers.setdefault(path, []).append(_Call(module, call["inputs"], y))
-            return y
-        if not is_evaluation(module, call.get("use_running_average")):
-            raise ValueError(
-                f"apply: found {path} normalizing with its batch's statistics, wanted the model in "
-                "evaluation"
-            )
-        norms.setdefault(path, []).append(_Call(module, call["x"], y))
-        return y
+    # A new function: JAX wouldn't call a function again that it has traced already.
+    def trace(*args: Any) -> None:
+        calls = _Calls({}, {})
+        with nn.intercept_methods(functools.partial(_watch, calls)):
+            apply(*args)
+        for path, of_norm in calls.norms.items():  # here, for no tracer may leave its trace
+            found[path] = _fold_of(path, of_norm, calls.layers)
 
-    with nn.intercept_methods(watch):
-        # A new function: JAX wouldn't call a function again that it has traced already.
-        jax.eval_shape(lambda *args: apply(*args), variables, x)
-
-    found = {path: _fold_of(path, calls, layers) for path, calls in norms.items()}
+    jax.eval_shape(trace, variables, x)
     folds = [fold for fold in found.values() if isinstance(fold, Fold)]
     return folds, {path: reason for path, reason in found.items() if isinstance(reason, str)}
+
+
+def _watch(calls: "_Calls", next_call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    """Calls a method of a module, and keeps what norms and layers got and gave."""
+    y = next_call(*args, **kwargs)
+    module, path = context.module, "/".join(context.module.path)
+    # Not isinstance: a subclass may do something else with its kernel.
+    is_layer = type(module) in _LAYERS
+    if context.method_name != "__call__" or not (is_layer or isinstance(module, nn.BatchNorm)):
+        return y
+    call = inspect.signature(type(module).__call__).bind(module, *args, **kwargs).arguments
+    if is_layer:
+        calls.layers.setdefault(path, []).append(_Call(module, call["inputs"], y))
+        return y
+    if not is_evaluation(module, call.get("use_running_average")):
+        raise ValueError(
+            f"apply: found {path} normalizing with its batch's statistics, wanted the model in "
+            "evaluation"
+        )
+    calls.norms.setdefault(path, []).append(_Call(module, call["x"], y))
+    return y
 
 
 class _Call(NamedTuple):
     module: Any
     x: Any
     y: Any
+
+
+class _Calls(NamedTuple):
+    """By the path of each module, in their order."""
+
+    norms: dict[str, list[_Call]]
+    layers: dict[str, list[_Call]]
 
 
 def _fold_of(
