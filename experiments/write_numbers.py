@@ -35,6 +35,7 @@ TEXTS = (
     ROOT / "docs" / "background" / "inputs.md",
     ROOT / "docs" / "background" / "numerics.md",
     ROOT / "docs" / "background" / "performance.md",
+    ROOT / "docs" / "background" / "soak.md",
     ROOT / "docs" / "how_to" / "devices.md",
     ROOT / "docs" / "how_to" / "folding.md",
     ROOT / "docs" / "how_to" / "long_runs.md",
@@ -373,6 +374,44 @@ def stopped_bench() -> str:
     )
 
 
+def soak_bench() -> str:
+    """What long runs hold on to: memory in each third, and how it grows."""
+    result = results("bench/soak")
+    rows, notes = [], []
+    for name, case in result["cases"].items():
+        least = case["least_of_thirds"]
+        grown, most = (
+            case[of]["resident_kib"] for of in ("growth_per_thousand", "most_growth_per_thousand")
+        )
+        rows.append(
+            [
+                name,
+                f"{case['units']:,} {case['unit']}",
+                *(f"{kib / 1024:.1f}" for kib in least["resident_kib"]),
+                f"{grown:.1f} ({most:g})",
+                *(
+                    " / ".join(f"{number:g}" for number in least[field])
+                    for field in ("live_arrays", "open_files", "threads")
+                ),
+            ]
+        )
+        notes.append(f"{name}, {case['late_over_early']:.2f}")
+    headings = [
+        *("the run", "length", "MiB, first third", "middle", "last"),
+        *("KiB more per 1,000 (at most)", "arrays on the device", "open files", "threads"),
+    ]
+    wide = result["cases"]["a sweep"]
+    return f"{markdown_table(headings, rows, 2)}\n\n" + wrapped(
+        "Each number is the least of its third of the run. The growth is from the middle third to "
+        "the last, in 1,000 steps or groups, with its bound in parentheses. An epoch or group late "
+        "in the run (the last tenth) takes this many times one early in it (the second tenth): "
+        f"{'; '.join(notes)}. The sweep's folder has {wide['folder_bytes'] / 1000:.0f} kB, and its "
+        f"report of 1,000 points takes {wide['report_seconds']:.1f} s. TensorStore alone keeps "
+        f"{result['kib_of_a_spec']:.1f} KiB of each `KvStore.Spec.to_json`. "
+        f"{measured_by(result['command'], result['environment'], 'tensorstore')}"
+    )
+
+
 def resnet18(dtype: str) -> str:
     """How far loss curves of a dtype are from Flax's."""
     result = results("resnet18/results")
@@ -527,6 +566,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "bench-article": article_bench,
     "bench-start": start_bench,
     "bench-stopped": stopped_bench,
+    "soak": soak_bench,
     "bench-layer": lambda: device_tables.layers("cpu", "batch_norm", device_tables.TRAIN),
     "bench-layers": lambda: device_tables.layers("cpu"),
     "device-targets": device_tables.targets,

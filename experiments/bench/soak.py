@@ -10,6 +10,7 @@ the same cases.
 
 import contextlib
 import gc
+import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import tensorstore
 from rich.console import Console
 
 from jbn.config import Config, config_from_dict
@@ -59,8 +61,8 @@ def training(num_steps: int = 100_000) -> Case:
 def saved_training(num_steps: int = 100_000) -> Case:
     """One training, which saves often and keeps its best epoch.
 
-    TensorStore 0.1.86 keeps 0.7 KiB of each array that it saves: what `KvStore.Spec.to_json` gave
-    stays in memory. Its pools' threads and files come and go.
+    TensorStore keeps some of each array that Orbax saves: `kib_of_a_spec`. The threads and files of
+    its pools come and go.
     """
     checkpoint = {"every_epochs": EPOCHS_PER_CHECKPOINT, "keep_best": True}
     return _training(
@@ -75,7 +77,7 @@ def sweep(num_groups: int = 1_000) -> Case:
         "train": {"num_epochs": 2},
         "sweep": {"max_lanes": 1, "optimizer.learning_rate": rates},
     }
-    return Case(_config(table), TrialsEnded, num_groups, "groups", 1, {"resident_kib": 1000.0})
+    return Case(_config(table), TrialsEnded, num_groups, "groups", 1, {"resident_kib": 2000.0})
 
 
 CASES: dict[str, Callable[[], Case]] = {
@@ -162,14 +164,32 @@ def measured(name: str) -> dict[str, Any]:
     }
 
 
+def kib_of_a_spec(number: int = 20_000) -> float:
+    """What TensorStore keeps of each `KvStore.Spec.to_json`, which Orbax calls for each array."""
+    base = {"driver": "file", "path": "/nowhere/"}
+    spec = tensorstore.KvStore.Spec({"driver": "ocdbt", "base": base})
+    spec.to_json()
+    before = _resident_kib()
+    for _ in range(number):
+        spec.to_json()
+    return (_resident_kib() - before) / number
+
+
 def main() -> None:
     """Trains, and writes the JSON."""
+    kib = alone(kib_of_a_spec)
     found = {}
     for name in CASES:
         found[name] = alone(measured, name)
         print(name, json.dumps(found[name]["growth_per_thousand"]), flush=True)
     environment = describe_environment(jax.devices()[0])
-    result = {"command": COMMAND, "environment": environment, "cases": found}
+    versions = {"tensorstore": importlib.metadata.version("tensorstore")}
+    result = {
+        "command": COMMAND,
+        "environment": environment | versions,
+        "kib_of_a_spec": kib,
+        "cases": found,
+    }
     (HERE / "soak.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
@@ -188,13 +208,18 @@ def _resources(device: jax.Device) -> list[float]:
     """`FIELDS` but for the first and the last one; those of this process as Linux has them."""
     arrays = jax.live_arrays()
     return [
-        int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1024,
+        _resident_kib(),
         (device.memory_stats() or {}).get("bytes_in_use", 0) / 1024,
         len(arrays),
         sum(array.nbytes for array in arrays) / 1024,
         len(os.listdir("/proc/self/fd")),
         len(os.listdir("/proc/self/task")),
     ]
+
+
+def _resident_kib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1024
 
 
 @contextlib.contextmanager
