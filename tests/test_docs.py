@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from typing import Any
 
 import pages
 import pytest
@@ -9,7 +10,7 @@ import typer
 from pages import DOCS
 
 import jbn
-import jbn.cli
+from jbn.cli.commands import app
 
 
 @pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: str(page.relative_to(DOCS)))
@@ -58,7 +59,8 @@ def _public(room):
 
 
 def test_every_option_of_a_command_in_the_pages_exists():
-    commands = typer.main.get_command(jbn.cli.app).commands
+    group: Any = typer.main.get_command(app)
+    commands = group.commands
     found = 0
     for page in pages.PAGES:
         text = page.read_text().replace("\\\n", " ")
@@ -71,3 +73,10 @@ def test_every_option_of_a_command_in_the_pages_exists():
             assert named <= known, (page.name, line)
             found += len(named)
     assert found > 20
+
+
+def test_a_picture_loses_its_date_and_digits_but_no_text():
+    svg = "<svg>\n <metadata>\n  2026\n </metadata>\n <!-- a -->\n"
+    svg += '<path d="M 1.23456 -0.5 L 7 8.999"/><text x="1.119">rate 0.001</text></svg>'
+    said = '<svg>\n<path d="M 1.23 -0.5 L 7 8.99"/><text x="1.11">rate 0.001</text></svg>'
+    assert pages.tidied(svg) == said
