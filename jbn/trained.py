@@ -1,5 +1,6 @@
 """A trained model of a run, back from its folder, to predict with."""
 
+import functools
 import importlib.util
 import sys
 import warnings
@@ -11,14 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float
 
 from jbn.config import ArmConfig, UserError
-from jbn.config.functions import import_function, source_of
+from jbn.config.functions import import_function, lies_in, source_of
 from jbn.data import TargetStats, input_stats_of, normalize_inputs
 from jbn.data.sources.user_arrays import finite_rows
 from jbn.functional._input_stats import InputStats
-from jbn.models import LinenModel, NNXModel, build_model
+from jbn.models import LinenModel, Model, NNXModel, build_model
 from jbn.store import INPUTS, read_config, read_source, read_trials, read_variables
 
 
@@ -72,18 +74,6 @@ class LoadedRun(NamedTuple):
         assert self.target_stats is not None  # of numbers
         mean, std = self.target_stats
         return np.asarray(output, np.float64).reshape(len(x), *mean.shape) * std + mean
-
-
-def _lies_in(run_dir: Path, module: str) -> bool:
-    """Whether Python may import the module, or a package around it, from the run's folder."""
-    names = module.split(".")
-    for entry in sys.path:
-        for number in range(1, len(names) + 1):
-            place = Path(entry, *names[:number]).resolve()
-            is_there = place.exists() or place.with_name(f"{place.name}.py").exists()
-            if is_there and place.is_relative_to(run_dir.resolve()):
-                return True
-    return False
 
 
 def _check_finite(x: Array) -> None:
@@ -161,9 +151,8 @@ def load_run(
         targets = inputs.pop("targets", None)
         target_stats = None if targets is None else TargetStats(**targets)
         input_stats = input_stats_of(inputs)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{run_dir}: its variables are damaged: {error}; run it again") from None
-    variables = jax.tree.map(jnp.asarray, arrays)
     arm_config = config.arms[arm]
     path = arm_config.model.factory
     if path is not None and factory is None:
@@ -172,8 +161,35 @@ def load_run(
     built = build_model(
         arm_config.model, arm_config.norm, num_outputs, features=features, factory=factory
     )
+    _check_variables(run_dir, built, arrays, features)
+    variables = jax.tree.map(jnp.asarray, arrays)
     model = built.module if isinstance(built, LinenModel) else built
     return LoadedRun(model, variables, arm_config, input_stats, input_offset, target_stats)
+
+
+def _check_variables(
+    run_dir: Path, model: Model, variables: dict[str, Any], features: tuple[int, ...]
+) -> None:
+    """Raises UserError where the variables aren't those of the model."""
+    rngs = dict.fromkeys(("params", "dropout"), jax.random.key(0))
+    init = functools.partial(model.init, train=True)
+    wanted = dict(jax.eval_shape(init, rngs, jnp.zeros((2, *features))))
+    wanted.pop("intermediates", None)
+    found = flatten_dict(variables)
+    if any(leaf.dtype.kind not in "biufc" for leaf in found.values()):
+        raise UserError(f"{run_dir}: its variables are damaged: found no numbers; run it again")
+    for path, like in flatten_dict(wanted).items():
+        leaf = found.get(path)
+        if (
+            leaf is None
+            or leaf.shape != like.shape
+            or not np.can_cast(leaf.dtype, like.dtype, "same_kind")
+        ):
+            there = "nothing" if leaf is None else f"{leaf.dtype} of shape {leaf.shape}"
+            raise UserError(
+                f"{run_dir}: its variables are damaged: found {there} at {'/'.join(path)}, where "
+                f"the model has {like.dtype} of shape {like.shape}; run it again"
+            )
 
 
 def _factory(run_dir: Path, path: str, trust_source: bool) -> Callable[..., Any]:
@@ -193,7 +209,7 @@ def _factory(run_dir: Path, path: str, trust_source: bool) -> Callable[..., Any]
             return getattr(loaded, name)
         except Exception as error:  # it is a user's program
             raise UserError(f"trust_source: {source} can't be executed: {error!r}") from error
-    if _lies_in(run_dir, module):
+    if lies_in(run_dir, path):
         raise UserError(
             f"model.factory: {module} would be imported from {run_dir} itself, which trust_source="
             "True alone executes; give load_run your function as factory=..."
@@ -201,7 +217,7 @@ def _factory(run_dir: Path, path: str, trust_source: bool) -> Callable[..., Any]
     try:
         factory = import_function("model.factory", path)
         found = source_of(path)
-        if source and found and found[1] != source.read_text(encoding="utf-8"):
+        if source and found and found[1].encode() != source.read_bytes():
             warnings.warn(
                 f"model.factory: {module} isn't as it was in the run; {source} has what it was, "
                 "and trust_source=True executes that",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from jbn.config.explain import shown
+from jbn.config.errors import shown
 from jbn.config.schema import Config
 from jbn.config.sweep import flattened
 

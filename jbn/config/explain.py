@@ -6,11 +6,13 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from jbn.config.schema import FUNCTION, NAME, ArmConfig, Config
+from jbn.config.errors import shortened, shown
+from jbn.config.schema import FUNCTION, NAME, PATH, ArmConfig, Config
 
 _PATTERNS_IN_WORDS = {
     NAME: "at most 100 letters, digits, spaces and . _ + -, a letter or digit first",
     FUNCTION: '"package.module:function"',
+    PATH: "a path, without a byte 0 in it",
 }
 
 # What other libraries and people call a key.
@@ -28,7 +30,7 @@ _OTHER_NAMES = {
 def explain(model: type[BaseModel], details: Mapping[str, Any], prefix: str = "") -> str:
     """One line on one mistake that pydantic found in the values for a model."""
     parts = [str(part) for part in details["loc"] if part != "[key]"]
-    path = (prefix + ".".join(parts)).rstrip(".")
+    path = shortened((prefix + ".".join(parts)).rstrip("."))
     found = shown(details["input"])
     match details["type"]:
         case "extra_forbidden":
@@ -75,15 +77,6 @@ def paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         for candidate in (field.annotation, *get_args(field.annotation)):
             if isinstance(candidate, type) and issubclass(candidate, BaseModel):
                 yield from paths(candidate, f"{prefix}{name}.")
-
-
-def shown(value: Any) -> str:
-    """The value as Python writes it, shortened to fit into a line."""
-    try:
-        text = repr(value)
-    except ValueError:  # an integer of thousands of digits
-        text = "a number of thousands of digits"
-    return text if len(text) <= 80 else f"{text[:60]} … {text[-10:]}"
 
 
 def _known(model: type[BaseModel]) -> list[str]:

@@ -3,8 +3,10 @@
 import functools
 import importlib
 import inspect
+import sys
 import types
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from jbn.config.errors import UserError
@@ -70,6 +72,21 @@ def source_of(path: str) -> tuple[str, str] | None:
         return module, inspect.getsource(importlib.import_module(module))
     except (ImportError, OSError, TypeError):
         return None
+
+
+def lies_in(folder: Path, path: str) -> bool:
+    """Whether Python may import "package.module:function" from within the folder.
+
+    A package around the module counts, too.
+    """
+    names = path.partition(":")[0].split(".")
+    for entry in sys.path:
+        for number in range(1, len(names) + 1):
+            place = Path(entry, *names[:number]).resolve()
+            is_there = place.exists() or place.with_name(f"{place.name}.py").exists()
+            if is_there and place.is_relative_to(folder.resolve()):
+                return True
+    return False
 
 
 def name_of(function: Callable[..., Any]) -> str:

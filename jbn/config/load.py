@@ -22,6 +22,7 @@ _EXAMPLES = {
     "--set": "key=value, e.g. optimizer.learning_rate=0.01",
     "--sweep": "key=values, e.g. norm.momentum=[0.9,0.99]",
 }
+_DEEPEST = 12  # of tables and lists in each other: more than any config has
 
 
 def load_config(
@@ -59,6 +60,11 @@ def config_from_dict(table: Mapping[str, Any]) -> Config:
 
     In its arms, swept keys have their values at the first point of the sweep.
     """
+    if _is_deep(table):
+        raise UserError(
+            f"found tables or lists that are nested more than {_DEEPEST} deep, wanted sections, "
+            "keys and their values"
+        )
     shared = {key: value for key, value in table.items() if key in ArmConfig.model_fields}
     rest = {key: value for key, value in table.items() if key not in shared}
     mistakes: list[str] = []
@@ -86,7 +92,7 @@ def config_from_dict(table: Mapping[str, Any]) -> Config:
             rest["sweep"] = parse_sweep(rest["sweep"])
             axes = rest["sweep"]["axes"]
         except UserError as error:
-            mistakes += str(error).splitlines()
+            mistakes += str(error).split("\n")
             del rest["sweep"]
     only = "swept" if "norm.kind" in axes else (base or SharedConfig()).norm.kind
     arms = rest.get("arms", {})
@@ -149,6 +155,15 @@ def _apply_override(
             return f"{option} {override}: {section} is a value, not a section"
     table[last] = parsed["value"]
     return None
+
+
+def _is_deep(table: Mapping[str, Any]) -> bool:
+    """Whether what comes after would exceed Python's depth of calls."""
+    level: list[Any] = [table]
+    for _ in range(_DEEPEST):
+        inner = (of.values() if isinstance(of, dict) else of for of in level)
+        level = [value for of in inner for value in of if isinstance(value, dict | list)]
+    return bool(level)
 
 
 def _as_toml(text: str) -> str:

@@ -9,6 +9,8 @@ except ModuleNotFoundError as error:
     error.add_note("jbn's configs, training and load_run need it: pip install 'jbn[run]'")
     raise
 
+from jbn.config.errors import shown
+
 
 class Section(BaseModel):
     """A table of a config. It has known keys only, checks every value, and can't be changed."""
@@ -28,7 +30,8 @@ FUNCTION = r"^\w+(\.\w+)*:\w+$"  # "package.module:function"
 _Name = Annotated[str, Field(pattern=NAME)]
 # TOML has no null. An arm or a sweep writes "none".
 _OrNone = BeforeValidator(lambda value: None if value == "none" else value)
-_Text = Annotated[str | None, _OrNone]
+PATH = r"^[^\x00]+$"
+_Path = Annotated[Annotated[str, Field(pattern=PATH)] | None, _OrNone]
 _Function = Annotated[Annotated[str, Field(pattern=FUNCTION)] | None, _OrNone]
 
 
@@ -39,7 +42,9 @@ def _patterns(value: Any) -> Any:
     if not isinstance(patterns, list | tuple) or not all(
         isinstance(pattern, str) and pattern for pattern in patterns
     ):
-        raise ValueError(f'found {value!r}, wanted a pattern such as "Dense_0*", or a list of them')
+        raise ValueError(
+            f'found {shown(value)}, wanted a pattern such as "Dense_0*", or a list of them'
+        )
     return tuple(patterns)
 
 
@@ -51,13 +56,15 @@ def _class_weights(value: Any) -> Any:
     if not isinstance(value, list | tuple) or not all(
         type(weight) in (int, float) and 0 <= weight <= 1e6 for weight in value
     ):
-        raise ValueError(f'found {value!r}, wanted "balanced", or a number from 0 for each class')
+        raise ValueError(
+            f'found {shown(value)}, wanted "balanced", or a number from 0 for each class'
+        )
     return tuple(map(float, value))
 
 
 def _devices(value: Any) -> Any:
     if value != "all" and not (type(value) is int and 1 <= value <= _MOST):
-        raise ValueError(f'found {value!r}, wanted a number of devices from 1, or "all"')
+        raise ValueError(f'found {shown(value)}, wanted a number of devices from 1, or "all"')
     return value
 
 
@@ -118,8 +125,8 @@ class DataConfig(Section):
     """The data, their split, and what happens to inputs and labels."""
 
     name: DataName = "digits"
-    dir: _Text = None  # where jbn looks first for mnist, fashion_mnist and cifar10
-    path: _Text = None  # the file that npz or csv reads
+    dir: _Path = None  # where jbn looks first for mnist, fashion_mnist and cifar10
+    path: _Path = None  # the file that npz or csv reads
     targets: Literal["labels", "numbers"] = "labels"  # of classes, or of a regression
     num_targets: int = Field(default=1, ge=1, le=10_000)  # csv only: the last so many columns
     split_seed: _Seed = 0
@@ -147,7 +154,7 @@ class ModelConfig(Section):
     init_gain: float = Field(default=1.0, ge=0, le=1e15)  # multiplies initial kernels
     dtype: Literal["float32", "bfloat16"] = "float32"  # stored parameters stay float32
     factory: _Function = None
-    init_from: _Text = None  # a run's folder, an npz file or an Orbax folder with variables
+    init_from: _Path = None  # a run's folder, an npz file or an Orbax folder with variables
     init_fresh: _Patterns = ()  # what is drawn anew all the same
 
 
@@ -240,7 +247,7 @@ class ArmConfig(SharedConfig):
             return f"data.path: missing, wanted the file to read as {self.data.name}"
         if not reads and self.data.path is not None:
             return (
-                f"data.path: found {self.data.path!r}, which {self.data.name!r} doesn't read; "
+                f"data.path: found {shown(self.data.path)}, which {self.data.name!r} doesn't read; "
                 "wanted data.name 'npz' or 'csv', or path 'none'"
             )
         return None
@@ -286,8 +293,8 @@ class ArmConfig(SharedConfig):
             found = getattr(self.loss, key)
             if self.loss.factory is not None and found != getattr(LossConfig(), key):
                 return (
-                    f"loss.{key}: found {found!r}, which a loss.factory decides itself; wanted the "
-                    "default"
+                    f"loss.{key}: found {shown(found)}, which a loss.factory decides itself; "
+                    "wanted the default"
                 )
         return None
 
@@ -342,7 +349,7 @@ class ArmConfig(SharedConfig):
         if kind == "group" and any(size % num_groups for size in sizes):
             return (
                 f"norm.num_groups: found {num_groups}, wanted a divisor of each of "
-                f"model.{key}, {list(sizes)}"
+                f"model.{key}, {shown(list(sizes))}"
             )
         return None
 

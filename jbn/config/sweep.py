@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from jbn.config.errors import UserError
-from jbn.config.explain import explain, paths, shown, suggestion
+from jbn.config.errors import UserError, shortened, shown
+from jbn.config.explain import explain, paths, suggestion
 from jbn.config.schema import ArmConfig, SharedConfig, SweepConfig
 
 MOST_TRIALS = 100_000
@@ -147,7 +147,7 @@ def _check_key(key: str) -> None:
     """Raises UserError unless an arm has the key, and it isn't a section."""
     if key in _PATHS and key not in _SECTIONS:
         return
-    path = f"sweep.{key}"
+    path = f"sweep.{shortened(key)}"
     if key in ("seed", "num_seeds"):
         raise UserError(f"{path}: every point has the seeds that seed and num_seeds say; set those")
     if key.startswith("arms."):

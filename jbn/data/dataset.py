@@ -83,7 +83,13 @@ def load_spec(config: DataConfig) -> DataSpec:
 
 
 def _load(config: DataConfig, fit: Callable[[np.ndarray], Any]) -> Dataset:
-    source = LOADERS[config.name](config)
+    try:
+        source = LOADERS[config.name](config)
+    except MemoryError:
+        raise UserError(
+            f"data: {config.path or config.name} doesn't fit into this machine's memory; wanted "
+            "fewer examples or features"
+        ) from None
     x, y, where, offset = source.x, source.y, source.where, source.offset
     if offset is not None and config.normalize == "none":
         x, where = _with_offset(x, offset, where)
@@ -110,12 +116,18 @@ def _load(config: DataConfig, fit: Callable[[np.ndarray], Any]) -> Dataset:
 
 def _target_stats(y: np.ndarray, where: str) -> TargetStats:
     """Mean and standard deviation of each target. Raises UserError if one never varies."""
-    mean, std = y.mean(0), y.std(0)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        mean, std = y.mean(0), y.std(0)
     if not (np.ptp(y, axis=0) > 0).all():
         which = np.atleast_1d(mean)[np.atleast_1d(np.ptp(y, axis=0) == 0)][0]
         raise UserError(
             f"{where}: found a target that is {which:g} in all training examples, wanted one that "
             "varies"
+        )
+    if not (np.isfinite(std) & (std > 0)).all():
+        raise UserError(
+            f"{where}: found targets from {y.min():g} to {y.max():g}, whose standard deviation is "
+            "no float64; wanted smaller or larger units"
         )
     return TargetStats(np.asarray(mean), np.asarray(std))
 

@@ -12,7 +12,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Shaped
 
-from jbn.config import DataConfig
+from jbn.config import DataConfig, UserError
 from jbn.functional._input import rescale, standardize
 from jbn.functional._input_stats import (
     InputStats,
@@ -43,10 +43,20 @@ def input_stats_of(arrays: Mapping[str, Any]) -> InputStats:
     """The statistics in a file of variables, by the names of their fields.
 
     Raises:
-        KeyError, TypeError: some are missing.
+        UserError: some are missing, or aren't numbers of one shape.
     """
-    fields = {name: arrays[name] for name in InputStats._fields}
-    return InputStats(**fields | {"remainders": Remainders(**fields["remainders"])})
+    try:
+        fields = {name: arrays[name] for name in InputStats._fields}
+        stats = InputStats(**fields | {"remainders": Remainders(**fields["remainders"])})
+    except (KeyError, TypeError) as error:
+        raise UserError(f"its statistics of the inputs are damaged: {error}") from None
+    leaves = jax.tree.leaves(stats)
+    shapes = {jnp.shape(leaf) for leaf in leaves}
+    if len(shapes) > 1 or any(np.asarray(leaf).dtype.kind not in "iuf" for leaf in leaves):
+        raise UserError(
+            f"its statistics of the inputs are damaged: found the shapes {sorted(shapes)}"
+        )
+    return stats
 
 
 def normalize_inputs(

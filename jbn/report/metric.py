@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jbn.report.text import text_of
+from jbn.report.text import shortened, text_of
 
 _NAMES = {"rmse": "RMSE", "mae": "MAE", "r2": "R²"}
 _SHARES = ("accuracy", "balanced_accuracy")
@@ -45,7 +45,7 @@ def metric_words(name: str) -> str:
     >>> metric_words("balanced_accuracy"), metric_words("rmse")
     ('balanced accuracy', 'RMSE')
     """
-    return _NAMES.get(name, name.replace("_", " "))
+    return _NAMES.get(name, shortened(name.replace("_", " "), 48))
 
 
 def number_text(value: float | None, like: float | None = None) -> str:

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from jbn import store
 from jbn.config import UserError
+from jbn.config.errors import printable
 from jbn.report.figures import draw_norms
 from jbn.report.pictures import pictures_of
 from jbn.report.results import Results, load_results
@@ -47,7 +49,8 @@ def write_report(run_dir: Path) -> Path:
             parts=parts,
         )
     except (
-        *(AttributeError, KeyError, StopIteration, TypeError, ValueError),
+        *(ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError),
+        *(StopIteration, TypeError, ValueError),
         jinja2.UndefinedError,
     ) as error:
         raise UserError(f"{run_dir}: its files are damaged: {error!r}; run it again") from None
@@ -75,10 +78,18 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def _shown(value: Any) -> Any:
+    """What is written into the page: of a name, nothing that moves or hides other text."""
+    if isinstance(value, Markup | jinja2.Undefined):
+        return value
+    return "\n".join(map(printable, str(value).split("\n")))
+
+
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jbn.report", "."),
         autoescape=True,
+        finalize=_shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

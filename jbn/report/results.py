@@ -1,5 +1,6 @@
 """A run's numbers, from its folder to arrays with an axis for all that varies."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from jbn.summary import summarize
 
 # Of an arm by its name, and of what was measured by its name: arrays (seeds, epochs).
 Curves = Mapping[str, Mapping[str, np.ndarray]]
+_MOST_NUMBERS = 2**27  # of each curve: a GB
 
 
 class Results(NamedTuple):
@@ -47,6 +49,7 @@ def load_results(run_dir: Path) -> Results:
     shown = store.read_shown_metrics(run_dir)
     name = shown["shown"][0]
     metric = Metric(name, name in shown["higher_is_better"])
+    store.check_rows(run_dir)
     trials, metrics = store.read_trials(run_dir), store.read_metrics(run_dir)
     try:
         if is_finished:
@@ -63,9 +66,11 @@ def load_results(run_dir: Path) -> Results:
         curves = _curves(numbers, metrics)
         if curves and f"val_{metric.name}" not in curves:
             raise KeyError(f"val_{metric.name}")
-    except (IndexError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise _damaged(run_dir, repr(error)) from None
-    if is_finished and not (is_done.all() and len(np.unique(metrics["trial"])) == is_done.size):
+    if is_finished and not (
+        is_done.all() and len(np.unique(metrics.get("trial", ()))) == is_done.size
+    ):
         raise _damaged(run_dir, "it is finished, and trials are missing")
     points = sweep_points(config.sweep)
     return Results(config, metric, is_finished, summary, points, curves, is_done, has_diverged)
@@ -124,6 +129,8 @@ def _curves(numbers: np.ndarray, metrics: store.Columns) -> dict[str, np.ndarray
     if not metrics or not len(metrics["epoch"]):
         return {}
     shape = numbers.size, int(metrics["epoch"].max(initial=0))
+    if math.prod(shape) > _MOST_NUMBERS:
+        raise ValueError(f"{shape[0]} trials of {shape[1]} epochs")
     names = list(metrics)
     curves = {}
     for name in names[names.index("epoch") + 1 :]:

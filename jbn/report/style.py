@@ -42,6 +42,7 @@ def rc(ink: str) -> dict[Any, Any]:
         "axes.titlesize": 10,
         "svg.fonttype": "none",
         "svg.hashsalt": "jbn",
+        "text.parse_math": False,  # names come from data and configs: they are no formulas
     } | dict.fromkeys(
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), ink
     )
@@ -97,7 +98,9 @@ def make_bare(axes: Axes) -> None:
 def to_svg(figure: Figure) -> str:
     """The figure as an `<svg>` element, the same bytes for the same data."""
     file = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "jbn"}):
+    with matplotlib.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": "jbn", "text.parse_math": False}
+    ):
         figure.savefig(
             file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
         )

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jbn.config.errors import printable
+
 
 def text_of(value: Any, digits: int = 3) -> str:
     """A value of a config in few characters: of numbers that have more digits, so many.
@@ -32,15 +34,14 @@ def texts_of(values: Sequence[Any]) -> list[str]:
         texts = [text_of(value, digits) for value in values]
         if len(set(texts)) == len(set(map(repr, values))):
             break
-    # Between two dollars matplotlib would read a formula.
-    return [shortened(text).replace("$", r"\$") for text in texts]
+    return [shortened(text) for text in texts]
 
 
 def shortened(text: str, most: int = 24) -> str:
-    """The text, without its middle where it is longer than there is room for.
+    """The text in one line, without its middle where it is longer than there is room for.
 
     >>> shortened("data/a_long_name_of_a_file.npz", 16)
     'data/a_l…ile.npz'
     """
-    half = most // 2
+    text, half = printable(text), most // 2
     return text if len(text) <= most else f"{text[:half]}…{text[1 - half :]}"

@@ -210,7 +210,11 @@ class Compiler:
         dataset, path = self.dataset_of(program), program.config.model.init_from
         read = {} if path is None else self._weights[path]
         weights = {name: of for name, of in read.items() if name != INPUTS}
-        spec = dataset.spec._replace(input_stats=_input_stats(dataset, read.get(INPUTS)))
+        try:
+            stats = _input_stats(dataset, read.get(INPUTS))
+        except UserError as error:
+            raise UserError(f"model.init_from: {path}: {error}") from None
+        spec = dataset.spec._replace(input_stats=stats)
         platform = self._device.platform
         task = make_task(program.config, spec, weights=weights or None, platform=platform)
         if program.config.own_functions:  # jbn's own models train with all data that they take
@@ -259,7 +263,11 @@ def _input_stats(dataset: Dataset, of_weights: Mapping[str, Any] | None) -> Inpu
     which something was subtracted.
     """
     own = dataset.input_stats
-    if of_weights is None or "offset" in of_weights or dataset.input_offset is not None:
+    if (
+        not isinstance(of_weights, Mapping)
+        or "offset" in of_weights
+        or dataset.input_offset is not None
+    ):
         return own
     found = input_stats_of(of_weights)
     return found if found.mean.shape == own.mean.shape else own

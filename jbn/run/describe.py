@@ -51,14 +51,17 @@ def _checksum(tree: Any) -> str:
 
 
 def summarize_run(folder: store.Folder, baseline: dict[str, Any] | None) -> dict[str, Any]:
-    summary = summarize(
-        folder.config,
-        store.read_shown_metrics(folder.path),
-        store.read_trials(folder.path),
-        store.read_metrics(folder.path),
-        store.read_groups(folder.path),
-        folder.seed_counts,
-    )
+    """What the run came to, of its tables."""
+    out = folder.path
+    store.check_rows(out)
+    tables = store.read_trials(out), store.read_metrics(out), store.read_groups(out)
+    try:
+        shown = store.read_shown_metrics(out)
+        summary = summarize(folder.config, shown, *tables, folder.seed_counts)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{out}: its tables are damaged: {error!r}; run it again") from None
     return {**summary, "baseline": baseline}
 
 

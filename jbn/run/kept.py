@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import platform
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ class KeptPrograms:
     """A folder of compiled programs, each in a file that is named by all it depends on.
 
     A file that is damaged, or that JAX can't load, is thrown away, and the program compiled anew.
+    So is one that others could have written: to load a program is to trust it.
     Where the files are too many bytes, those that were used last stay.
     """
 
@@ -74,7 +76,8 @@ class KeptPrograms:
         """The compiled program in the file; None if there is none, or none that can be used."""
         path = self._folder / name
         try:
-            content = path.read_bytes()
+            with path.open("rb") as file:
+                content = file.read() if _is_own(file.fileno()) else b""
         except OSError:
             return None
         digest, body = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
@@ -99,7 +102,9 @@ class KeptPrograms:
         try:
             body = pickle.dumps((number, *serialize(compiled)))
             self._folder.mkdir(parents=True, exist_ok=True)
-            unfinished.write_bytes(_digest_of_file(name, body) + body)
+            unfinished.unlink(missing_ok=True)
+            with open(unfinished, "xb", opener=functools.partial(os.open, mode=0o600)) as file:
+                file.write(_digest_of_file(name, body) + body)
             unfinished.replace(self._folder / name)
             self._throw_away()
         except Exception:  # whatever it is, the program is compiled
@@ -114,6 +119,14 @@ class KeptPrograms:
             total += state.st_size
             if total > _MOST_BYTES:
                 path.unlink(missing_ok=True)
+
+
+def _is_own(file: int) -> bool:
+    """Whether this user alone may write the file; where the system knows no users, always."""
+    if not hasattr(os, "getuid"):
+        return True
+    state = os.fstat(file)
+    return stat.S_ISREG(state.st_mode) and state.st_uid == os.getuid() and not state.st_mode & 0o022
 
 
 def _digest_of_file(name: str, body: bytes) -> bytes:

@@ -71,7 +71,21 @@ class Saver:
         with self._folder.written():
             self._checkpoints.wait()
         number, states = trials[0].number, _states_of(like)
-        return self._checkpoints.load(number, _identity(trials), states, self._say)
+
+        def check(saved: Saved) -> None:
+            try:
+                turn = _turn_of(saved, like)
+            except (KeyError, TypeError, ValueError) as error:
+                raise UserError(f"checkpoint {saved.step} of trial {number}: {error!r}") from None
+            num_epochs = trials[0].config.train.num_epochs
+            shapes = [np.shape(of) for of in (turn.diverged_step, *turn.metrics.values())]
+            if not 0 <= turn.epoch <= num_epochs or {*shapes} != {(len(trials),)}:
+                raise UserError(
+                    f"checkpoint {saved.step} of trial {number}: found {turn.epoch} epochs of "
+                    f"trials {shapes}, wanted up to {num_epochs} of {len(trials)}"
+                )
+
+        return self._checkpoints.load(number, _identity(trials), states, self._say, check)
 
     def __call__(self, event: Event) -> None:
         match event:

@@ -6,6 +6,7 @@ from typing import Any
 
 from jbn import store
 from jbn.config import Config, Group, Share, UserError, plan, plan_groups, share_groups
+from jbn.config.functions import lies_in
 from jbn.run.events import Sink, say
 from jbn.run.run import run
 
@@ -125,6 +126,12 @@ def run_merged(
         UserError: as `jbn.store.merge`.
     """
     config = store.merge(out, folders)
+    for path in {path for arm in config.arms.values() for path in arm.own_functions.values()}:
+        if any(lies_in(folder, path) for folder in (out, *folders)):
+            raise UserError(
+                f"{out}: {path} would be imported from a run's folder, where nothing is executed; "
+                "give jbn run the config, beside a module of yours"
+            )
     done, groups = store.done_trials(out), _groups(config)
     missing = [group.number for group in groups if not _numbers([group]) <= done]
     if not missing:

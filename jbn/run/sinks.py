@@ -44,8 +44,6 @@ def folder_sink(folder: Folder, compiler: Compiler) -> Sink:
         match event:
             case LanesCompiled(group, first, num_lanes, seconds):
                 folder.add_lanes(group, first, num_lanes, seconds)
-            case LanesTooMany(_, trials):
-                folder.rewind(trials, 0)
             case EpochEnded(_, trials, epoch, _, metrics):
                 folder.add_metrics(trials, epoch, metrics)
             case TrialsEnded(group, trials, results, variables, best_variables, seconds):

@@ -18,6 +18,7 @@ from jbn.store.lock import remove_locks as remove_locks
 from jbn.store.merge import check_config as check_config
 from jbn.store.merge import merge as merge
 from jbn.store.merge import read_shares as read_shares
+from jbn.store.read import check_rows as check_rows
 from jbn.store.read import done_trials as done_trials
 from jbn.store.read import is_finished as is_finished
 from jbn.store.read import longer_arms as longer_arms

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jbn._npz import BadNpzError, read_npz
+
 # In a file of variables, beside the model's collections: what it takes to prepare inputs for it.
 INPUTS = "inputs"
 
@@ -33,7 +35,14 @@ def save_arrays(path: Path, tree: Mapping[str, Any]) -> None:
 
 
 def load_arrays(path: Path) -> dict[str, Any]:
-    """The tree that `save_arrays` wrote."""
-    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-        tree: dict[str, Any] = unflatten_dict({name: file[name] for name in file.files}, sep="/")
+    """The tree that `save_arrays` wrote, or anybody.
+
+    Raises:
+        BadNpzError: the file can't be read, or is damaged.
+    """
+    flat = {tuple(name.split("/")): array for name, array in read_npz(path).items()}
+    for name in flat:
+        if inner := [name[:end] for end in range(1, len(name)) if name[:end] in flat]:
+            raise BadNpzError(f"{'/'.join(inner[0])} is an array, and has others below it")
+    tree: dict[str, Any] = unflatten_dict(flat)
     return tree

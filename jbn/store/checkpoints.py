@@ -101,7 +101,12 @@ class Checkpoints:
             writing.result()
 
     def load(
-        self, first_trial: int, identity: str, like: Any, say: Callable[[str], None]
+        self,
+        first_trial: int,
+        identity: str,
+        like: Any,
+        say: Callable[[str], None],
+        check: Callable[[Saved], Any] = lambda saved: None,
     ) -> Saved | None:
         """The turn as it was saved last; None if nothing was saved that can be read.
 
@@ -110,10 +115,13 @@ class Checkpoints:
             identity: what the turn's training depends on.
             like: a state with the same shapes, dtypes and places.
             say: is told of each checkpoint that can't be read.
+            check: raises UserError where what was saved isn't what it should be.
         """
         for step, path in self._agreed(_whole(checkpoints_path(self._out, first_trial))):
             try:
-                return self._load(step, path, identity, like, say)
+                saved = self._load(step, path, identity, like, say)
+                check(saved)
+                return saved
             except UserError as error:
                 say(f"{error}; the run goes on from the checkpoint before, or the beginning")
         return None
@@ -183,7 +191,7 @@ class Checkpoints:
                 path.absolute(), {"state": abstract, "progress": None}
             )
         except Exception as error:  # whatever it is, an earlier one may do
-            reason = str(error).splitlines()[0]
+            reason = str(error).partition("\n")[0] or type(error).__name__
             raise UserError(f"{path}: can't be read: {reason}") from None
         if content["devices"] != self._devices:
             say(
@@ -199,7 +207,8 @@ def _checked(path: Path, identity: str, state: Any) -> tuple[Any, str | None]:
         content = read_json(_manifest(path))
     except UserError as error:
         return None, str(error)
-    if not isinstance(content, dict) or content.get("files") != _digests(path):
+    is_whole = isinstance(content, dict) and isinstance(content.get("devices"), str)
+    if not is_whole or content.get("files") != _digests(path):
         return content, "damaged: its files aren't those that were written"
     if content.get("identity") != _digest(identity.encode()):
         return content, "of another training"
@@ -224,13 +233,15 @@ def _is_not_of_orbax(record: logging.LogRecord) -> bool:
 def _as_os_error(error: Exception) -> OSError:
     found = re.search(r"os_error_code='(\d+)'", str(error))
     number = int(found[1]) if found else errno.EIO
-    text = os.strerror(number) if found else f"a checkpoint: {str(error).splitlines()[0]}"
+    text = os.strerror(number) if found else f"a checkpoint: {str(error).partition(chr(10))[0]}"
     return OSError(number, text)
 
 
 def _whole(folder: Path) -> list[tuple[int, Path]]:
     """The checkpoints of a turn that were written to their end, the last one first."""
-    names = [path.stem for path in folder.glob("*.json") if path.stem.isdigit()]
+    names = [
+        path.stem for path in folder.glob("*.json") if path.stem.isascii() and path.stem.isdecimal()
+    ]
     return [(step, folder / str(step)) for step in sorted(map(int, names), reverse=True)]
 
 

@@ -37,11 +37,54 @@ def read_json(path: Path, wanted: str = "a run") -> Any:
         UserError: it can't be read, or isn't JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path, wanted), parse_constant=_refused)
+    except (ValueError, RecursionError) as error:  # a number, or nesting, beyond Python's limits
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: damaged: {error}; run it again") from None
+
+
+def read_text(path: Path, wanted: str = "a run") -> str:
+    """The text in the file.
+
+    Raises:
+        UserError: it can't be read, or is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         reason = error.strerror
     except UnicodeDecodeError:
         reason = "no text"
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: damaged: {error}; run it again") from None
     raise UserError(f"{path}: can't be read ({reason}); wanted {wanted}")
+
+
+def check_links(folder: Path) -> None:
+    """Raises UserError where something in the folder leads outside of it, or is no file.
+
+    A folder may be a stranger's: what is read or written there by its name has to be there.
+    """
+    if not folder.is_dir():
+        return
+    root = folder.resolve()
+    for parent, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            if path.is_symlink() and not _target(path).is_relative_to(root):
+                raise UserError(
+                    f"{path}: found a link that leads outside of {folder}, wanted all of a run "
+                    "inside its folder; remove the link"
+                )
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise UserError(f"{path}: found no file and no folder; remove it")
+
+
+def _target(link: Path) -> Path:
+    try:
+        return link.resolve()
+    except (OSError, RuntimeError):  # it leads to itself
+        return Path(os.sep)
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"found {constant}, which isn't JSON")

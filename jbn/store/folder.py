@@ -19,7 +19,7 @@ from jbn.config import (
 )
 from jbn.store.arrays import save_arrays
 from jbn.store.earlier import keep_earlier
-from jbn.store.files import sync, write_json, write_whole
+from jbn.store.files import check_links, read_text, sync, write_json, write_whole
 from jbn.store.layout import (
     CHECKPOINTS,
     CONFIG,
@@ -41,6 +41,7 @@ from jbn.store.read import (
     Extension,
     all_trials,
     check_format,
+    check_rows,
     done_trials,
     is_finished,
     read_config,
@@ -65,6 +66,7 @@ class Folder:
         self.found = found  # what was found there and done about it, in words
         self._part = len(parts) - 1
         self._lock = lock
+        check_rows(out)
         self.done = done_trials(out)
         self.outgrown = all_trials(out) - self.done  # were done when trainings were shorter
         self._drop_halves()
@@ -280,6 +282,7 @@ def _found(out: Path, config: Config, *, extend: bool) -> str:
         return "new"
     if not out.is_dir():
         raise UserError(f"{out}: found a file, wanted a new folder; choose another with --out")
+    check_links(out)
     names = {path.name.removesuffix(".tmp") for path in out.iterdir()} - {PARTS}
     begins_with = {LOCK, RUN, SOURCE}
     if names <= begins_with or (names <= begins_with | {CONFIG} and not (out / CONFIG).exists()):
@@ -352,7 +355,7 @@ def _check_sources(out: Path, sources: Mapping[str, str]) -> None:
     """Raises UserError where what a stopped run has come to was done with other functions."""
     for module, text in sources.items():
         path = source_path(out, module)
-        if _has_results(out) and path.exists() and path.read_text(encoding="utf-8") != text:
+        if _has_results(out) and path.exists() and read_text(path) != text:
             raise UserError(
                 f"{out}: holds a part of a run with another {module}, which is kept in {path}; "
                 "choose another folder with --out"

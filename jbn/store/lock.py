@@ -79,7 +79,7 @@ class Lock:
 
     def _read(self) -> str:
         try:
-            return self.path.read_text(encoding="utf-8")
+            return self.path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return ""
 
@@ -113,7 +113,7 @@ def in_use(out: Path) -> bool:
     """Whether a process holds the folder at this moment."""
     path = out / LOCK
     try:
-        with path.open("r", encoding="utf-8") as file:
+        with path.open("r", encoding="utf-8", errors="replace") as file:
             is_free = _flock(file, shared=True)  # others may ask at the same time
             if is_free is False:
                 return True
@@ -122,12 +122,14 @@ def in_use(out: Path) -> bool:
             return bool(found) and not is_of_here and _seconds_since_touched(file, path) < _GONE
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}); remove it") from None
 
 
 def _take(path: Path, text: str) -> IO[str]:
     """The lock's file with this text, open as long as the lock holds."""
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(path.open("a+", encoding="utf-8"))
+        file = stack.enter_context(path.open("a+", encoding="utf-8", errors="replace"))
         is_mine = _flock(file)
         if is_mine and not _is_at(file, path):  # it was removed meanwhile
             return _take(path, text)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from jbn.config import Config, Share, UserError, differences, plan
-from jbn.store.files import read_json, write_json
+from jbn.store.files import check_links, read_json, read_text, write_json
 from jbn.store.folder import check_name, write_sources, written
 from jbn.store.layout import (
     CONFIG,
@@ -49,10 +49,11 @@ class _Content(NamedTuple):
 
 def read_shares(out: Path) -> dict[Share, Path]:
     """The folders of a run's parts that were begun, where they share a disk."""
+    check_links(out)
     found = {}
     for path in (out / PARTS).glob("*-of-*"):
         number, _, among = path.name.partition("-of-")
-        if number.isdigit() and among.isdigit() and (path / CONFIG).exists():
+        if _is_count(number) and _is_count(among) and (path / CONFIG).exists():
             share = Share(int(number), int(among))
             found[share] = share_path(out, share)
     return dict(sorted(found.items()))
@@ -83,6 +84,7 @@ def merge(out: Path, folders: Iterable[Path]) -> Config:
     check_name(out)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: found a file, wanted a new folder, or a run's")
+    check_links(out)
     names = {path.name for path in out.iterdir()} if out.exists() else set()
     if names - {PARTS} and RUN not in names:
         raise UserError(f"{out}: found a folder with other files, wanted a new one, or a run's")
@@ -102,6 +104,7 @@ def merge(out: Path, folders: Iterable[Path]) -> Config:
         out.mkdir(parents=True, exist_ok=True)
         with Lock(out) as lock:
             own = [_read(out)] if (out / CONFIG).exists() else []
+            _each(_check_rows, own)
             _check_same([*own, *contents])
             lock.check()
             _write(out, [*own, *contents])
@@ -129,19 +132,17 @@ def _read(path: Path) -> _Content:
     config, parts, shown = read_config(path), read_parts(path), read_shown_metrics(path)
     if read_extensions(path):
         raise UserError(f"{path}: was extended; wanted a part as it was trained at first")
-    sources = {
-        source.stem: source.read_text(encoding="utf-8")
-        for source in sorted((path / SOURCE).glob("*.py"))
-    }
+    sources = {source.stem: read_text(source) for source in sorted((path / SOURCE).glob("*.py"))}
     trials, metrics, groups = (read_rows(path / name) for name in (TRIALS, METRICS, GROUPS))
     for name, rows in {TRIALS: trials, METRICS: metrics, GROUPS: groups}.items():
         numbers = {TRIALS: ("trial", "seed", "group", "part"), METRICS: ("trial",)}
         for column in numbers.get(name, ("group", "part")):
-            if not all("arm" in row and row.get(column, "").isdigit() for row in rows):
+            if not all("arm" in row and _is_count(row.get(column, "")) for row in rows):
                 raise UserError(f"{path / name}: damaged: a row without arm or {column}")
     if not config.sweep.axes:
         for row in trials:
-            read_variables(path, row["arm"], int(row["seed"]))  # raises where they are damaged
+            if row["arm"] in config.arms:  # else its name may be a path to another place
+                read_variables(path, row["arm"], int(row["seed"]))  # raises if they are damaged
     return _Content(path, config, parts, shown, sources, trials, metrics, groups)
 
 
@@ -157,10 +158,11 @@ def _check_rows(content: _Content) -> None:
             raise UserError(f"{path / TRIALS}: damaged: trial {row['trial']} isn't the config's")
         if row["group"] not in {of["group"] for of in groups}:
             raise UserError(f"{path / GROUPS}: damaged: group {row['group']} is missing")
-        wanted = [str(epoch + 1) for epoch in range(trial.config.train.num_epochs)]
-        if [of.get("epoch") for of in epochs.get(row["trial"], [])] != wanted:
+        wanted, found = trial.config.train.num_epochs, epochs.get(row["trial"], [])
+        numbers = [str(number + 1) for number in range(len(found))]
+        if len(found) != wanted or [of.get("epoch") for of in found] != numbers:
             raise UserError(
-                f"{path / METRICS}: damaged: not each of the {len(wanted)} epochs of trial "
+                f"{path / METRICS}: damaged: not each of the {wanted} epochs of trial "
                 f"{row['trial']} is there once"
             )
     for name, rows in {TRIALS: trials, METRICS: metrics, GROUPS: groups}.items():
@@ -170,6 +172,10 @@ def _check_rows(content: _Content) -> None:
             for column, text in row.items():
                 if column.startswith(("train_", "val_", "test_", "best_")) and not _is_number(text):
                     raise UserError(f"{path / name}: damaged: {column} is {text!r}")
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 18
 
 
 def _is_number(text: str) -> bool:

@@ -1,15 +1,24 @@
 """What is in a run's folder, finished or not."""
 
-import zipfile
+import functools
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import ValidationError
 
-from jbn.config import Config, UserError, extended, num_epochs
+from jbn._npz import BadNpzError
+from jbn.config import (
+    Config,
+    UserError,
+    config_from_dict,
+    extended,
+    num_epochs,
+    trial_numbers,
+)
+from jbn.config.sweep import MOST_TRIALS, count_points
 from jbn.store.arrays import load_arrays
-from jbn.store.files import read_json, write_whole
+from jbn.store.files import check_links, read_json, read_text, write_whole
 from jbn.store.layout import (
     CONFIG,
     FORMAT,
@@ -23,12 +32,21 @@ from jbn.store.layout import (
     source_path,
     variables_path,
 )
-from jbn.store.table import Columns, read_columns
+from jbn.store.table import Columns, empty_entries, read_columns
 
 _OLDER = (
     "{out}: holds a run in {found}, wanted format {wanted}; read it with the version of jbn that "
     "made it, or run it again in another folder"
 )
+
+
+# The columns of a table that hold whole numbers, beside its arm.
+_COUNTS = {
+    GROUPS: ("group", "part", "trial", "num_lanes"),
+    METRICS: ("trial", "seed", "epoch", "diverged_step"),
+    TRIALS: ("trial", "seed", "group", "part", "diverged_step"),
+}
+_OF = {"U": "names", "i": "whole numbers"}
 
 
 class Extension(NamedTuple):
@@ -41,6 +59,7 @@ class Extension(NamedTuple):
 
 def check_format(run_dir: Path) -> None:
     """Raises UserError unless the folder is a run's, in the format of this version."""
+    check_links(run_dir)
     if not (run_dir / RUN).exists() and (run_dir / CONFIG).exists():
         raise UserError(
             _OLDER.format(out=run_dir, found=f"an older layout, without {RUN}", wanted=FORMAT)
@@ -65,6 +84,8 @@ def read_config(run_dir: Path) -> Config:
     config = read_first_config(run_dir)
     for extension in read_extensions(run_dir):
         config = extended(config, extension.num_seeds, extension.num_epochs)
+    if config.num_seeds * count_points(config.sweep) * len(config.arms) > MOST_TRIALS:
+        raise UserError(f"{run_dir / RUN}: damaged: an extension to {config.num_seeds} seeds")
     return config
 
 
@@ -76,13 +97,23 @@ def read_first_config(run_dir: Path) -> Config:
     """
     check_format(run_dir)
     path = run_dir / CONFIG
+    text = read_text(path)
     try:
-        return Config.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror}); {run_dir} is no run") from None
-    except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise UserError(f"{path}: not the config of a run: {reason}") from None
+        return _config_of(text)
+    except UserError as error:
+        reason = str(error).partition("\n")[0]
+    except (ValueError, RecursionError) as error:
+        reason = str(error)
+    raise UserError(f"{path}: not the config of a run: {reason}")
+
+
+@functools.lru_cache(maxsize=16)
+def _config_of(text: str) -> Config:
+    """The config in a file: its keys fit together as those of a TOML file do."""
+    table = json.loads(text)
+    if not isinstance(table, dict):
+        raise UserError(f"found a {type(table).__name__}, wanted an object")
+    return config_from_dict(table)
 
 
 def read_parts(run_dir: Path) -> list[dict[str, Any]]:
@@ -93,7 +124,7 @@ def read_parts(run_dir: Path) -> list[dict[str, Any]]:
     """
     check_format(run_dir)
     parts = read_json(run_dir / RUN).get("parts")
-    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+    if not isinstance(parts, list) or not parts or not all(isinstance(of, dict) for of in parts):
         raise UserError(f"{run_dir / RUN}: damaged: no parts; run it again")
     return parts
 
@@ -105,10 +136,21 @@ def read_extensions(run_dir: Path) -> list[Extension]:
         UserError: the folder isn't a run's.
     """
     check_format(run_dir)
-    try:
-        return [Extension(**of) for of in read_json(run_dir / RUN).get("extensions", [])]
-    except TypeError:
-        raise UserError(f"{run_dir / RUN}: damaged: its extensions; run it again") from None
+    found = read_json(run_dir / RUN).get("extensions", [])
+    if not isinstance(found, list) or not all(map(_is_extension, found)):
+        raise UserError(f"{run_dir / RUN}: damaged: its extensions; run it again")
+    return [Extension(**of) for of in found]
+
+
+def _is_extension(found: Any) -> bool:
+    """Whether these are the fields of an `Extension`."""
+    if not isinstance(found, dict) or set(found) != set(Extension._fields):
+        return False
+    of_arms = found["num_epochs"]
+    if not isinstance(of_arms, dict):
+        return False
+    numbers = [found["part"] + 1, found["num_seeds"], *of_arms.values()]
+    return all(type(number) is int and 1 <= number < 2**31 for number in numbers)
 
 
 def read_seed_counts(run_dir: Path) -> list[int]:
@@ -139,30 +181,60 @@ def read_shown_metrics(run_dir: Path) -> dict[str, list[str]]:
     """
     check_format(run_dir)
     metrics = read_json(run_dir / RUN).get("metrics")
-    if not isinstance(metrics, dict) or not {"shown", "higher_is_better"} <= set(metrics):
+    metrics = metrics if isinstance(metrics, dict) else {}
+    shown, rising = metrics.get("shown"), metrics.get("higher_is_better")
+    if not (_are_names(shown) and shown and _are_names(rising)):
         raise UserError(f"{run_dir / RUN}: damaged: no metrics; run it again")
-    return metrics
+    return {"shown": shown, "higher_is_better": rising}
+
+
+def _are_names(found: Any) -> bool:
+    return isinstance(found, list) and all(isinstance(name, str) for name in found)
 
 
 def read_source(run_dir: Path, module: str) -> Path | None:
     """The file with the source of a module of the user's own; None if none was kept."""
+    check_links(run_dir)
     path = source_path(run_dir, module)
-    return path if path.exists() else None
+    return path if path.is_file() else None
 
 
 def read_groups(run_dir: Path) -> Columns:
     """A row for each time that lanes were set up for a group. Without any there are no columns."""
-    return read_columns(run_dir / GROUPS)
+    return _read_table(run_dir, GROUPS)
 
 
 def read_metrics(run_dir: Path) -> Columns:
     """A row for each trial and epoch. Without any there are no columns."""
-    return read_columns(run_dir / METRICS)
+    return _read_table(run_dir, METRICS)
 
 
 def read_trials(run_dir: Path) -> Columns:
     """A row for each trial that is done. Without any there are no columns."""
-    return read_columns(run_dir / TRIALS)
+    return _read_table(run_dir, TRIALS)
+
+
+def _read_table(run_dir: Path, name: str) -> Columns:
+    """A table with the columns that are counted by, where it has any.
+
+    Raises:
+        UserError: the file can't be read, or is no such table.
+    """
+    columns = read_columns(run_dir / name)
+    has_rows = any(len(column) for column in columns.values())
+    for column in ("arm", *_COUNTS[name]) if has_rows else ():
+        found = columns.get(column)
+        least = -1 if column == "diverged_step" else 0
+        kind = "U" if column == "arm" else "i"
+        if found is None or found.dtype.kind != kind:
+            raise UserError(f"{run_dir / name}: damaged: no column {column}, or not of {_OF[kind]}")
+        if kind == "i" and (found < least).any():
+            raise UserError(f"{run_dir / name}: damaged: a number below {least} in {column}")
+    for column in {"seconds", "compile_seconds"} & set(columns):
+        found = columns[column]
+        if found.dtype.kind not in "if" or not np.isfinite(found).all():
+            raise UserError(f"{run_dir / name}: damaged: no finite number in {column}")
+    return columns
 
 
 def all_trials(run_dir: Path) -> set[int]:
@@ -177,7 +249,12 @@ def done_trials(run_dir: Path) -> set[int]:
         return set()
     since = _since(run_dir)
     rows = zip(*(trials[name].tolist() for name in ("trial", "arm", "part")), strict=True)
-    return {number for number, arm, part in rows if part >= since[arm]}
+    try:
+        return {number for number, arm, part in rows if part >= since[arm]}
+    except KeyError as error:
+        raise UserError(
+            f"{run_dir / TRIALS}: damaged: arm {error} isn't in {CONFIG}; run it again"
+        ) from None
 
 
 def _since(run_dir: Path) -> dict[str, int]:
@@ -186,26 +263,73 @@ def _since(run_dir: Path) -> dict[str, int]:
     since = dict.fromkeys(lengths, 0)
     for extension in read_extensions(run_dir):
         for arm, number in extension.num_epochs.items():
-            if number > lengths[arm]:
+            if number > lengths.get(arm, number):
                 lengths[arm], since[arm] = number, extension.part
     return since
+
+
+def check_rows(run_dir: Path) -> None:
+    """Raises UserError where the tables aren't what training leaves of the config.
+
+    Each row is of a trial of the config, each trial is done once, its epochs have no gaps, and the
+    rows of an arm have numbers in the same columns.
+    """
+    config = read_config(run_dir)
+    numbers = trial_numbers(config, read_seed_counts(run_dir))
+    place = np.empty(numbers.size, int)
+    place[numbers.ravel()] = np.arange(numbers.size)  # of a trial among (arms, points, seeds)
+    names = np.array(list(config.arms))
+    for name in (TRIALS, METRICS):
+        rows = _read_table(run_dir, name)
+        if not len(trial := rows.get("trial", np.array([], int))):
+            continue
+        if (trial >= numbers.size).any():
+            raise UserError(f"{run_dir / name}: damaged: trial {trial.max()} isn't the config's")
+        arm, _, seed = np.unravel_index(place[trial], numbers.shape)
+        is_other = (names[arm] != rows["arm"]) | (config.seed + seed != rows["seed"])
+        if is_other.any():
+            raise UserError(
+                f"{run_dir / name}: damaged: trial {trial[np.argmax(is_other)]} isn't the config's"
+            )
+        for column, is_empty in empty_entries(run_dir / name).items():
+            is_in_some = [is_empty[arm == number] for number in np.unique(arm)]
+            if any(of.any() and not of.all() for of in is_in_some):
+                raise UserError(
+                    f"{run_dir / name}: damaged: {column} is in some rows of an arm, not in all"
+                )
+        order = np.lexsort((rows.get("epoch", trial), trial))
+        is_first = np.diff(trial[order], prepend=-1) > 0
+        wanted = is_first  # of a trial that is done, one row
+        if name == METRICS:
+            epoch = rows["epoch"][order]
+            wanted = np.where(is_first, epoch == 1, np.diff(epoch, prepend=0) == 1)
+        if not wanted.all():
+            wrong = trial[order][np.argmin(wanted)]
+            raise UserError(
+                f"{run_dir / name}: damaged: a row of trial {wrong} is missing, or there twice"
+            )
 
 
 def read_summary(run_dir: Path) -> dict[str, Any]:
     """What the run came to.
 
     Raises:
-        UserError: the run isn't finished.
+        UserError: the run isn't finished, or the file is damaged.
     """
     check_format(run_dir)
-    summary: dict[str, Any] = read_json(run_dir / SUMMARY, "a finished run")
-    return summary
+    return _read_object(run_dir / SUMMARY, "a finished run")
 
 
 def read_norms(run_dir: Path) -> dict[str, Any]:
     """What the batch statistics of each arm say; of a run that isn't finished, nothing yet."""
-    norms: dict[str, Any] = read_json(run_dir / NORMS) if is_finished(run_dir) else {}
-    return norms
+    return _read_object(run_dir / NORMS, "a run") if is_finished(run_dir) else {}
+
+
+def _read_object(path: Path, wanted: str) -> dict[str, Any]:
+    content = read_json(path, wanted)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: damaged: found a {type(content).__name__}; run it again")
+    return content
 
 
 def read_variables(run_dir: Path, arm: str, seed: int, *, best: bool = False) -> dict[str, Any]:
@@ -217,11 +341,11 @@ def read_variables(run_dir: Path, arm: str, seed: int, *, best: bool = False) ->
         UserError: they aren't there, or are damaged.
     """
     path = variables_path(run_dir, arm, seed, best=best)
+    if not path.exists():
+        raise UserError(f"{path}: can't be read (no such file); the trial isn't done")
     try:
         return load_arrays(path)
-    except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror}); the trial isn't done") from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except BadNpzError as error:
         raise UserError(f"{path}: damaged: {error}; run it again") from None
 
 

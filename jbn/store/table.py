@@ -55,6 +55,16 @@ def read_rows(path: Path) -> list[Row]:
     ]
 
 
+def empty_entries(path: Path) -> dict[str, np.ndarray]:
+    """Of each column, whether its entries are empty; as `read_columns` otherwise."""
+    names, rows = _read(path)
+    columns = zip(*rows, strict=True) if rows else ([] for _ in names)
+    return {
+        name: np.array([text == "" for text in column], bool)
+        for name, column in zip(names, columns, strict=True)
+    }
+
+
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Writes the table anew. Its columns come in the order in which they first have an entry."""
     if rows:

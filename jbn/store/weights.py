@@ -1,14 +1,15 @@
 """The weights that a training begins with, from wherever they were saved."""
 
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jbn._npz import BadNpzError
 from jbn.config import UserError
 from jbn.store.arrays import load_arrays
 from jbn.store.layout import RUN
@@ -41,7 +42,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         )
     weights = jax.tree.map(np.asarray, weights)
     weights = unflatten_dict(
-        {path: leaf for path, leaf in flatten_dict(weights).items() if leaf.dtype.kind not in "OSU"}
+        {path: leaf for path, leaf in flatten_dict(weights).items() if _is_numeric(leaf)}
     )
     if not isinstance(weights.get("params"), dict):
         raise UserError(
@@ -51,10 +52,14 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     return weights
 
 
+def _is_numeric(leaf: np.ndarray) -> bool:
+    return leaf.dtype == bool or jnp.issubdtype(leaf.dtype, jnp.number)
+
+
 def _read_npz(path: Path) -> dict[str, Any]:
     try:
         return load_arrays(path)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except BadNpzError as error:
         raise UserError(f"model.init_from: {path} can't be read as an npz file: {error}") from None
 
 
@@ -66,7 +71,7 @@ def _read_orbax(path: Path) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # that the arrays come as they were saved
             tree: Any = orbax.load(path.absolute())
     except Exception as error:  # Orbax raises any error on what is no checkpoint
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(
             f"model.init_from: {path} is no run and no Orbax checkpoint: {reason}"
         ) from None

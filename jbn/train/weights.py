@@ -33,8 +33,10 @@ def begin_with(
             begun[path] = value
             continue
         weight = found.get(path)
-        if weight is None or jnp.shape(weight) != value.shape:
-            there = "nothing" if weight is None else f"an array of shape {jnp.shape(weight)}"
+        is_real = not jnp.iscomplexobj(weight) or jnp.iscomplexobj(value)
+        if weight is None or jnp.shape(weight) != value.shape or not is_real:
+            kind = "an array" if is_real else "complex numbers"
+            there = "nothing" if weight is None else f"{kind} of shape {jnp.shape(weight)}"
             raise UserError(
                 f"model.init_from: found {there} at {'/'.join(path)}, where the model has the "
                 f"shape {value.shape}; wanted that, or a pattern in model.init_fresh that matches "

@@ -287,6 +287,8 @@ def test_where_the_memory_is_less_than_before_nothing_that_was_saved_is_lost(sto
     assert sorted(checkpoints_path(out, 0).iterdir()) == before
     (first, *_) = start(out, table).of(TrainingBegan)
     assert first.epoch == 2
+    metrics = store.read_metrics(out)
+    assert metrics["epoch"][metrics["trial"] == 0].tolist() == [1, 2, 3, 4]
 
 
 DIVERGES = {

@@ -14,6 +14,7 @@ from jbn.data.sources.source import Source
 
 _NUM_CLASSES = 10
 _IMAGE = (28, 28)
+_MOST_AXES = 32
 _MAX_BYTES = 16 + 60_000 * 28 * 28  # of the largest file of a set, once unpacked
 
 
@@ -27,7 +28,7 @@ def read_idx(path: Path, *, max_bytes: int) -> np.ndarray:
         UserError: the file is damaged, isn't IDX, or has more than `max_bytes` once unpacked.
     """
     content = read_content(path, max_bytes=max_bytes)
-    if len(content) < 4 or content[:3] != b"\0\0\x08" or content[3] == 0:
+    if len(content) < 4 or content[:3] != b"\0\0\x08" or not 1 <= content[3] <= _MOST_AXES:
         raise UserError(
             f"{path}: found first bytes {content[:4].hex(' ') or '(none)'}, wanted 00 00 08 and "
             "the number of axes, an IDX file of uint8; fetch it again"
@@ -35,8 +36,7 @@ def read_idx(path: Path, *, max_bytes: int) -> np.ndarray:
     start = 4 + 4 * content[3]
     header = content[4:start]
     shape = tuple(int.from_bytes(header[at : at + 4], "big") for at in range(0, len(header), 4))
-    # If the header is cut short, this fails, too: the content ends before `start`.
-    if len(content) - start != math.prod(shape):
+    if len(content) < start or len(content) - start != math.prod(shape):
         raise UserError(
             f"{path}: found {max(len(content) - start, 0)} values after the header, wanted "
             f"{' × '.join(map(str, shape))} as it says; fetch it again"

@@ -1,22 +1,17 @@
 """A data set of the user's own: arrays in an npz file."""
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from jbn._npz import BadNpzError, npz_names, read_npz
 from jbn.config import UserError
+from jbn.config.errors import shortened
 from jbn.data.sources.source import Source
 from jbn.data.sources.user_arrays import as_float32, as_labels, as_targets, offset_of
 
 _NPZ_NAMES = ({"x", "y"}, {"x", "y", "x_test", "y_test"})
-# What NumPy and zipfile raise if a file is damaged, encrypted, or no npz file.
-_NPZ_ERRORS = (
-    *(OSError, ValueError, EOFError, KeyError, MemoryError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error),
-)
 
 
 def load_npz(path: str | Path, *, of_labels: bool = True) -> Source:
@@ -55,25 +50,17 @@ def load_npz(path: str | Path, *, of_labels: bool = True) -> Source:
 
 def _read_npz(path: str | Path) -> dict[str, np.ndarray]:
     try:
-        with Path(path).open("rb") as file:
-            if file.read(4) != b"PK\x03\x04":
-                raise zipfile.BadZipFile("it is no zip file")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                names = set(archive.files)
-                # A member of the file that is no array comes as bytes.
-                arrays = {name: np.asarray(archive[name]) for name in names & _NPZ_NAMES[1]}
-    except _NPZ_ERRORS as error:
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        names = npz_names(Path(path))
+        if names in _NPZ_NAMES:
+            return read_npz(Path(path))
+    except BadNpzError as error:
         raise UserError(
-            f"{path}: can't be read: {reason}; wanted an npz file, as numpy.savez writes it"
+            f"{path}: can't be read: {error}; wanted an npz file, as numpy.savez writes it"
         ) from None
-    if names not in _NPZ_NAMES:
-        raise UserError(
-            f"{path}: found the arrays {', '.join(sorted(names))}; wanted x and y, and maybe "
-            "x_test and y_test"
-        )
-    return arrays
+    raise UserError(
+        f"{path}: found the arrays {shortened(', '.join(sorted(names)))}; wanted x and y, and "
+        "maybe x_test and y_test"
+    )
 
 
 def _as_examples(
