@@ -54,7 +54,8 @@ class LoadedRun(NamedTuple):
 
         Raises:
             ValueError: x hasn't the features that the model was trained with, or a number in it is
-                NaN or infinite.
+                NaN or infinite. Or x is traced, as under `jax.jit`, and float64 is needed: for an
+                `input_offset`, or for targets in their own units.
         """
         features = self.input_stats.mean.shape
         if jnp.ndim(x) < 1 or jnp.shape(x)[1:] != features:
@@ -63,6 +64,8 @@ class LoadedRun(NamedTuple):
         if jnp.shape(x)[0] == 0:  # an exported function's batch has a size, but none that is known
             return self.predict(jnp.zeros((1, *features)))[:0]  # of no rows models know no sizes
         _check_finite(x)
+        if isinstance(x, jax.core.Tracer):
+            self._check_compiles()
         if self.input_offset is not None:
             x = x - self.input_offset
         x = normalize_inputs(self.config.data, self.input_stats, x)
@@ -74,6 +77,19 @@ class LoadedRun(NamedTuple):
         assert self.target_stats is not None  # of numbers
         mean, std = self.target_stats
         return np.asarray(output, np.float64).reshape(len(x), *mean.shape) * std + mean
+
+    def _check_compiles(self) -> None:
+        """Raises an error if `predict` needs float64: compiled, it would be float32."""
+        if self.input_offset is not None:
+            raise ValueError(
+                "x: found a traced array, as under jax.jit, wanted numbers: this run subtracts an "
+                "offset in float64; subtract input_offset first, and compile model.apply"
+            )
+        if self.config.data.targets == "numbers" and self.config.loss.factory is None:
+            raise ValueError(
+                "x: found a traced array, as under jax.jit, wanted numbers: this run's targets are "
+                "float64; compile model.apply, and apply target_stats to its result"
+            )
 
 
 def _check_finite(x: Array) -> None:

@@ -48,7 +48,7 @@ _COMPILED_AT_ONCE = 8  # programs, at most, before they train
 
 def run(
     config: Config,
-    out: Path,
+    out: str | Path,
     *,
     device: jax.Device,
     sinks: Sequence[Sink] = (),
@@ -85,6 +85,7 @@ def run(
         Stopped: the run was told to end, and is saved.
     """
     check_same_config(config)
+    out = Path(out)
     stop = Stop() if stop is None else stop
     stop.before_leaving = store.remove_locks
     programs, datasets = _prepared(config, sinks)

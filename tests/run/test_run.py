@@ -100,7 +100,7 @@ def test_a_run_of_ghost_norm_and_renorm_comes_back_from_disk(tmp_path):
             },
         }
     )
-    summary = run(config, tmp_path / "x", device=jax.devices()[0])
+    summary = run(config, str(tmp_path / "x"), device=jax.devices()[0])
     dataset = load(DataConfig())
     (x, y), num_steps = dataset.test, len(dataset.train.y) // 30
     for arm, of_arm in summary["arms"].items():
