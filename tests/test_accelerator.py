@@ -22,6 +22,7 @@ def bench(monkeypatch):
     return importlib.import_module("accelerator")
 
 
+@pytest.mark.slow
 def test_every_section_writes_its_rows_and_jbn_is_right(bench, tmp_path):
     assert bench.run(list(bench.SECTIONS), "tiny", seconds=480, out=tmp_path)
     rows = {}

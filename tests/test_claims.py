@@ -168,6 +168,7 @@ def test_results_follow_from_the_values_beside_them_and_from_a_clean_commit(name
         assert len(rows) == sum(len(program.trials) for program in programs)
 
 
+@pytest.mark.slow
 def test_a_gain_of_one_is_the_engines_training(tmp_path, monkeypatch):
     """The same seed on the same split, of which no claim knows."""
     monkeypatch.setattr(initialization, "GAINS", np.array([0.1, 1.0]))

@@ -85,9 +85,9 @@ def test_an_offset_is_subtracted_in_float64_before_prediction(small_run):
 
 def test_what_needs_float64_does_not_compile(small_run):
     run, x = jbn.load_run(small_run), jnp.zeros((4, 8, 8, 1))
-    with pytest.raises(ValueError, match="x: found a traced array.*subtract input_offset first"):
+    with pytest.raises(ValueError, match=r"x: found a traced array.*subtract input_offset first"):
         jax.jit(run._replace(input_offset=np.array([1.7e12])).predict)(x)
     data = run.config.data.model_copy(update={"targets": "numbers"})
     regression = run._replace(config=run.config.model_copy(update={"data": data}))
-    with pytest.raises(ValueError, match="x: found a traced array.*apply target_stats"):
+    with pytest.raises(ValueError, match=r"x: found a traced array.*apply target_stats"):
         jax.jit(regression.predict)(x)

@@ -76,6 +76,7 @@ def test_a_rate_is_chosen_by_other_splits_and_who_never_reached_it_counts_beyond
     np.testing.assert_array_equal(rates[:, 0], 0.1)
 
 
+@pytest.mark.slow
 def test_steps_are_those_of_the_engines_training(monkeypatch):
     """Looked at each epoch, on two splits by one program."""
     shared = ArmConfig(

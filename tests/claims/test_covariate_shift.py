@@ -60,6 +60,7 @@ def test_noise_has_another_mean_and_scale_of_each_unit_in_each_step(arm):
     assert abs(np.corrcoef(first.mean(0), second.mean(0))[0, 1]) < 0.3
 
 
+@pytest.mark.slow
 def test_accuracies_are_without_noise(monkeypatch):
     """The parameters before the first step are those of the network that has none."""
     monkeypatch.setattr(sigmoids, "RATES", (0.1,))

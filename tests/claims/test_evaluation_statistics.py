@@ -48,6 +48,7 @@ def test_verdicts_are_those_of_the_rule(accuracy, verdict):
     assert (finding.num_repeats, finding.num_trainings) == (10, 5 * 10)
 
 
+@pytest.mark.slow
 def test_both_kinds_of_statistics_are_the_engines(tmp_path, monkeypatch):
     monkeypatch.setattr(collect, "BATCH_SIZES", (32,))
     monkeypatch.setattr(collect, "NUM_EPOCHS", 2)

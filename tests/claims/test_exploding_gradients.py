@@ -40,6 +40,7 @@ def test_verdicts_are_those_of_the_rule(accuracy, verdict):
     assert finding.num_repeats == 10
 
 
+@pytest.mark.slow
 def test_runs_are_those_of_initialization_and_diverge_to_guessing(monkeypatch):
     monkeypatch.setattr(initialization, "OPTIMIZERS", ("sgd",))
     monkeypatch.setattr(initialization, "DEPTHS", (2,))

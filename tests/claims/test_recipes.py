@@ -102,6 +102,7 @@ def test_each_decay_is_of_its_own_parameters():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [collect.PLAIN, collect.GHOST])
 def test_a_lane_is_the_engines_training(norm, monkeypatch):
     """With decay of the kernels, on a split that no claim knows."""

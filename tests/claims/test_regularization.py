@@ -65,6 +65,7 @@ def test_examples_that_are_not_trained_with_are_tested_with():
     np.testing.assert_allclose(less.input_stats.mean, whole.train.x[::9].mean(0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_without_dropout_it_is_the_engines_training_of_the_articles_network(monkeypatch):
     monkeypatch.setattr(collect, "RATES", (0.1, 0.3))
     monkeypatch.setattr(collect, "SEEDS", (0,))

@@ -95,6 +95,7 @@ def test_a_network_is_the_sum_that_float64_makes(dataset, program):
     np.testing.assert_allclose(logits, x @ state.params["logits"]["kernel"], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_point_is_the_engines_training_with_another_gamma(dataset, monkeypatch):
     """Of one epoch, on a split that no claim knows."""
     monkeypatch.setattr(collect, "NUM_EPOCHS", 1)

@@ -59,6 +59,7 @@ def test_sizes_that_are_not_finite_came_not_together():
     np.testing.assert_allclose(narrowed(sizes), [1, 0])
 
 
+@pytest.mark.slow
 def test_one_rate_for_all_is_the_engines_training(tmp_path, monkeypatch):
     steps = (0, 90)
     norms = tuple(f"norm_{name}_{step}" for name in collect.HIDDEN for step in steps)

@@ -79,6 +79,7 @@ def test_unevenness_is_the_largest_distance_from_an_even_course(progress, wanted
     assert found.item() == pytest.approx(wanted)
 
 
+@pytest.mark.slow
 def test_losses_are_those_of_the_engines_training(monkeypatch):
     """The last one; and the first, which is that of the initial network."""
     shared = ArmConfig(model=ModelConfig(hidden_sizes=(8,)))

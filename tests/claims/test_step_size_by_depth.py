@@ -115,6 +115,7 @@ def test_sizes_are_those_of_a_float64_network(dataset, kind, monkeypatch):
     np.testing.assert_allclose(logits, x @ state.params["logits"]["kernel"], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_rate_is_the_engines_training(dataset, monkeypatch):
     less = {"NUM_EPOCHS": 1, "BLOCKS": (2,), "RATES": np.array([1e-3, 0.1])}
     names = ("size_1", "size_2", "mean_1", "mean_2")

@@ -128,6 +128,7 @@ def test_sizes_are_float64s_by_differences_of_the_loss(dataset, kind):
         assert found[name] == pytest.approx(np.linalg.norm(gradient), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_lane_is_the_engines_training(dataset, monkeypatch):
     """At the end of an epoch, whose last batch is smaller; of splits that no claim knows."""
     config = ArmConfig(norm=collect.ARMS["batch_norm"], train=TrainConfig(num_epochs=1))

@@ -47,6 +47,7 @@ def test_verdicts_are_those_of_the_rule(percent, verdict):
     assert (finding.num_trainings, finding.num_repeats) == (480, 10)
 
 
+@pytest.mark.slow
 def test_the_distances_are_those_of_the_engines_training(monkeypatch):
     """Where the loss is small enough after the first steps that are averaged."""
     monkeypatch.setattr(collect, "UNTIL", 100.0)

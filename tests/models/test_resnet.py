@@ -190,6 +190,7 @@ def test_a_training_run_with_flaxs_norm_is_one_with_jbns():
     np.testing.assert_allclose(*loss_curves(images, labels), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_in_float64_a_run_that_learns_is_the_same_too():
     """In float32 such runs may part, with Flax's norm alone as well: `experiments/resnet18`."""
     rng = np.random.default_rng(1)

@@ -99,6 +99,7 @@ def config(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_killed_or_told_to_end_they_go_on_to_the_same_bits(config, tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "out"
     with Processes(tmp_path, config, "--out", whole) as processes:

@@ -71,7 +71,10 @@ def equal(found, wanted, tolerance=1e-5):
 
 
 CASES = [("mlp", kind) for kind in ("batch", "ghost", "renorm", "layer")]
-CASES += [("cnn", "batch"), ("resnet18", "batch")]
+CASES += [
+    ("cnn", "batch"),
+    pytest.param("resnet18", "batch", marks=pytest.mark.slow),  # which convolves, too
+]
 
 
 @pytest.mark.parametrize(("model", "kind"), CASES)
