@@ -40,13 +40,25 @@ def test_every_public_name_stands_in_exactly_one_page_of_the_reference():
         for name in re.findall(r"^\.\. auto\w+:: (\S+)", page.read_text(), re.MULTILINE)
     ]
     public = ["jbn.load_run", *(f"jbn.{name}" for name in _public(jbn.functional))]
-    for room in ("convert", "diagnose", "export", "linen", "models", "nnx", "train", "variables"):
+    for room in (
+        "convert",
+        "diagnose",
+        "export",
+        "linen",
+        "models",
+        "nnx",
+        "run",
+        "train",
+        "variables",
+    ):
         public += [f"jbn.{room}.{name}" for name in _public(getattr(jbn, room))]
     of_train = set(_public(jbn.train))
     public += [f"jbn.data.{name}" for name in _public(jbn.data) if name not in of_train]
     assert set(public) > {"jbn.batch_norm", "jbn.linen.BatchNorm", "jbn.train.make_task"}
-    assert set(documented) == {*public, "jbn.trained.LoadedRun"}
     assert len(documented) == len(set(documented))
+    # Of configs and folders the page has what people call; the list of the public API has more.
+    in_part = {name for name in documented if name.startswith(("jbn.config.", "jbn.store."))}
+    assert set(documented) - in_part == {*public, "jbn.trained.LoadedRun"}
 
 
 def _public(room):
