@@ -8,6 +8,7 @@ file `# numbers: NAME` and `# end`) is this script's.
 
 import functools
 import itertools
+import json
 import re
 import textwrap
 from collections import Counter
@@ -35,6 +36,7 @@ TEXTS = (
     ROOT / "docs" / "background" / "inputs.md",
     ROOT / "docs" / "background" / "numerics.md",
     ROOT / "docs" / "background" / "performance.md",
+    ROOT / "docs" / "background" / "robustness.md",
     ROOT / "docs" / "background" / "soak.md",
     ROOT / "docs" / "how_to" / "devices.md",
     ROOT / "docs" / "how_to" / "folding.md",
@@ -134,6 +136,15 @@ def sweep_bench() -> str:
         f"of {lanes['num_rounds']} rounds; quartiles {ratio['q1']:.2f} to {ratio['q3']:.2f}). "
         f"{measured_by(result['command'], result['environment'])}"
     )
+
+
+def campaign() -> str:
+    """What broken inputs came to."""
+    path = ROOT / "tests" / "campaign" / "results.json"
+    counts = json.loads(path.read_text(encoding="utf-8"))
+    kinds = ["tried", "accepted", "answered", "lost"]
+    rows = [[subject, *(str(of[kind]) for kind in kinds)] for subject, of in counts.items()]
+    return markdown_table(["input", *kinds], rows)
 
 
 def devices_bench() -> str:
@@ -544,6 +555,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "mnist/article": lambda: run_table("mnist/article"),
     "mnist/cnn": lambda: run_table("mnist/cnn"),
     "bench-sweep": sweep_bench,
+    "campaign": campaign,
     "bench-devices": devices_bench,
     "digits-dead-units": dead_units_table,
     "accuracy-float32": lambda: accuracy_table("batch_norm", "y"),
