@@ -1,6 +1,7 @@
 """The laws of training: what fills a batch up, who gathers it and where it lies change nothing."""
 
 import functools
+from typing import Any
 
 import chex
 import jax
@@ -70,7 +71,7 @@ def equal(found, wanted, tolerance=1e-5):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale)
 
 
-CASES = [("mlp", kind) for kind in ("batch", "ghost", "renorm", "layer")]
+CASES: list[Any] = [("mlp", kind) for kind in ("batch", "ghost", "renorm", "layer")]
 CASES += [
     ("cnn", "batch"),
     pytest.param("resnet18", "batch", marks=pytest.mark.slow),  # which convolves, too
