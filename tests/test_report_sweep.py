@@ -51,6 +51,8 @@ def write_sweep(tmp_path):
             ends.append(
                 {
                     **about,
+                    "group": 0,
+                    "part": 0,
                     "num_parameters": 1,
                     "diverged_step": 4 if trial.number in diverged else -1,
                     "val_accuracy": metrics["val_accuracy"],
@@ -64,7 +66,8 @@ def write_sweep(tmp_path):
             out = folder.path
             append_rows(out / "trials.csv", ends)
             append_rows(out / "metrics.csv", rows)
-            append_rows(out / "groups.csv", [{"group": 0, "arm": "", "compile_seconds": 0.5}])
+            group = {"group": 0, "arm": "", "part": 0, "trial": 0, "num_lanes": len(trials)}
+            append_rows(out / "groups.csv", [{**group, "compile_seconds": 0.5}])
             tables = store.read_trials(out), store.read_metrics(out), store.read_groups(out)
             folder.finish({}, summarize(config, metrics_shown, *tables))
         return out
