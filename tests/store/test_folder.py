@@ -183,7 +183,7 @@ def test_a_trial_without_metrics_begins_without_a_look_at_those_of_others(
 
     monkeypatch.setattr("jbn.store.folder.keep_until", look)
     first, second = plan(config)[0].trials
-    loss = {"train_loss": np.zeros(1)}
+    loss = {"train_loss": np.zeros(1), "diverged_step": np.full(1, -1)}
     with opened(tmp_path, config, PART, METRICS, {}) as folder:
         for trial in (first, second):
             folder.rewind([trial], 0)
