@@ -1,6 +1,7 @@
 """What JAX can check as it goes: tracers that leak, NaN, and float64 where float32 was meant."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +21,23 @@ from jbn.train import Hypers, make_task, run_training
 from jbn.variables import fold_batch_norm, recompute_batch_stats
 
 X = np.random.default_rng(0).normal(3, 2, (8, 4)).astype(np.float32)
-OF_STATE = ("BatchNorm", "BatchRenorm")
-LAYERS = ("BatchNorm", "BatchRenorm", "LayerNorm", "RMSNorm")
+IMAGES = np.random.default_rng(1).normal(3, 2, (4, 5, 4)).astype(np.float32)
+TRAINING = {"use_running_average": False}
+# By the name: what the module takes, and what its call takes.
+LAYERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "BatchNorm": (TRAINING, {}),
+    "BatchRenorm": (TRAINING, {}),
+    "GhostBatchNorm": ({"virtual_batch_size": 2, **TRAINING}, {}),
+    "DomainBatchNorm": ({"num_domains": 3, **TRAINING}, {"domain": 1}),
+    "FrozenBatchNorm": (TRAINING, {}),
+    "InputNorm": ({}, {"update_stats": True}),
+    "LayerNorm": ({}, {}),
+    "RMSNorm": ({}, {}),
+    "GroupNorm": ({"num_groups": 2}, {}),
+    "InstanceNorm": ({}, {}),
+    "WeightStandardizedDense": ({"features": 3}, {}),
+    "WeightStandardizedConv": ({"features": 3, "kernel_size": (3,)}, {}),
+}
 
 
 @pytest.fixture
@@ -51,23 +67,39 @@ def test_no_norm_leaks(checking_leaks, name):
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_no_layer_leaks(checking_leaks, name):
-    options = {"use_running_average": False} if name in OF_STATE else {}
+def test_no_linen_module_leaks(checking_leaks, name):
+    options, of_call = LAYERS[name]
     layer = getattr(jbn.linen, name)(**options)
-    variables = jax.jit(layer.init)(jax.random.key(0), X)
+    variables = jax.jit(functools.partial(layer.init, **of_call))(jax.random.key(0), IMAGES)
+    others = [collection for collection in variables if collection != "params"]
 
-    def of_linen(x):
-        return layer.apply(variables, x, mutable=["batch_stats", "renorm"])[0]
+    def function(x):
+        return layer.apply(variables, x, mutable=others, **of_call)[0]
 
-    module = getattr(jbn.nnx, name)(4, rngs=nnx.Rngs(0), **options)
-    definition, state = nnx.split(module)
+    found = of_transforms(function, jnp.asarray(IMAGES))
+    assert all(np.isfinite(leaf).all() for leaf in found)
 
-    def of_nnx(x):
-        return nnx.merge(definition, state, copy=True)(x)
 
-    for function in (of_linen, of_nnx):
-        found = of_transforms(function, jnp.asarray(X))
-        assert all(np.isfinite(leaf).all() for leaf in found)
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_nnx_module_leaks(checking_leaks, name):
+    options, of_call = LAYERS[name]
+    make = getattr(jbn.nnx, name.replace("Dense", "Linear"))
+    sizes = (4, options["features"]) if "features" in options else (4,)
+    options = {key: value for key, value in options.items() if key != "features"}
+    if name != "InputNorm":  # which draws nothing
+        options["rngs"] = nnx.Rngs(0)
+    definition, state = nnx.split(make(*sizes, **options))
+
+    def function(x):
+        return nnx.merge(definition, state, copy=True)(x, **of_call)
+
+    found = of_transforms(function, jnp.asarray(IMAGES))
+    assert all(np.isfinite(leaf).all() for leaf in found)
+
+
+def test_the_table_has_every_module():
+    public = {name for name in dir(jbn.linen) if isinstance(getattr(jbn.linen, name), type)}
+    assert set(LAYERS) == public
 
 
 def small_task(**options):
