@@ -107,14 +107,15 @@ def choosing() -> str:
             f"{_cell('sample_order', 'sorted', 0)} points, batches of one class each "
             f"{_cell('sample_order', 'class blocked', 0)}; no norm "
             f"{_cell('sample_order', 'sorted', 4)} and {_cell('sample_order', 'class blocked', 4)} "
-            f"({_page('sample_order')}). Reinforcement learning itself: not measured here; Bhatt "
-            "et al., 2019, arXiv:1902.05605, find batch normalization of use in it.",
+            f"({_page('sample_order')}). Reinforcement learning itself: not measured here. Bhatt "
+            "et al., 2019, arXiv:1902.05605: off-policy, plain batch normalization helps little; "
+            "layer normalization, and statistics over old and new transitions, help.",
         ],
         [
             "**Speed at inference**",
             "`BatchNorm`, folded afterwards",
-            f"Layer norm can't be folded. What folding gains on a CPU: {_folding()} ([folding]"
-            "(how_to/folding.md)).",
+            "Layer norm can't be folded. The time with norms divided by the time folded, on a "
+            f"CPU: {_folding()} ([folding](how_to/folding.md)). Above 1, folding gains.",
         ],
         [
             "**Short runs**",
@@ -126,7 +127,7 @@ def choosing() -> str:
             "**Sequences with padding**",
             "`LayerNorm` or `RMSNorm`; `BatchNorm` with a `mask` if you must",
             "Not measured here. Statistics of each token by itself don't see the padding. Shen et "
-            "al., 2020, arXiv:2003.07845: in language models a batch's statistics vary too much.",
+            "al., 2020, arXiv:2003.07845: in language models a batch's statistics fluctuate.",
         ],
         [
             "**Transformers**",
@@ -207,9 +208,8 @@ def _cells(claim: str, row: str) -> str:
 
 
 def _folding() -> str:
-    """How long networks take with their norms, against themselves folded."""
+    """How long networks take with their norms, divided by how long they take folded."""
     return ", ".join(
-        f"{case['network']} takes {case['over_jbn']['with its norms'][1]:.2f} times as long "
-        "unfolded"
+        f"{case['network']} {case['over_jbn']['with its norms'][1]:.2f}"
         for case in results("bench/folding")["cases"]
     )
