@@ -1,6 +1,7 @@
 """The command: what it prints, and one line and exit code 2 for every mistake."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -193,6 +194,20 @@ def test_init_writes_a_config_that_trains_on_a_users_own_table(jbn_command, tmp_
     code, out, err = jbn_command(*run.split()[1:], *SMALL, "--set", "train.batch_size=48")
     assert (code, err) == (0, "")
     assert Path("runs/first/report.html").is_file()
+
+
+def test_no_file_of_a_run_takes_the_place_of_a_package(small_run, tmp_path):
+    """JAX looks for this package, which no machine without a TPU has."""
+    out = shutil.copytree(small_run, tmp_path / "run")
+    (out / "libtpu.py").write_text("raise SystemExit('executed')")
+    code = "from jbn.__main__ import main; main()"
+    merge = "merge", str(tmp_path / "new"), ".", str(tmp_path / "nothing")
+    for command, said in (("report", "."), ""), (merge, f"jbn: {tmp_path / 'nothing'}/run.json"):
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code, *command], cwd=out, capture_output=True, text=True
+        )
+        assert done.stderr.startswith(said)
+        assert done.stderr.count("\n") == bool(said)
 
 
 def test_report_writes_the_page_again(jbn_command, small_run):

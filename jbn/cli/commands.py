@@ -29,6 +29,7 @@ from jbn.cli.options import (
 )
 from jbn.cli.training import train_here, train_together
 from jbn.config import (
+    Config,
     UserError,
     describe_plan,
     find_config,
@@ -87,7 +88,7 @@ def show(config: ConfigArgument, set_: SetOption = None, sweep: SweepOption = No
     """Print the resolved config, its plan and each program's parameter count; train nothing."""
     config = find_config(config)
     resolved = load_config(config, set_ or (), sweep or ())
-    sys.path.append(str(config.parent.absolute()))
+    _let_import(resolved, config.parent)
     programs = plan(resolved)
 
     from jbn.data import load_spec
@@ -129,7 +130,7 @@ def run(
     """Train every seed of every arm; leave numbers, parameters and a report in the run's folder."""
     config = find_config(config)
     resolved = load_config(config, set_ or (), sweep or ())
-    sys.path.append(str(config.parent.absolute()))
+    _let_import(resolved, config.parent)
     out = Path("runs", resolved.name) if out is None else out
     share = None if part is None else parse_share(part)
     if share is not None and extend:
@@ -174,19 +175,32 @@ def merge(
 ) -> None:
     """Make one run of the parts that `jbn run --part` trained, here and on other machines."""
 
+    places = [out, *(folders or ())]
+    here = Path.cwd()
+    if not any(here.is_relative_to(place.resolve()) for place in places):
+        sys.path.append("")  # a config's functions may be here, but nothing in a run is executed
+
     def train(**options: Any) -> dict[str, Any]:
         from jbn.run import run_merged
 
-        return run_merged(out, [out, *(folders or ())], **options)
+        return run_merged(out, places, **options)
 
     train_here(out.name, out, train, device=device, cache=cache)
+
+
+def _let_import(config: Config, folder: Path) -> None:
+    """Lets the config's own functions be in the working folder, or in the config's.
+
+    Without any, no file there can take the place of an optional package that isn't installed.
+    """
+    if config.own_functions:
+        sys.path += ["", str(folder.absolute())]
 
 
 def main() -> None:
     """Runs the command; a mistake of the user's is a line on stderr and exit code 2."""
     # What JAX traces lives long: to look through it again and again takes a quarter of a small run.
     gc.set_threshold(50_000, 20, 100)
-    sys.path.append("")  # a config's functions may be in the working folder, or beside the config
     try:
         app()
     except UserError as error:

@@ -2,7 +2,9 @@
 
 import functools
 import importlib
+import importlib.machinery
 import inspect
+import os
 import sys
 import types
 from collections.abc import Callable, Mapping
@@ -79,13 +81,15 @@ def lies_in(folder: Path, path: str) -> bool:
 
     A package around the module counts, too.
     """
-    names = path.partition(":")[0].split(".")
+    names, root = path.partition(":")[0].split("."), folder.resolve()
     for entry in sys.path:
         for number in range(1, len(names) + 1):
-            place = Path(entry, *names[:number]).resolve()
-            is_there = place.exists() or place.with_name(f"{place.name}.py").exists()
-            if is_there and place.is_relative_to(folder.resolve()):
-                return True
+            *packages, name = names[:number]
+            for suffix in ("", *importlib.machinery.all_suffixes()):  # bytecode and libraries, too
+                place = Path(entry, *packages).resolve() / f"{name}{suffix}"
+                is_within = any(of.is_relative_to(root) for of in (place, place.resolve()))
+                if is_within and os.path.lexists(place):
+                    return True
     return False
 
 

@@ -397,3 +397,10 @@ class Config(Section):
     report: ReportConfig = ReportConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     devices: DevicesConfig = DevicesConfig()
+
+    @property
+    def own_functions(self) -> set[str]:
+        """The functions of the user's own, of all arms at all points of the sweep."""
+        swept = {path for key in OWN_FUNCTIONS for path in self.sweep.axes.get(key, ())}
+        of_arms = {path for arm in self.arms.values() for path in arm.own_functions.values()}
+        return (of_arms | swept) - {None, "none"}

@@ -126,7 +126,7 @@ def run_merged(
         UserError: as `jbn.store.merge`.
     """
     config = store.merge(out, folders)
-    for path in {path for arm in config.arms.values() for path in arm.own_functions.values()}:
+    for path in config.own_functions:
         if any(lies_in(folder, path) for folder in (out, *folders)):
             raise UserError(
                 f"{out}: {path} would be imported from a run's folder, where nothing is executed; "

@@ -1,5 +1,6 @@
 """A run with functions and data of a user's own: from file to result, and back from its folder."""
 
+import importlib.machinery
 import shutil
 import sys
 
@@ -190,6 +191,19 @@ def test_nothing_is_imported_from_the_folder_itself(houses, tmp_path, monkeypatc
     path.write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=r"would be imported from .*evil itself, which trust_sou"):
+        jbn.load_run(out)
+
+
+@pytest.mark.parametrize("suffix", importlib.machinery.all_suffixes())
+def test_no_kind_of_module_is_imported_from_the_folder(houses, tmp_path, monkeypatch, suffix):
+    """Bytecode and libraries need no source beside them."""
+    folder, _ = houses
+    out = shutil.copytree(folder / "run", tmp_path / "evil")
+    path = out / "config.json"
+    path.write_text(path.read_text().replace("own_houses:make_net", "payload:make"))
+    (out / f"payload{suffix}").write_bytes(b"")
+    monkeypatch.syspath_prepend(out)
+    with pytest.raises(UserError, match=r"payload would be imported from .*evil itself"):
         jbn.load_run(out)
 
 

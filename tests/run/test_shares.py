@@ -337,6 +337,21 @@ def test_tables_that_no_training_leaves_are_damaged(tmp_path, halves, table, old
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("points", [["merged_own:make"], ["none", "merged_own:make"]])
+def test_nothing_is_imported_from_folders_that_are_merged(tmp_path, halves, monkeypatch, points):
+    """Not even at the later points of a sweep."""
+    for half in halves:
+        change_json(
+            half / "config.json",
+            lambda config: config["sweep"].update(axes={"model.factory": points}),
+        )
+    (halves[1] / "merged_own.py").write_text("raise SystemExit('executed')")
+    monkeypatch.syspath_prepend(halves[1])
+    monkeypatch.setattr("jbn.store.merge", lambda out, _: store.read_config(halves[0]))
+    with pytest.raises(UserError, match="merged_own:make would be imported from a run's folder"):
+        merge(tmp_path / "out", *halves)
+
+
 def test_a_folder_of_other_things_is_not_merged_into(tmp_path, halves):
     out = tmp_path / "out"
     out.mkdir()
