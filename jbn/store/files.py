@@ -67,20 +67,35 @@ def check_links(folder: Path) -> None:
     if not folder.is_dir():
         return
     root = folder.resolve()
-    for parent, folders, files in os.walk(root):
-        for name in (*folders, *files):
-            path = Path(parent, name)
-            if path.is_symlink() and not _target(path).is_relative_to(root):
-                raise UserError(
-                    f"{path}: found a link that leads outside of {folder}, wanted all of a run "
-                    "inside its folder; remove the link"
-                )
-            if path.exists() and not (path.is_file() or path.is_dir()):
-                raise UserError(f"{path}: found no file and no folder; remove it")
+    left = [str(root)]
+    while left:
+        # What scandir tells of a file costs nothing: a folder may have 100,000 of them.
+        for entry in _entries(left.pop()):
+            if entry.is_symlink():
+                if not _target(Path(entry)).is_relative_to(root):
+                    raise UserError(
+                        f"{entry.path}: found a link that leads outside of {folder}, wanted all of "
+                        "a run inside its folder; remove the link"
+                    )
+            elif entry.is_dir(follow_symlinks=False):
+                left.append(entry.path)
+            elif not entry.is_file(follow_symlinks=False) and os.path.exists(entry):
+                raise UserError(f"{entry.path}: found no file and no folder; remove it")
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """None of a folder that is gone meanwhile, or that nobody here can read."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []
 
 
 def _target(link: Path) -> Path:
     try:
+        return link.resolve(strict=True)
+    except FileNotFoundError:
         return link.resolve()
     except (OSError, RuntimeError):  # it leads to itself
         return Path(os.sep)

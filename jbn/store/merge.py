@@ -1,5 +1,6 @@
 """One run made of the folders that its parts were trained in."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -49,6 +50,8 @@ class _Content(NamedTuple):
 
 def read_shares(out: Path) -> dict[Share, Path]:
     """The folders of a run's parts that were begun, where they share a disk."""
+    if not os.path.isdir(out / PARTS):  # a folder that is no run's may be as large as a disk
+        return {}
     check_links(out)
     found = {}
     for path in (out / PARTS).glob("*-of-*"):

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,8 +60,10 @@ class Extension(NamedTuple):
 
 def check_format(run_dir: Path) -> None:
     """Raises UserError unless the folder is a run's, in the format of this version."""
-    check_links(run_dir)
-    if not (run_dir / RUN).exists() and (run_dir / CONFIG).exists():
+    has_run, has_config = (os.path.exists(run_dir / name) for name in (RUN, CONFIG))
+    if has_run or has_config:  # a folder that is no run's may be as large as a disk
+        check_links(run_dir)
+    if has_config and not has_run:
         raise UserError(
             _OLDER.format(out=run_dir, found=f"an older layout, without {RUN}", wanted=FORMAT)
         )
