@@ -154,12 +154,12 @@ def _check_rows(content: _Content) -> None:
     path, trials, metrics, groups = content.path, content.trials, content.metrics, content.groups
     programs = plan(content.config)
     planned = {str(trial.number): trial for program in programs for trial in program.trials}
-    epochs = _by_trial(metrics)
+    epochs, known = _by_trial(metrics), {row["group"] for row in groups}
     for row in trials:
         trial = planned.get(row["trial"])
         if trial is None or (trial.arm, str(trial.seed)) != (row["arm"], row["seed"]):
             raise UserError(f"{path / TRIALS}: damaged: trial {row['trial']} isn't the config's")
-        if row["group"] not in {of["group"] for of in groups}:
+        if row["group"] not in known:
             raise UserError(f"{path / GROUPS}: damaged: group {row['group']} is missing")
         wanted, found = trial.config.train.num_epochs, epochs.get(row["trial"], [])
         numbers = [str(number + 1) for number in range(len(found))]
@@ -170,8 +170,9 @@ def _check_rows(content: _Content) -> None:
             )
     for name, rows in {TRIALS: trials, METRICS: metrics, GROUPS: groups}.items():
         for row in rows:
-            if int(row.get("part", 0)) >= len(content.parts):
-                raise UserError(f"{path / name}: damaged: no part {row['part']} in {RUN}")
+            part = row.get("part", "0")
+            if not _is_count(part) or int(part) >= len(content.parts):
+                raise UserError(f"{path / name}: damaged: no part {part} in {RUN}")
             for column, text in row.items():
                 if column.startswith(("train_", "val_", "test_", "best_")) and not _is_number(text):
                     raise UserError(f"{path / name}: damaged: {column} is {text!r}")
@@ -240,13 +241,13 @@ def _by_trial(rows: Iterable[Row]) -> dict[str, list[Row]]:
 def _write(out: Path, contents: Sequence[_Content]) -> None:
     """Writes the tables whole. Trials come last: what has a row there is done."""
     parts: list[dict[str, Any]] = []
-    groups: list[Row] = []
+    groups: dict[frozenset[tuple[str, str]], Row] = {}
     trials: dict[str, Row] = {}
     metrics: dict[str, list[Row]] = {}
     for content in contents:
         parts += [part for part in content.parts if part not in parts]
         number_of = [str(parts.index(part)) for part in content.parts]
-        groups += [row for row in _renumbered(content.groups, number_of) if row not in groups]
+        groups |= {frozenset(row.items()): row for row in _renumbered(content.groups, number_of)}
         epochs = _by_trial(content.metrics)
         for row in _renumbered(content.trials, number_of):
             if row["trial"] not in trials:
@@ -262,7 +263,7 @@ def _write(out: Path, contents: Sequence[_Content]) -> None:
     # In the order of a run that was trained at once: a table's columns come in that order, too.
     done = sorted(trials.values(), key=lambda row: (int(row["group"]), int(row["trial"])))
     numbers = dict.fromkeys([*(row["trial"] for row in done), *metrics])
-    write_rows(out / GROUPS, sorted(groups, key=lambda row: int(row["group"])))
+    write_rows(out / GROUPS, sorted(groups.values(), key=lambda row: int(row["group"])))
     write_rows(out / METRICS, [row for number in numbers for row in metrics[number]])
     write_rows(out / TRIALS, done)
 

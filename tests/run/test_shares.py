@@ -325,6 +325,7 @@ def test_every_damaged_folder_is_named_in_a_line(tmp_path, halves):
         ("metrics.csv", "\n0,batch,0,1,", "\n0,batch,0,9,", "epochs of trial 0"),
         ("trials.csv", "\n0,", "\n99,", "trial 99 isn't the config's"),
         ("groups.csv", "\n0,", "\n7,", "group 0 is missing"),
+        ("metrics.csv", "train_loss", "part", "no part .* in run.json"),
     ],
 )
 def test_tables_that_no_training_leaves_are_damaged(tmp_path, halves, table, old, new, words):
