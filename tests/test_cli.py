@@ -12,6 +12,7 @@ import pytest
 import jbn.data
 from jbn.config import DataConfig
 
+TOO_LONG = "File name too long"
 ARTICLE = Path(__file__).parents[1] / "configs" / "digits" / "article.toml"
 SMALL = [
     *("--set", "model.hidden_sizes=[4]", "--set", "train.num_epochs=1"),
@@ -229,6 +230,15 @@ def test_report_writes_the_page_again(jbn_command, small_run):
             "digits",
         ),
         (["show", "."], "jbn: .: found a folder, wanted a TOML file"),
+        (
+            ["show", f"{'a' * 300}.toml"],
+            f"jbn: {'a' * 300}.toml: can't be read: File name too long",
+        ),
+        (
+            ["report", "a" * 300],
+            f"jbn: {'a' * 300}/run.json: can't be read ({TOO_LONG}); wanted a run",
+        ),
+        (["merge", "a" * 300], f"jbn: {'a' * 60} … {'a' * 10}: can't be used: {TOO_LONG}"),
         (
             ["run", ARTICLE, "--set", "norm.epz=1"],
             "jbn: norm.epz: unknown key, did you mean norm.epsilon?",

@@ -38,6 +38,7 @@ from jbn.config import (
     plan,
     write_template,
 )
+from jbn.config.errors import shortened
 
 _HELP = """Train networks with batch norm and its relatives in JAX, and compare them.
 
@@ -206,6 +207,12 @@ def main() -> None:
     except UserError as error:
         for line in str(error).splitlines():
             print(f"jbn: {line}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        path = shortened(str(error.filename))
+        print(f"jbn: {path}: can't be used: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     finally:
         gc.freeze()  # and once more at the end

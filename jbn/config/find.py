@@ -1,5 +1,6 @@
 """The configs that come with jbn: some to run by their names, and one to begin with."""
 
+import os
 from pathlib import Path
 
 from jbn.config.errors import UserError
@@ -19,11 +20,11 @@ def find_config(path: Path) -> Path:
     Raises:
         UserError: it has no suffix, and is neither there nor packaged.
     """
-    if path.is_file():
+    if os.path.isfile(path):  # pathlib raises an error of a name that is too long
         return path
     if str(path) in packaged_names():
         return _FOLDER / f"{path}.toml"
-    if not path.suffix and not path.exists():
+    if not path.suffix and not os.path.exists(path):
         raise UserError(
             f"{path}: no such file, and no packaged config; wanted a TOML file, or one of "
             f"{', '.join(packaged_names())}"

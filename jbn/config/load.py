@@ -114,7 +114,7 @@ def config_from_dict(table: Mapping[str, Any]) -> Config:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors sign it
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; wanted a TOML config") from None
     except IsADirectoryError:

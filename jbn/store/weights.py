@@ -1,6 +1,8 @@
 """The weights that a training begins with, from wherever they were saved."""
 
+import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +29,13 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: nothing of these is there.
     """
-    path = Path(path).expanduser()
-    if path.is_file():
+    path = Path(os.path.expanduser(path))  # of no such user it stays as it is
+    if os.path.isfile(path):  # pathlib raises an error of a name that is too long
         weights = _read_npz(path)
-    elif (path / RUN).exists():
+    elif os.path.exists(path / RUN):
         config = read_config(path)
         weights = read_variables(path, next(iter(config.arms)), config.seed)
-    elif path.is_dir():
+    elif os.path.isdir(path):
         weights = _read_orbax(path)
     else:
         raise UserError(
@@ -52,8 +54,11 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     return weights
 
 
-def _is_numeric(leaf: np.ndarray) -> bool:
-    return leaf.dtype == bool or jnp.issubdtype(leaf.dtype, jnp.number)
+def _is_numeric(leaf: Any) -> bool:
+    """Whether it is an array of numbers; Orbax also brings lists."""
+    return isinstance(leaf, np.ndarray) and (
+        leaf.dtype == bool or jnp.issubdtype(leaf.dtype, jnp.number)
+    )
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
@@ -75,4 +80,9 @@ def _read_orbax(path: Path) -> dict[str, Any]:
         raise UserError(
             f"model.init_from: {path} is no run and no Orbax checkpoint: {reason}"
         ) from None
+    if not isinstance(tree, Mapping):
+        raise UserError(
+            f"model.init_from: found a {type(tree).__name__} in {path}, wanted params, and other "
+            "collections such as batch_stats beside it"
+        )
     return jax.tree.map(np.asarray, dict(tree))

@@ -41,6 +41,11 @@ def test_the_packaged_digits_are_the_article():
     assert len({text[text.index("\nname = ") :] for text in texts}) == 1
 
 
+def test_an_editor_may_sign_its_text_as_utf_8(tmp_path):
+    (tmp_path / "signed.toml").write_text('name = "signed"\n', encoding="utf-8-sig")
+    assert load_config(tmp_path / "signed.toml").name == "signed"
+
+
 def test_a_file_goes_before_a_packaged_config_and_a_folder_after_it(tmp_path, monkeypatch):
     packaged = find_config(Path("digits"))
     monkeypatch.chdir(tmp_path)

@@ -60,11 +60,21 @@ def test_a_run_gives_those_of_its_first_trial_or_of_any(small_run):
         ("text.npz", r"text.npz can't be read as an npz file"),
         ("folder", "folder is no run and no Orbax checkpoint"),
         ("other.npz", "found x in .*other.npz, wanted params, and other collections"),
+        ("a" * 300, "found nothing at .*a, wanted a run's folder"),
+        ("list", "found a list in .*list, wanted params, and other collections"),
+        ("of_lists", "found nothing in .*of_lists, wanted params, and other collections"),
     ],
 )
 def test_what_holds_no_weights_is_named(tmp_path, name, line):
     (tmp_path / "text.npz").write_text("no")
     (tmp_path / "folder").mkdir()
     np.savez(tmp_path / "other.npz", x=np.zeros(2))
+    v1.save(tmp_path / "list", [np.zeros(2)])
+    v1.save(tmp_path / "of_lists", {"params": [np.zeros(2)]})
     with pytest.raises(UserError, match=f"^model.init_from: .*{line}"):
         read_weights(tmp_path / name)
+
+
+def test_a_home_of_nobody_is_a_folder_that_is_not_there():
+    with pytest.raises(UserError, match="found nothing at ~nobody-of-this-name/x, wanted"):
+        read_weights("~nobody-of-this-name/x")
