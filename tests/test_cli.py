@@ -283,6 +283,19 @@ def test_wrong_usage_is_exit_code_2(jbn_command, arguments):
     assert jbn_command(*arguments)[0] == 2
 
 
+def test_what_a_terminal_has_no_sign_for_is_escaped(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "jbn", "init", "ü.toml"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith("\\xfc.toml: written.")
+    assert (tmp_path / "ü.toml").is_file()
+
+
 def test_without_the_extra_it_says_in_one_line_what_to_install():
     """Python is told that typer isn't there."""
     code = "import sys; sys.modules['typer'] = None; import runpy; runpy.run_module('jbn')"

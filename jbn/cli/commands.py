@@ -1,6 +1,7 @@
 """The commands: arguments to a config, a config to a run, mistakes to one line each."""
 
 import gc
+import io
 import json
 import shlex
 import sys
@@ -202,6 +203,8 @@ def main() -> None:
     """Runs the command; a mistake of the user's is a line on stderr and exit code 2."""
     # What JAX traces lives long: to look through it again and again takes a quarter of a small run.
     gc.set_threshold(50_000, 20, 100)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may have no × and ±
     try:
         app()
     except UserError as error:
