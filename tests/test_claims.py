@@ -154,12 +154,26 @@ def test_verdicts_are_those_of_the_rule(name, accuracy, verdict):
             assert {len(line[key]) for key in ("x", "mean", "low", "high")} == {len(line["x"])}
 
 
+def assert_equal_but_for_last_bits(found, wanted):
+    if isinstance(wanted, dict):
+        assert found.keys() == wanted.keys()
+        found, wanted = list(found.values()), list(wanted.values())
+    if isinstance(wanted, list):
+        for a, b in zip(found, wanted, strict=True):
+            assert_equal_but_for_last_bits(a, b)
+    elif isinstance(wanted, float):
+        assert found == pytest.approx(wanted, rel=1e-9, abs=1e-12)
+    else:
+        assert found == wanted
+
+
 @pytest.mark.parametrize("name", CLAIMS)
 def test_results_follow_from_the_values_beside_them_and_from_a_clean_commit(name):
     result = json.loads((EXPERIMENTS / name / "results.json").read_text())
     finding = judge(name, EXPERIMENTS / name / "values.csv")
     again = results_of(name, finding, result["seconds"], result["environment"])
-    assert json.loads(json.dumps(again)) == result
+    # SciPy's quantiles and NumPy's sums differ in the last bits from version to version.
+    assert_equal_but_for_last_bits(json.loads(json.dumps(again)), result)
     assert "-" not in result["environment"]["git_commit"]
     configs = [load_config(path) for path in (EXPERIMENTS / name).glob("*.toml")]
     programs = [program for config in configs for program in plan(config)]
