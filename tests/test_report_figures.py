@@ -90,3 +90,10 @@ def test_ticks_over_many_decades_are_powers_of_ten_and_within_one_are_round_numb
         named = {tick.get_loc(): float(t) for tick, t in zip(ticks, texts, strict=True) if t}
         assert any(some <= set(named.values()) for some in wanted)
         np.testing.assert_allclose(list(named.values()), list(named), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("largest", "scale"), [(0.07, "linear"), (30.0, "symlog")])
+def test_small_gaps_of_means_have_a_linear_axis(largest, scale):
+    layer = {"mean_gap": [0.0, None, largest], "std_ratio": [1.0, 1.1, None]}
+    figure = draw_norms({"a": {"layers": {"BatchNorm_0": layer}}}, ["a"])
+    assert figure.axes[0].get_xscale() == scale

@@ -30,6 +30,7 @@ _GAPS = (
     ("mean_gap", "distance of the means, in deviations of the data", 0, "symlog"),
     ("std_ratio", "deviation of the data over the running one", 1, "log"),
 )
+_LINEAR = 0.1  # a symlog axis is linear up to here
 
 
 def draw_learning_curves(curves: Curves, metric: Metric, ink: str = INK) -> Figure:
@@ -85,10 +86,9 @@ def draw_norms(norms: Mapping[str, Any], arms: Sequence[str], ink: str = INK) ->
         left = room_for(names) + 0.2
         panels = _side_by_side(figure, 2, left=left, gap=0.25, bottom=0.25, top=0.3)
         for axes, (key, label, fit, scale) in zip(panels, _GAPS, strict=True):
-            axes.set_xscale(scale, **({"linthresh": 0.1} if scale == "symlog" else {}))
-            name_plainly(axes.xaxis)
-            for row, (arm, path) in enumerate(lanes):
-                values = np.array(norms[arm]["layers"][path][key], float)  # None is NaN
+            of_lanes = [np.array(norms[arm]["layers"][path][key], float) for arm, path in lanes]
+            _set_scale(axes, scale, np.concatenate(of_lanes))
+            for row, ((arm, _), values) in enumerate(zip(lanes, of_lanes, strict=True)):
                 color = color_of(arms.index(arm))
                 axes.plot(values, np.full(values.size, row), "|", color=color, markersize=11)
             axes.axvline(fit, color=ink, linewidth=0.8, alpha=0.6)
@@ -99,6 +99,17 @@ def draw_norms(norms: Mapping[str, Any], arms: Sequence[str], ink: str = INK) ->
             make_bare(axes)
             axes.grid(visible=False, axis="y")
     return figure
+
+
+def _set_scale(axes: Axes, scale: str, values: np.ndarray) -> None:
+    """Makes the axis logarithmic; a symlog axis whose values are all in its linear part is linear.
+
+    Matplotlib would put that one's ticks at its ends. A value that is None is NaN here.
+    """
+    if scale == "symlog" and not (np.abs(values) > _LINEAR).any():
+        return
+    axes.set_xscale(scale, **({"linthresh": _LINEAR} if scale == "symlog" else {}))
+    name_plainly(axes.xaxis)
 
 
 def _side_by_side(
