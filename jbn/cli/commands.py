@@ -76,9 +76,7 @@ def init(
 
 
 @app.command()
-def download(
-    name: DataArgument,
-) -> None:
+def download(name: DataArgument) -> None:
     """Fetch a data set into the user's cache folder, each file checked by its SHA-256."""
     from jbn.data import download as download_set
 
@@ -156,9 +154,7 @@ def run(
 
 
 @app.command()
-def report(
-    run_dir: RunArgument,
-) -> None:
+def report(run_dir: RunArgument) -> None:
     """Write the page of a run, finished or not, from what is in its folder."""
     from jbn.report.page import write_report
 

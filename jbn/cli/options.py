@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+# typer.completion imports them, and doesn't list them as its own.
 from typer.completion import (  # type: ignore[attr-defined]
     completion_init,
     get_completion_script,

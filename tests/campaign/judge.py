@@ -134,7 +134,7 @@ def outcome_of(action, root, *, inside):
         outcome = _answered(str(error).split("\n"))
     except TooLong:
         outcome = Outcome(LOST, "it hangs")
-    except Exception as error:
+    except Exception as error:  # what isn't an answer is lost, whatever it is
         outcome = Outcome(LOST, f"{type(error).__name__}: {error}"[:300])
     else:
         outcome = Outcome(ACCEPTED, "") if found is None else _of_command(*found)
