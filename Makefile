@@ -36,7 +36,7 @@ lowest: $(LOWEST)/.test
 
 # The code in the pages runs; then the site is built, in docs/_build.
 docs: $(VENV)/.docs
-	$(PYTEST) tests/test_docs.py
+	JBN_TEST_SLOW=1 $(PYTEST) tests/test_docs.py
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . docs/_build
 	@echo "open docs/_build/index.html"
 

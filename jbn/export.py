@@ -37,6 +37,7 @@ def save_function(
         TypeError: the example isn't one array.
         ValueError: the example has no axis for the batch, a platform is unknown, or the function
             depends on the batch's size, as batch norm in training does.
+        ModuleNotFoundError: flatbuffers isn't installed.
 
     Example:
         >>> import tempfile, jax.numpy as jnp, pathlib
@@ -51,6 +52,7 @@ def save_function(
     References:
         JAX's documentation of `jax.export` (where and how long a saved function can run).
     """
+    _check_flatbuffers()
     if not hasattr(example, "dtype"):
         raise TypeError(
             f"example: found a {type(example).__name__}, wanted one array whose first axis is the "
@@ -86,12 +88,20 @@ def load_function(path: str | Path) -> Callable[[Array], Any]:
 
     Raises:
         ValueError: the file holds no such function, or it is not for this platform (when called).
+        ModuleNotFoundError: flatbuffers isn't installed.
     """
+    _check_flatbuffers()
     data = Path(path).read_bytes()
     try:
         exported = export.deserialize(bytearray(data))
-    except ImportError:  # flatbuffers isn't installed
-        raise
     except Exception as error:  # flatbuffers raises any error on bad bytes
         raise ValueError(f"path: found no exported function in {path}: {error}") from None
     return jax.jit(exported.call)
+
+
+def _check_flatbuffers() -> None:
+    try:
+        import flatbuffers  # noqa: F401
+    except ModuleNotFoundError as error:
+        error.add_note("JAX writes and reads functions with it: pip install 'jbn[export]'")
+        raise

@@ -169,6 +169,18 @@ def test_show_resolves_the_config_and_counts_parameters(jbn_command, tmp_path, m
     assert list(tmp_path.iterdir()) == []
 
 
+def test_show_names_the_programs_of_an_arm_whose_parameters_differ(jbn_command):
+    sweep = ('norm.kind=["batch", "none"]', "train.batch_size=[16, 32]")
+    axes = [word for axis in sweep for word in ("--sweep", axis)]
+    _, out, _ = jbn_command("show", ARTICLE, "--set", "arms={}", *axes)
+    assert out.splitlines()[-4:] == [
+        "swept norm.kind=batch train.batch_size=16: 17,610 parameters",
+        "swept norm.kind=batch train.batch_size=32: 17,610 parameters",
+        "swept norm.kind=none train.batch_size=16: 17,226 parameters",
+        "swept norm.kind=none train.batch_size=32: 17,226 parameters",
+    ]
+
+
 def test_a_packaged_config_is_run_by_its_name_where_no_file_is(jbn_command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = jbn_command("run", "digits", *SMALL, "--set", "arms={}")

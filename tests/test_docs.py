@@ -1,10 +1,16 @@
-"""The site: code in its pages runs, prints what they say, and draws the pictures that they show."""
+"""The site: code in its pages runs, prints what they say, and draws the pictures that they show.
+
+`make docs` runs all of this, the slow tests too.
+"""
 
 import importlib
 import inspect
 import re
+import sys
+import tomllib
 from typing import Any
 
+import numpy as np
 import pages
 import pytest
 import typer
@@ -12,8 +18,18 @@ from pages import DOCS
 
 import jbn
 from jbn.cli.commands import app
+from jbn.config import config_from_dict
+
+# Each block of TOML in the pages, after the line of text before it.
+CONFIGS = [
+    (page, *found)
+    for page in pages.PAGES
+    for found in re.findall(r"([^\n]*)\n\n```toml\n(.*?)```", page.read_text(), re.DOTALL)
+]
+WHOLE = [(page, toml) for page, _, toml in CONFIGS if "name" in tomllib.loads(toml)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: str(page.relative_to(DOCS)))
 def test_code_of_a_page_does_what_the_page_says(page, tmp_path, capsys):
     text = page.read_text()
@@ -31,6 +47,33 @@ def test_code_of_a_page_does_what_the_page_says(page, tmp_path, capsys):
         drawn = {path.name for path in tmp_path.glob("*.svg")}
         assert shown == drawn == {path.name for path in page.parent.glob("*.svg")} & drawn
         assert drawn
+
+
+@pytest.mark.quick
+def test_each_config_in_the_pages_is_one_or_a_part_of_one_and_says_so():
+    assert len(CONFIGS) == sum(page.read_text().count("```toml") for page in pages.PAGES) > 5
+    for page, before, toml in CONFIGS:
+        table = tomllib.loads(toml)
+        assert before.endswith("Add to your config:") == ("name" not in table), (page.name, before)
+        config_from_dict({"name": "a", **table})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "toml"), WHOLE, ids=[page.name for page, _ in WHOLE])
+def test_a_config_of_a_page_goes_with_the_pages_code(
+    page, toml, tmp_path, monkeypatch, jbn_command
+):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "mine.npz", x=rng.normal(size=(200, 5)), y=np.arange(200) % 2)
+    pages.run(page, tmp_path)
+    (tmp_path / "mine.py").write_text(pages.code_of(page))
+    (tmp_path / "mine.toml").write_text(toml)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    code, out, err = jbn_command("show", "mine.toml")
+    assert (code, err) == (0, "")
+    assert out.endswith(" parameters\n")
 
 
 @pytest.mark.quick

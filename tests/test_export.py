@@ -101,3 +101,15 @@ def test_a_model_in_training_and_several_arrays_are_refused_in_words(tmp_path):
         save_function(tmp_path / "model.bin", train, x)
     with pytest.raises(TypeError, match="example: found a tuple, wanted one array"):
         save_function(tmp_path / "model.bin", train, (x, x))
+
+
+def test_without_flatbuffers_an_error_says_what_to_install(saved, tmp_path, monkeypatch):
+    path, _ = saved
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    with pytest.raises(ModuleNotFoundError) as error_of_load:
+        load_function(path)
+    with pytest.raises(ModuleNotFoundError) as error_of_save:
+        save_function(tmp_path / "model.bin", jnp.sin, jnp.ones(2))
+    for error in (error_of_load, error_of_save):
+        assert error.value.__notes__[0].endswith("pip install 'jbn[export]'")
+    assert not (tmp_path / "model.bin").exists()

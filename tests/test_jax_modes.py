@@ -60,12 +60,14 @@ def of_transforms(function, x):
     return jax.jit(jax.grad(loss))(x), jax.jit(jax.vmap(function))(jnp.stack([x, 2 * x]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NORMS)
 def test_no_norm_leaks(checking_leaks, name):
     found = of_transforms(lambda x: NORMS[name].eager(x, None, None), jnp.asarray(X))
     assert all(np.isfinite(leaf).all() for leaf in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYERS)
 def test_no_linen_module_leaks(checking_leaks, name):
     options, of_call = LAYERS[name]
@@ -80,6 +82,7 @@ def test_no_linen_module_leaks(checking_leaks, name):
     assert all(np.isfinite(leaf).all() for leaf in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYERS)
 def test_no_nnx_module_leaks(checking_leaks, name):
     options, of_call = LAYERS[name]

@@ -85,7 +85,7 @@ def download(name: DataArgument) -> None:
 
 @app.command()
 def show(config: ConfigArgument, set_: SetOption = None, sweep: SweepOption = None) -> None:
-    """Print the resolved config, its plan and each program's parameter count; train nothing."""
+    """Print the resolved config, its plan and the numbers of parameters; train nothing."""
     config = find_config(config)
     resolved = load_config(config, set_ or (), sweep or ())
     _let_import(resolved, config.parent)
@@ -96,7 +96,7 @@ def show(config: ConfigArgument, set_: SetOption = None, sweep: SweepOption = No
     from jbn.train import check_taken, check_task, count_parameters, make_task
 
     specs = {data: load_spec(data) for data in {program.config.data for program in programs}}
-    counts = set()
+    counts: dict[str, dict[str, int]] = {arm: {} for arm in resolved.arms}
     for program in programs:
         path = program.config.model.init_from
         weights = None if path is None else read_weights(path)
@@ -105,11 +105,14 @@ def show(config: ConfigArgument, set_: SetOption = None, sweep: SweepOption = No
             check_task(task)
             for trial in program.trials:
                 check_taken(trial.config, task.parts)
-        counts.add((program.arm, count_parameters(task)))
+        counts[program.arm][program.label] = count_parameters(task)
     print(json.dumps(resolved.model_dump(mode="json"), indent=2))
     print(describe_plan(programs))
-    for arm, count in sorted(counts, key=lambda of: (list(resolved.arms).index(of[0]), of[1])):
-        print(f"{arm}: {count:,} parameters")
+    for arm, of_programs in counts.items():
+        numbers = set(of_programs.values())
+        lines = of_programs if len(numbers) > 1 else {arm: numbers.pop()}
+        for label, count in lines.items():
+            print(f"{label}: {count:,} parameters")
 
 
 @app.command()

@@ -33,19 +33,19 @@ def are_valid(outcomes):
 
 
 def test_configs_with_mistakes_are_answered(tmp_path):
-    outcomes = try_configs(60, tmp_path)
+    outcomes = try_configs(40, tmp_path)
     assert lost(outcomes) == {}
     assert are_valid(outcomes)
 
 
 def test_damaged_data_are_answered(tmp_path, monkeypatch):
-    outcomes = try_data(3, tmp_path, monkeypatch)
+    outcomes = try_data(1, tmp_path, monkeypatch)
     assert lost(outcomes) == {}
     assert are_valid(outcomes)
 
 
 def test_damaged_folders_are_answered(tmp_path, runs):
-    outcomes = try_folders(3, tmp_path, runs, most=30)
+    outcomes = try_folders(3, tmp_path, runs, most=15)
     assert lost(outcomes) == {}
     assert are_valid(outcomes)
 

@@ -316,6 +316,7 @@ def test_a_model_is_another_by_the_keys_that_matter_for_its_kind(key, kind):
     assert (len(programs) > 1) == (kind in MATTERS_FOR[key][1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", typing.get_args(NormConfig.model_fields["kind"].annotation))
 @pytest.mark.parametrize("key", [key for key in OTHER if key.startswith("norm.")])
 def test_a_norm_is_another_by_the_keys_that_matter_for_its_kind(key, kind):

@@ -36,6 +36,7 @@ CASES = {
     "groups on a device": {"norm": {"kind": "ghost", "virtual_batch_size": 4}},
     "groups on two devices": {"norm": {"kind": "ghost", "virtual_batch_size": 16}},
 }
+FEW = ["the last batch is filled up", "the last batch has its own size", "groups on a device"]
 ON_HOST, ON_DEVICE = (
     functools.partial(compile_in_parts, on_host=on_host, most_steps=2) for on_host in (True, False)
 )
@@ -65,7 +66,9 @@ def trained(compile_lanes, program, dataset, devices):
     return jax.device_get((state, epochs, compiled.finish(state, lanes)))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=() if case in FEW else pytest.mark.slow) for case in CASES]
+)
 def test_a_batch_on_devices_is_the_batch_on_one(case):
     """In one program, and in parts that the host or the device feeds."""
     (program,) = plan(config_from_dict({**TABLE, **CASES[case]}))

@@ -40,7 +40,10 @@ def dataset_of(config, x):
     return Dataset(train, val, test, fit_inputs(config.data, x[:50]), 3, sha256="", where="here")
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    ["recomputed statistics", pytest.param("one lane after another", marks=pytest.mark.slow)],
+)
 def test_the_host_comes_to_what_the_device_comes_to(case, monkeypatch):
     """To rounding: programs that are compiled fast differ in it (optimized ones had the bits)."""
     (program,) = plan(config_from_dict({**TABLE, **CASES[case]}))

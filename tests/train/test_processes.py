@@ -71,6 +71,7 @@ def part(found, *words):
     return {name: of for name, of in found.items() if name.startswith(start)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["eight devices", "two processes"])
 def test_where_it_is_computed_changes_nothing(found, where):
     here, alone = found[where], found["one device"]
