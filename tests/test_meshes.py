@@ -298,6 +298,7 @@ def test_every_layout_is_taken_and_kept(name, set_mesh, layout):
             assert leaf.sharding.spec == jax.typeof(x).sharding.spec
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["batch_norm", "ghost_batch_norm", "layer_norm", "moments"])
 @pytest.mark.parametrize("set_mesh", [False, True], ids=["", "under set_mesh"])
 def test_eagerly_too(name, set_mesh):

@@ -53,7 +53,7 @@ def write_report(run_dir: Path) -> Path:
         *(StopIteration, TypeError, ValueError),
         jinja2.UndefinedError,
     ) as error:
-        raise UserError(f"{run_dir}: its files are damaged: {error!r}; run it again") from None
+        raise UserError(f"{run_dir}: its files are damaged: {error!r}; run it again") from error
     return store.write_report(run_dir, html)
 
 

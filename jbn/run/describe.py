@@ -61,7 +61,7 @@ def summarize_run(folder: store.Folder, baseline: dict[str, Any] | None) -> dict
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{out}: its tables are damaged: {error!r}; run it again") from None
+        raise UserError(f"{out}: its tables are damaged: {error!r}; run it again") from error
     return {**summary, "baseline": baseline}
 
 

@@ -42,6 +42,7 @@ def test_verdicts_are_those_of_the_rule(growth, verdict):
     assert finding.num_repeats == 10
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_articles_network(monkeypatch):
     """The engine's own multilayer perceptron with the same weights; of a split no claim knows."""
     monkeypatch.setattr(collect, "DEPTH", 3)

@@ -84,6 +84,7 @@ def dataset():
 CASE = collect.Case(collect.ACTIVATIONS.index(jax.nn.tanh), gain=2.0, shortcut=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["batch", "none"])
 def test_sizes_are_float64s_by_differences_of_the_loss(dataset, kind):
     """Of three hidden layers that are written by hand."""

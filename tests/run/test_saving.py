@@ -78,7 +78,7 @@ def whole(tmp_path_factory):
     ("case", "number"),
     [
         ("whole epochs", 6),  # in the second turn
-        ("parts of an epoch", 4),
+        pytest.param("parts of an epoch", 4, marks=pytest.mark.slow),
         ("parts of an epoch", 24),  # after the last epoch
         ("the best epoch", 3),
     ],

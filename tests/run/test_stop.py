@@ -61,9 +61,8 @@ SIGNALS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", ["SIGTERM", *(pytest.param(of, marks=pytest.mark.slow) for of in ("Ctrl-C", "SIGKILL"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIGNALS)
 def test_a_process_that_is_stopped_goes_on_and_comes_to_the_same_bits(tmp_path, whole, name):
     """In the middle of its training; it says where it goes on."""
     number, code = SIGNALS[name]

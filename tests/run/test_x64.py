@@ -72,7 +72,7 @@ def close(found, wanted):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-5), found, wanted)
 
 
-@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("first", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_run_goes_on_where_x64_is_another(tmp_path, whole, first):
     wanted, dtypes = whole
     assert {dtype.name for dtype in dtypes.values()} <= {"float32", "int32"}

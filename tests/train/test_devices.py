@@ -36,7 +36,7 @@ CASES = {
     "groups on a device": {"norm": {"kind": "ghost", "virtual_batch_size": 4}},
     "groups on two devices": {"norm": {"kind": "ghost", "virtual_batch_size": 16}},
 }
-FEW = ["the last batch is filled up", "the last batch has its own size", "groups on a device"]
+FEW = ["the last batch is filled up", "the last batch has its own size"]
 ON_HOST, ON_DEVICE = (
     functools.partial(compile_in_parts, on_host=on_host, most_steps=2) for on_host in (True, False)
 )

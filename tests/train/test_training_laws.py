@@ -73,8 +73,8 @@ def equal(found, wanted, tolerance=1e-5):
 
 CASES: list[Any] = [("mlp", kind) for kind in ("batch", "ghost", "renorm", "layer")]
 CASES += [
-    ("cnn", "batch"),
-    pytest.param("resnet18", "batch", marks=pytest.mark.slow),  # which convolves, too
+    pytest.param("cnn", "batch", marks=pytest.mark.slow),
+    pytest.param("resnet18", "batch", marks=pytest.mark.slow),
 ]
 
 
