@@ -108,8 +108,8 @@ def choosing() -> str:
             f"{_cell('sample_order', 'class blocked', 0)}; no norm "
             f"{_cell('sample_order', 'sorted', 4)} and {_cell('sample_order', 'class blocked', 4)} "
             f"({_page('sample_order')}). Reinforcement learning itself: not measured here. Bhatt "
-            "et al., 2019, arXiv:1902.05605: off-policy, plain batch normalization helps little; "
-            "layer normalization, and statistics over old and new transitions, help.",
+            "et al., 2019 (CrossNorm), arXiv:1902.05605v2: off-policy, plain batch normalization "
+            "helps little; layer normalization, and statistics over old and new transitions, help.",
         ],
         [
             "**Speed at inference**",

@@ -523,10 +523,11 @@ def copy_tree(repo: Path, folder: Path) -> Path:
 
 
 def run_tests(copy: Path, tests: Sequence[str], *options: str) -> Outcome:
-    """Runs these tests as `make test` does: compiled fast, and then those marked `optimized`."""
+    """Runs these tests: compiled fast; then those marked `optimized`, and those marked `slow`."""
     outcome = run_pytest(copy, tests, *options)
-    if outcome.code in (0, 5):  # 5: it had no test to run
-        outcome = run_pytest(copy, tests, *options, "-m", "optimized", JBN_TEST_OPTIMIZED="1")
+    for mark, variable in {"optimized": "JBN_TEST_OPTIMIZED", "slow": "JBN_TEST_SLOW"}.items():
+        if outcome.code in (0, 5):  # 5: it had no test to run
+            outcome = run_pytest(copy, tests, *options, "-m", mark, **{variable: "1"})
     return outcome._replace(code=0) if outcome.code == 5 else outcome
 
 

@@ -86,6 +86,23 @@ def test_every_file_and_column_of_a_run_is_described(small_run):
             assert f"`{column}`" in section, (table.name, column)
 
 
+@pytest.mark.quick
+def test_every_paper_that_is_cited_is_listed():
+    number = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
+    folders = ("jbn", "docs", "experiments", "configs")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.*")]
+    listed = ROOT / "docs" / "reference" / "papers.md"
+    cited = [
+        found
+        for path in files
+        if path.suffix in (".py", ".md") and path != listed and "_build" not in path.parts
+        for found in number.findall(path.read_text(encoding="utf-8"))
+    ]
+    found = number.findall(listed.read_text(encoding="utf-8"))
+    assert len(found) == len(set(found))
+    assert set(found) == set(cited)
+
+
 def test_no_text_has_a_line_too_long():
     for path in {*write_numbers.TEXTS, *PAGES}:
         for line in path.read_text().splitlines():

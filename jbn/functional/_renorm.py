@@ -41,7 +41,7 @@ def renorm_limits(
         r_max, d_max: the final limits.
         num_plain_steps: the step at which the limits begin to grow.
         num_r_steps, num_d_steps: the steps at which r_max and d_max are final. The three defaults
-            are for an ImageNet training of 160,000 steps: scale them to yours.
+            are the paper's, for an ImageNet training: scale them to yours.
 
     Returns:
         `RenormLimits(r_max, d_max)`, float32 scalars.

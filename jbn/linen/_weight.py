@@ -53,7 +53,7 @@ class WeightStandardizedDense(_StandardizedKernel, nn.Dense):
 
     References:
         Qiao et al., 2019, Weight Standardization, arXiv:1903.10520; Brock, De and Smith, 2021,
-        arXiv:2101.08692, Section 3 (fan_in and gain).
+        arXiv:2101.08692, Section 4 (fan_in and gain).
     """
 
 
