@@ -5,6 +5,7 @@
 
 import importlib
 import inspect
+import pkgutil
 import re
 import sys
 import tomllib
@@ -76,13 +77,33 @@ def test_a_config_of_a_page_goes_with_the_pages_code(
     assert out.endswith(" parameters\n")
 
 
-@pytest.mark.quick
-def test_every_public_name_stands_in_exactly_one_page_of_the_reference():
-    documented = [
+def documented_names():
+    """The names of the reference, page by page."""
+    return [
         name
         for page in (DOCS / "reference").glob("*.md")
         for name in re.findall(r"^\.\. auto\w+:: (\S+)", page.read_text(), re.MULTILINE)
     ]
+
+
+@pytest.mark.quick
+def test_a_path_may_be_text():
+    """In every documented function; `tests/run` and `tests/store` call them with either."""
+    checked = 0
+    for name in documented_names():
+        function = pkgutil.resolve_name(name)
+        if not inspect.isroutine(function):
+            continue
+        for argument in inspect.signature(function).parameters.values():
+            if argument.name in ("path", "out", "run_dir", "folders"):
+                assert "str" in str(argument.annotation), (name, argument)
+                checked += 1
+    assert checked > 10
+
+
+@pytest.mark.quick
+def test_every_public_name_stands_in_exactly_one_page_of_the_reference():
+    documented = documented_names()
     public = ["jbn.load_run", *(f"jbn.{name}" for name in _public(jbn.functional))]
     for room in (
         "convert",

@@ -14,12 +14,13 @@ def packaged_names() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
-def find_config(path: Path) -> Path:
+def find_config(path: str | Path) -> Path:
     """The path, or where the packaged config of this name is. A file goes before a packaged config.
 
     Raises:
         UserError: it has no suffix, and is neither there nor packaged.
     """
+    path = Path(path)
     if os.path.isfile(path):  # pathlib raises an error of a name that is too long
         return path
     if str(path) in packaged_names():
@@ -32,14 +33,14 @@ def find_config(path: Path) -> Path:
     return path
 
 
-def write_template(path: Path) -> None:
+def write_template(path: str | Path) -> None:
     """Writes a commented config to begin with. It has a line for every key that is often changed.
 
     Raises:
         UserError: there is such a file already, or none can be written.
     """
     try:
-        with path.open("x", encoding="utf-8", newline="\n") as file:
+        with Path(path).open("x", encoding="utf-8", newline="\n") as file:
             file.write(_TEMPLATE.read_text(encoding="utf-8"))
     except FileExistsError:
         raise UserError(

@@ -26,7 +26,7 @@ _DEEPEST = 12  # of tables and lists in each other: more than any config has
 
 
 def load_config(
-    path: Path, overrides: Sequence[str] = (), sweep_axes: Sequence[str] = ()
+    path: str | Path, overrides: Sequence[str] = (), sweep_axes: Sequence[str] = ()
 ) -> Config:
     """The config in a TOML file, with overrides such as "optimizer.learning_rate=0.01".
 
@@ -39,7 +39,7 @@ def load_config(
     Raises:
         UserError: the file can't be read, or has mistakes. Each mistake is a line.
     """
-    table = _read_toml(path)
+    table = _read_toml(Path(path))
     mistakes = [_apply_override(table, override) for override in overrides]
     mistakes += [_apply_override(table, axis, "--sweep", ("sweep",)) for axis in sweep_axes]
     if any(mistakes):

@@ -17,7 +17,7 @@ from jbn.report.style import to_svg
 from jbn.report.table import summary_table
 
 
-def write_report(run_dir: Path) -> Path:
+def write_report(run_dir: str | Path) -> Path:
     """Writes the page of a run into its folder, from the files there; returns its path.
 
     Of a run that goes on or was stopped, the page says so and has what is there.
@@ -25,6 +25,7 @@ def write_report(run_dir: Path) -> Path:
     Raises:
         UserError: the folder holds no run, or a damaged one.
     """
+    run_dir = Path(run_dir)
     results = load_results(run_dir)
     parts, norms = store.read_parts(run_dir), store.read_norms(run_dir)
     config = results.config

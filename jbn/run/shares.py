@@ -14,7 +14,7 @@ _MOST_SHOWN = 10  # groups
 
 
 def run_share(
-    config: Config, out: Path, share: Share, *, sinks: Sequence[Sink], **options: Any
+    config: Config, out: str | Path, share: Share, *, sinks: Sequence[Sink], **options: Any
 ) -> dict[str, Any]:
     """Trains a share of the run in its folder, then shares there whose processes are gone.
 
@@ -33,7 +33,7 @@ def run_share(
     Raises:
         UserError: as `run`; or `out` has shares of another number, or results without shares.
     """
-    groups = _groups(config)
+    out, groups = Path(out), _groups(config)
     share_groups(groups, share)  # raises where there are too few
     if store.is_finished(out):
         store.check_config(out, config)
@@ -83,13 +83,14 @@ def run_share(
 
 
 def run_whole(
-    config: Config, out: Path, *, sinks: Sequence[Sink], **options: Any
+    config: Config, out: str | Path, *, sinks: Sequence[Sink], **options: Any
 ) -> dict[str, Any]:
     """As `run`; it goes on with what shares of the run have come to in the folder.
 
     Raises:
         UserError: as `run`; or a share is trained at this moment.
     """
+    out = Path(out)
     shares = store.read_shares(out)
     for share, path in shares.items():
         if store.in_use(path):
@@ -109,7 +110,7 @@ def run_whole(
 
 
 def run_merged(
-    out: Path, folders: Sequence[Path], *, sinks: Sequence[Sink], **options: Any
+    out: str | Path, folders: Sequence[str | Path], *, sinks: Sequence[Sink], **options: Any
 ) -> dict[str, Any]:
     """Makes one run of folders that shares of it were trained in.
 
@@ -125,9 +126,10 @@ def run_merged(
     Raises:
         UserError: as `jbn.store.merge`.
     """
-    config = store.merge(out, folders)
+    out, of_shares = Path(out), [Path(folder) for folder in folders]
+    config = store.merge(out, of_shares)
     for path in config.own_functions:
-        if any(lies_in(folder, path) for folder in (out, *folders)):
+        if any(lies_in(folder, path) for folder in (out, *of_shares)):
             raise UserError(
                 f"{out}: {path} would be imported from a run's folder, where nothing is executed; "
                 "give jbn run the config, beside a module of yours"

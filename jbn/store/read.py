@@ -73,17 +73,18 @@ def check_format(run_dir: Path) -> None:
         raise UserError(_OLDER.format(out=run_dir, found=f"format {found}", wanted=FORMAT))
 
 
-def is_finished(run_dir: Path) -> bool:
+def is_finished(run_dir: str | Path) -> bool:
     """Whether the run has come to its end."""
-    return (run_dir / SUMMARY).exists()
+    return Path(run_dir, SUMMARY).exists()
 
 
-def read_config(run_dir: Path) -> Config:
+def read_config(run_dir: str | Path) -> Config:
     """The resolved config of a run, with all its seeds and epochs where it was extended.
 
     Raises:
         UserError: the folder isn't a run's.
     """
+    run_dir = Path(run_dir)
     config = read_first_config(run_dir)
     for extension in read_extensions(run_dir):
         config = extended(config, extension.num_seeds, extension.num_epochs)
@@ -195,26 +196,27 @@ def _are_names(found: Any) -> bool:
     return isinstance(found, list) and all(isinstance(name, str) for name in found)
 
 
-def read_source(run_dir: Path, module: str) -> Path | None:
+def read_source(run_dir: str | Path, module: str) -> Path | None:
     """The file with the source of a module of the user's own; None if none was kept."""
+    run_dir = Path(run_dir)
     check_links(run_dir)
     path = source_path(run_dir, module)
     return path if path.is_file() else None
 
 
-def read_groups(run_dir: Path) -> Columns:
+def read_groups(run_dir: str | Path) -> Columns:
     """A row for each time that lanes were set up for a group. Without any there are no columns."""
-    return _read_table(run_dir, GROUPS)
+    return _read_table(Path(run_dir), GROUPS)
 
 
-def read_metrics(run_dir: Path) -> Columns:
+def read_metrics(run_dir: str | Path) -> Columns:
     """A row for each trial and epoch. Without any there are no columns."""
-    return _read_table(run_dir, METRICS)
+    return _read_table(Path(run_dir), METRICS)
 
 
-def read_trials(run_dir: Path) -> Columns:
+def read_trials(run_dir: str | Path) -> Columns:
     """A row for each trial that is done. Without any there are no columns."""
-    return _read_table(run_dir, TRIALS)
+    return _read_table(Path(run_dir), TRIALS)
 
 
 def _read_table(run_dir: Path, name: str) -> Columns:
@@ -313,19 +315,20 @@ def check_rows(run_dir: Path) -> None:
             )
 
 
-def read_summary(run_dir: Path) -> dict[str, Any]:
+def read_summary(run_dir: str | Path) -> dict[str, Any]:
     """What the run came to.
 
     Raises:
         UserError: the run isn't finished, or the file is damaged.
     """
+    run_dir = Path(run_dir)
     check_format(run_dir)
     return _read_object(run_dir / SUMMARY, "a finished run")
 
 
-def read_norms(run_dir: Path) -> dict[str, Any]:
+def read_norms(run_dir: str | Path) -> dict[str, Any]:
     """What the batch statistics of each arm say; of a run that isn't finished, nothing yet."""
-    return _read_object(run_dir / NORMS, "a run") if is_finished(run_dir) else {}
+    return _read_object(Path(run_dir, NORMS), "a run") if is_finished(run_dir) else {}
 
 
 def _read_object(path: Path, wanted: str) -> dict[str, Any]:
@@ -335,7 +338,9 @@ def _read_object(path: Path, wanted: str) -> dict[str, Any]:
     return content
 
 
-def read_variables(run_dir: Path, arm: str, seed: int, *, best: bool = False) -> dict[str, Any]:
+def read_variables(
+    run_dir: str | Path, arm: str, seed: int, *, best: bool = False
+) -> dict[str, Any]:
     """The variables of a trial, and what it takes to prepare inputs for them, as `inputs`.
 
     They are those after the last epoch, or after the best.
@@ -343,7 +348,7 @@ def read_variables(run_dir: Path, arm: str, seed: int, *, best: bool = False) ->
     Raises:
         UserError: they aren't there, or are damaged.
     """
-    path = variables_path(run_dir, arm, seed, best=best)
+    path = variables_path(Path(run_dir), arm, seed, best=best)
     if not path.exists():
         raise UserError(f"{path}: can't be read (no such file); the trial isn't done")
     try:

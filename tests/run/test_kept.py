@@ -68,7 +68,10 @@ def test_a_kept_program_is_not_compiled_and_comes_to_the_same_bits(tmp_path, fir
     assert len(compiled) == 5
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "another's"])
+SLOW = [pytest.param(of, marks=pytest.mark.slow) for of in ("changed", "another's")]
+
+
+@pytest.mark.parametrize("damage", ["cut", *SLOW])
 def test_a_file_that_is_damaged_is_thrown_away(tmp_path, first, cache, compiled, damage):
     _, wanted = first
     files = sorted((cache / "programs").iterdir())
@@ -90,11 +93,16 @@ def test_a_file_that_is_damaged_is_thrown_away(tmp_path, first, cache, compiled,
 @pytest.mark.parametrize(
     "change",
     [
-        {"train": {"num_epochs": 2, "batch_size": 240}},
         {"num_seeds": 4},
-        {"data": {"name": "mixture"}},
-        {"loss": {"class_weights": "balanced"}},
         {"model": {"hidden_sizes": [4], "activation": "tanh"}},
+        *(
+            pytest.param(change, marks=pytest.mark.slow)
+            for change in (
+                {"train": {"num_epochs": 2, "batch_size": 240}},
+                {"data": {"name": "mixture"}},
+                {"loss": {"class_weights": "balanced"}},
+            )
+        ),
     ],
 )
 def test_another_config_is_another_program(tmp_path, cache, compiled, change):

@@ -7,11 +7,22 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import chex
 import numpy as np
 import pytest
 
+import jbn.store
 from jbn.config import UserError, plan, plan_groups
-from jbn.store import is_finished, layout, opened, read_config, read_metrics, read_parts
+from jbn.store import (
+    is_finished,
+    layout,
+    opened,
+    read_config,
+    read_metrics,
+    read_parts,
+    read_source,
+    read_variables,
+)
 from jbn.store.table import keep_until
 from jbn.trained import load_run
 
@@ -31,6 +42,29 @@ def begin(out, config, part=PART):
 @pytest.fixture
 def config(small_run):
     return read_config(small_run)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        is_finished,
+        read_config,
+        *(
+            getattr(jbn.store, f"read_{name}")
+            for name in ("summary", "trials", "metrics", "groups", "norms")
+        ),
+    ],
+)
+def test_what_is_read_may_be_named_by_text(small_run, read):
+    found = read(str(small_run))
+    assert found
+    chex.assert_trees_all_equal(found, read(small_run))
+
+
+def test_files_may_be_named_by_text(small_run):
+    of_text, of_path = (read_variables(out, "batch_norm", 5) for out in (str(small_run), small_run))
+    chex.assert_trees_all_equal(of_text, of_path)
+    assert read_source(str(small_run), "mine") is None
 
 
 @pytest.fixture
