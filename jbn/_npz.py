@@ -66,8 +66,8 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     size, most = sum(info.file_size for info in found.values()), _memory()
     if most is not None and size > most:
         raise BadNpzError(
-            f"its arrays are {size / 2**30:.3g} GB, more than this machine's memory, "
-            f"{most / 2**30:.3g} GB"
+            f"its arrays are {size / 2**30:.3g} GiB, more than this machine's memory, "
+            f"{most / 2**30:.3g} GiB"
         )
     return found
 
@@ -76,7 +76,7 @@ def _read(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> np.ndar
     with archive.open(info) as file:
         version = npy.read_magic(file)
         if version not in _HEADERS:
-            raise BadNpzError(f"{name} has fields, wanted plain numbers")
+            raise BadNpzError(f"{name} has fields, or an unknown format; wanted plain numbers")
         shape, _, dtype = _HEADERS[version](file)
         if dtype.hasobject:
             raise BadNpzError(f"{name} holds Python objects, as a pickle, which jbn never loads")

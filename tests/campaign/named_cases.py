@@ -54,13 +54,15 @@ def config_files(folder, runs, monkeypatch):
 
 
 def data_that_are_not_there(folder, runs, monkeypatch):
-    """No files, and no memory."""
+    """No files, files without an end, and no memory."""
 
     def exhausted(config):
         raise MemoryError
 
     with refused("found its files in none of"):
         load(DataConfig(name="cifar10", dir=str(folder)))
+    with refused("found a device or a pipe"):
+        load(DataConfig(name="csv", path="/dev/zero"))
     monkeypatch.setitem(LOADERS, "wine", exhausted)
     with refused("doesn't fit into this machine's memory"):
         load(DataConfig(name="wine"))

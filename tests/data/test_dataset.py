@@ -1,6 +1,7 @@
 """Loading: every set by its config, split once with a seed, inputs as their source has them."""
 
 import hashlib
+import os
 
 import numpy as np
 import pytest
@@ -105,6 +106,14 @@ def test_a_users_table_is_found_below_the_home_folder(monkeypatch, tmp_path):
     dataset = load(DataConfig(name="csv", path="~/data.csv"))
     assert sizes(dataset) == [16, 2, 2]
     assert (dataset.num_classes, dataset.where) == (3, str(tmp_path / "data.csv"))
+
+
+@pytest.mark.parametrize("name", ["npz", "csv"])
+def test_what_is_no_file_is_not_read(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")
+    for path, found in ((tmp_path / "pipe", "a device or a pipe"), (tmp_path, "a folder")):
+        with pytest.raises(UserError, match=f"data.path: {path}: found {found}, wanted a file"):
+            load(DataConfig(name=name, path=str(path)))
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])

@@ -6,7 +6,7 @@ Each loader returns a `Source`. A new data set is a new module here and a row in
 import os
 from collections.abc import Callable
 
-from jbn.config import DataConfig
+from jbn.config import DataConfig, UserError
 from jbn.data.sources.cifar10 import load_cifar10
 from jbn.data.sources.csv import load_csv
 from jbn.data.sources.digits import load_digits
@@ -34,4 +34,9 @@ LOADERS: dict[str, Callable[[DataConfig], Source]] = {
 
 
 def _path(config: DataConfig) -> str:
-    return os.path.expanduser(config.path or "")
+    """Of the user's file. Raises UserError if it is a device or a pipe, which may have no end."""
+    path = os.path.expanduser(config.path or "")
+    if os.path.exists(path) and not os.path.isfile(path):
+        found = "a folder" if os.path.isdir(path) else "a device or a pipe"
+        raise UserError(f"data.path: {path}: found {found}, wanted a file")
+    return path
