@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -17,6 +18,9 @@ def as_restructured_text(
     app: Any, what: str, name: str, what_is: Any, options: Any, lines: list[str]
 ):
     """Makes reStructuredText of plain text, with the sections that napoleon knows."""
+    if isinstance(what_is, types.UnionType):  # whose docstring is Python's, of all unions
+        lines[:] = [f"alias of ``{' | '.join(map(_name_of, what_is.__args__))}``"]
+        return
     lines += _lines_of_fields(what_is) if what == "class" else []
     lines[:] = _with_formulas_marked(_plain(_with_results_listed(_with_names_joined(lines))))
 
@@ -29,6 +33,10 @@ def shorten_signature(
         return None
     signature = _NAMED.sub(r"\1\2", _FLAXS_OWN.sub("", signature))
     return _OBJECT.sub("...", signature), returned
+
+
+def _name_of(one: Any) -> str:
+    return one.__name__ if isinstance(one, type) else str(one)
 
 
 def _lines_of_fields(record: type) -> list[str]:
