@@ -66,12 +66,14 @@ def leave(error: Exception) -> None:
         return
     if _OF_ANOTHER.search(str(error)):
         time.sleep(2 * _LOST_AFTER)  # XLA finds out which is gone, says so, and ends this one
-    if not isinstance(error, UserError):
-        traceback.print_exception(error)
-        os._exit(1)
-    for line in str(error).splitlines():
-        print(f"jbn: {line}", file=sys.stderr)
-    os._exit(2)
+    try:
+        if isinstance(error, UserError):
+            for line in str(error).splitlines():
+                print(f"jbn: {line}", file=sys.stderr)
+        else:
+            traceback.print_exception(error)
+    finally:  # whoever read what is printed may be gone
+        os._exit(2 if isinstance(error, UserError) else 1)
 
 
 def is_first() -> bool:

@@ -181,6 +181,14 @@ def test_show_names_the_programs_of_an_arm_whose_parameters_differ(jbn_command):
     ]
 
 
+@pytest.mark.parametrize("command", ["show", "run"])
+def test_a_mistake_in_one_arm_says_in_which(jbn_command, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = jbn_command(command, ARTICLE, "--set", 'train.freeze="BatchNorm_0*"')
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("jbn: no_norm: train.freeze: found 'BatchNorm_0*', which matches no path")
+
+
 def test_a_packaged_config_is_run_by_its_name_where_no_file_is(jbn_command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = jbn_command("run", "digits", *SMALL, "--set", "arms={}")
@@ -262,12 +270,12 @@ def test_report_writes_the_page_again(jbn_command, small_run):
         ),
         (
             ["run", ARTICLE, "--out", "new", "--no-cache", "--set", "train.batch_size=1441"],
-            "jbn: train.batch_size: found 1441, wanted at most 1440, the number of training "
-            "examples",
+            "jbn: batch_norm: train.batch_size: found 1441, wanted at most 1440, the number of "
+            "training examples",
         ),
         (
             ["run", ARTICLE, "--out", "new", "--no-cache", "--set", "model.factory=os:nope"],
-            "jbn: model.factory: found 'os:nope', which can't be imported: "
+            "jbn: batch_norm: model.factory: found 'os:nope', which can't be imported: "
             "module 'os' has no attribute 'nope'",
         ),
         (
@@ -275,7 +283,8 @@ def test_report_writes_the_page_again(jbn_command, small_run):
                 *("run", ARTICLE, "--out", "new", "--no-cache"),
                 *("--set", "data.name=mixture", "--set", "model.kind=cnn"),
             ],
-            "jbn: model: x: found shape (2, 16), wanted (batch, height, width, channels)",
+            "jbn: batch_norm: model: x: found shape (2, 16), wanted (batch, height, width, "
+            "channels)",
         ),
         (
             ["report", "."],

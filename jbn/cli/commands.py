@@ -39,7 +39,7 @@ from jbn.config import (
     plan,
     write_template,
 )
-from jbn.config.errors import shortened
+from jbn.config.errors import named, shortened
 
 _HELP = """Train networks with batch norm and its relatives in JAX, and compare them.
 
@@ -100,12 +100,13 @@ def show(config: ConfigArgument, set_: SetOption = None, sweep: SweepOption = No
     for program in programs:
         path = program.config.model.init_from
         weights = None if path is None else read_weights(path)
-        task = make_task(program.config, specs[program.config.data], weights=weights)
-        if program.config.own_functions:
-            check_task(task)
-            for trial in program.trials:
-                check_taken(trial.config, task.parts)
-        counts[program.arm][program.label] = count_parameters(task)
+        with named(program.label):
+            task = make_task(program.config, specs[program.config.data], weights=weights)
+            if program.config.own_functions:
+                check_task(task)
+                for trial in program.trials:
+                    check_taken(trial.config, task.parts)
+            counts[program.arm][program.label] = count_parameters(task)
     print(json.dumps(resolved.model_dump(mode="json"), indent=2))
     print(describe_plan(programs))
     for arm, of_programs in counts.items():

@@ -62,7 +62,6 @@ def train_here(
                     device=chosen, sinks=[progress], command=command, cache=folder, stop=stop
                 )
             if summary:
-                stop.way_on = f"the run is finished, and jbn report {out} writes its page"
                 _show(console, summary, out)
     except Stopped as stopped:
         if is_first():

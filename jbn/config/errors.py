@@ -1,5 +1,7 @@
 """The error that a user reads."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -11,6 +13,19 @@ class UserError(ValueError):
 
     def __init__(self, text: str):
         super().__init__("\n".join(map(printable, text.split("\n"))))
+
+
+@contextlib.contextmanager
+def named(name: str) -> Iterator[None]:
+    """Says of what comes of the block whose it is: before each line of a mistake, or as a note."""
+    try:
+        yield
+    except UserError as error:
+        lines = str(error).split("\n")
+        raise UserError("\n".join(f"{name}: {line}" for line in lines)) from None
+    except Exception as error:
+        error.add_note(f"{name}: this is where it happened")
+        raise
 
 
 def printable(text: str) -> str:

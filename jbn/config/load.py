@@ -122,7 +122,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise UserError(f"{path}: found bytes that are no UTF-8 text, wanted a TOML file") from None
     except (ValueError, RecursionError) as error:  # a number, or nesting, beyond Python's limits
-        raise UserError(f"{path}: not TOML: {error}") from None
+        again = "; put all keys of a section under its first line" if "twice" in str(error) else ""
+        raise UserError(f"{path}: not TOML: {error}{again}") from None
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}") from None
 

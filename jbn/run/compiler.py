@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from jbn.config import ArmConfig, DataConfig, Program, UserError
+from jbn.config.errors import named
 from jbn.data import Dataset, DataSpec, input_stats_of
 from jbn.diagnose import NormReport
 from jbn.functional._input_stats import InputStats
@@ -80,7 +81,10 @@ class Compiler:
         self._told: set[Any] = set()  # of these, whose seconds were told
         paths = {program.config.model.init_from for program in programs}
         self._weights = {path: read_weights(path) for path in paths if path is not None}
-        self._tasks = {program.config: self._make_task(program) for program in programs}
+        self._tasks: dict[ArmConfig, Task] = {}
+        for program in programs:
+            with named(program.label):
+                self._tasks[program.config] = self._make_task(program)
 
     @property
     def lanes_divisor(self) -> int:
@@ -204,8 +208,8 @@ class Compiler:
         batch_size = program.config.train.batch_size
         if batch_size % self._num_shards:
             raise UserError(
-                f"{program.label}: train.batch_size: found {batch_size}, wanted a multiple of "
-                f"{self._num_shards}: so many devices share a batch (devices.batch)"
+                f"train.batch_size: found {batch_size}, wanted a multiple of {self._num_shards}: "
+                "so many devices share a batch (devices.batch)"
             )
         dataset, path = self.dataset_of(program), program.config.model.init_from
         read = {} if path is None else self._weights[path]

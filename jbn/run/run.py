@@ -109,6 +109,7 @@ def run(
         contextlib.closing(_checkpoints(config, out, rows)) as checkpoints,
         jax.default_device(device),
     ):
+        stop.is_finished = functools.partial(store.is_finished, out)
         tell = functools.partial(say, sinks)
         tell(folder.found)
         saver = Saver(

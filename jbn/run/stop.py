@@ -32,7 +32,7 @@ class Stop:
         self.number: int | None = None  # of the signal
         self.is_training = False  # there is something new since the last checkpoint
         self.before_leaving: Callable[[], None] = lambda: None
-        self.way_on = "the same command goes on from what was saved last"
+        self.is_finished: Callable[[], bool] = lambda: False
 
     def _watch(self, pipe: int) -> None:
         number = _read(pipe)
@@ -46,11 +46,10 @@ class Stop:
             if again and _read(pipe) is None:
                 return  # all was saved in time
         self.before_leaving()
-        print(
-            f"jbn: {name}: left; {self.way_on}",
-            file=sys.stderr,
-            flush=True,
-        )
+        way_on = "the same command goes on from what was saved last"
+        if self.is_finished():
+            way_on = "the run is finished, and jbn report FOLDER writes its page"
+        print(f"jbn: {name}: left; {way_on}", file=sys.stderr, flush=True)
         os._exit(128 + number)  # an orderly end would wait for threads that compile
 
 

@@ -357,8 +357,8 @@ def _check_sources(out: Path, sources: Mapping[str, str]) -> None:
         path = source_path(out, module)
         if _has_results(out) and path.exists() and read_text(path) != text:
             raise UserError(
-                f"{out}: holds a part of a run with another {module}, which is kept in {path}; "
-                "choose another folder with --out"
+                f"{out}: holds a part of a run with another version of {module}.py, which is kept "
+                f"in {path}; choose another folder with --out"
             )
 
 

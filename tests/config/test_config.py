@@ -267,6 +267,10 @@ def test_a_norm_that_does_not_fit_the_model_is_named():
     ("content", "line"),
     [
         (b"name = ", "not TOML: "),
+        (
+            b"[train]\n[model]\n[train]\n",
+            "twice .*; put all keys of a section under its first line",
+        ),
         (b"\xff\xfe\x00", "found bytes that are no UTF-8 text, wanted a TOML file"),
         (b"", "missing, wanted text"),
         (b"seed = " + b"9" * 5000, "not TOML: "),

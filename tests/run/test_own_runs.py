@@ -146,7 +146,7 @@ def test_a_stopped_run_does_not_go_on_with_another_source(houses, tmp_path, monk
     (out / "summary.json").unlink()
     (tmp_path / "own_houses.py").write_text(SOURCE + "# changed\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UserError, match="holds a part of a run with another own_houses, which is"):
+    with pytest.raises(UserError, match=r"run with another version of own_houses\.py, which is"):
         run(config_of(folder), out, device=jax.devices()[0])
 
 

@@ -162,6 +162,25 @@ def test_nobody_there_to_meet_is_a_line(config, options):
     assert len(ended.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(("error", "code"), [("UserError('a')", 2), ("OSError('a')", 1)])
+def test_who_has_nobody_to_tell_leaves_all_the_same(error, code):
+    """Python's orderly end would wait for the other processes."""
+    lines = [
+        "import jax, time, atexit, os",
+        "from jbn.config import UserError",
+        "from jbn.processes import leave",
+        "jax.process_count = lambda: 2",
+        "atexit.register(os._exit, 9)",
+        f"leave({error})",
+    ]
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-c", "\n".join(lines)]
+    ended = subprocess.run(command, stdout=write, stderr=write, timeout=60)
+    os.close(write)
+    assert ended.returncode == code
+
+
 def test_no_process_is_left_without_lanes():
     devices = [SimpleNamespace(process_index=number // 2) for number in range(4)]
     with pytest.raises(UserError, match=r"devices.batch: found 1, which leaves process 1 nothing"):

@@ -89,14 +89,15 @@ def test_a_process_that_is_stopped_goes_on_and_comes_to_the_same_bits(tmp_path, 
 def test_where_nothing_is_there_to_be_saved_it_leaves_at_once(tmp_path):
     """While it compiles, which no handler of Python interrupts."""
     process = begin(tmp_path, tmp_path / "x")
-    while not (tmp_path / "x" / "running").exists():
+    lock = tmp_path / "x" / "running"
+    while not (lock.exists() and lock.read_text()):  # it is there before it says whose it is
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     assert "jbn: SIGTERM: left; the same command goes on from what was saved last" in said
-    assert not (tmp_path / "x" / "running").exists()
+    assert not lock.exists()
     assert not checkpoints_path(tmp_path / "x", 0).exists()
 
 
@@ -118,3 +119,18 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
     assert process.returncode == 128 + signal.SIGTERM
     assert "saves and leaves; once more: leaves at once" in process.stderr
     assert process.stderr.count("left;") == 1
+
+
+def test_at_the_end_of_a_run_it_says_that_it_is_finished():
+    """What it is asked when it leaves, so that no moment is between the end and the message."""
+    code = """
+import os, signal, time
+from jbn.run.stop import listening
+with listening() as stop:
+    stop.is_finished = lambda: True
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 128 + signal.SIGTERM
+    assert ended.stderr.startswith("jbn: SIGTERM: left; the run is finished, and jbn report")
