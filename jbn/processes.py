@@ -57,7 +57,7 @@ def join(
         signal.signal(signal.SIGINT, before)
 
 
-def leave(error: Exception) -> None:
+def leave(error: BaseException) -> None:
     """Ends one of several processes, with what is wrong: the others learn of it, and end, too.
 
     An orderly end would wait for them. Without others it does nothing.

@@ -101,7 +101,7 @@ def train_together(
         train_here(config.name, out, train, device=device, cache=cache, quiet=not is_first())
     except typer.Exit:
         raise
-    except Exception as error:  # whatever it is, the other processes wait for this one
+    except BaseException as error:  # whatever it is, the other processes wait for this one
         leave(error)
         raise
 

@@ -162,9 +162,12 @@ def test_nobody_there_to_meet_is_a_line(config, options):
     assert len(ended.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize(("error", "code"), [("UserError('a')", 2), ("OSError('a')", 1)])
+@pytest.mark.parametrize(("error", "code"), [("UserError('a')", 2), ("SystemExit(0)", 1)])
 def test_who_has_nobody_to_tell_leaves_all_the_same(error, code):
-    """Python's orderly end would wait for the other processes."""
+    """Python's orderly end would wait for the other processes.
+
+    Rich raises SystemExit where it can't print.
+    """
     lines = [
         "import jax, time, atexit, os",
         "from jbn.config import UserError",
