@@ -1,5 +1,6 @@
 """A function for inference in one file, for several platforms and for batches of any size."""
 
+import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def load_function(path: str | Path) -> Callable[[Array], Any]:
 
 def _check_flatbuffers() -> None:
     try:
-        import flatbuffers  # noqa: F401
+        importlib.import_module("flatbuffers")
     except ModuleNotFoundError as error:
         error.add_note("JAX writes and reads functions with it: pip install 'jbn[export]'")
         raise

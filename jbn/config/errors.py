@@ -17,13 +17,13 @@ class UserError(ValueError):
 
 @contextlib.contextmanager
 def named(name: str) -> Iterator[None]:
-    """Says of what comes of the block whose it is: before each line of a mistake, or as a note."""
+    """Puts the name before each line of a mistake in the block; any other error gets a note."""
     try:
         yield
     except UserError as error:
         lines = str(error).split("\n")
         raise UserError("\n".join(f"{name}: {line}" for line in lines)) from None
-    except Exception as error:
+    except Exception as error:  # a function of the user's own may raise anything
         error.add_note(f"{name}: this is where it happened")
         raise
 

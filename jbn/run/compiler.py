@@ -214,10 +214,8 @@ class Compiler:
         dataset, path = self.dataset_of(program), program.config.model.init_from
         read = {} if path is None else self._weights[path]
         weights = {name: of for name, of in read.items() if name != INPUTS}
-        try:
+        with named(f"model.init_from: {path}"):
             stats = _input_stats(dataset, read.get(INPUTS))
-        except UserError as error:
-            raise UserError(f"model.init_from: {path}: {error}") from None
         spec = dataset.spec._replace(input_stats=stats)
         platform = self._device.platform
         task = make_task(program.config, spec, weights=weights or None, platform=platform)

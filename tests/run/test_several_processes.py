@@ -169,7 +169,7 @@ def test_who_has_nobody_to_tell_leaves_all_the_same(error, code):
     Rich raises SystemExit where it can't print.
     """
     lines = [
-        "import jax, time, atexit, os",
+        "import atexit, jax, os",
         "from jbn.config import UserError",
         "from jbn.processes import leave",
         "jax.process_count = lambda: 2",
