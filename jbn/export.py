@@ -1,6 +1,5 @@
 """A function for inference in one file, for several platforms and for batches of any size."""
 
-import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,7 +101,7 @@ def load_function(path: str | Path) -> Callable[[Array], Any]:
 
 def _check_flatbuffers() -> None:
     try:
-        importlib.import_module("flatbuffers")
+        import flatbuffers  # noqa: F401 (asked for only to know that it is there)
     except ModuleNotFoundError as error:
         error.add_note("JAX writes and reads functions with it: pip install 'jbn[export]'")
         raise

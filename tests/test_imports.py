@@ -27,7 +27,7 @@ ROOMS = {
     "_npz": (set(), {"numpy"}),
     "convert": (set(), {"numpy"}),
     "variables": ({"functional", "_layers"}, {"jax", "jaxtyping", "flax"}),
-    "export": (set(), {"jax", "jaxtyping"}),
+    "export": (set(), {"jax", "jaxtyping", "flatbuffers"}),
     "diagnose": ({"variables"}, {"jax", "jaxtyping", "flax"}),
     "config": (set(), {"pydantic", "numpy"}),
     "models": ({*NORMS, "variables", "config"}, {"jax", "jaxtyping", "flax"}),
