@@ -3,17 +3,19 @@
 import os
 import subprocess
 import sys
+from typing import get_args
 
 import jax
 import pytest
 
 import jbn
-from jbn.cli import options
+from jbn.config.schema import PublishedName
 from jbn.data.published.registry import REGISTRY
 
 # As `jbn`, but it fails where it has imported JAX: a person waits for it.
 LIGHT = """#!{python}
 import sys
+from typing import get_args
 sys.path[:] = {path}
 from jbn.__main__ import main
 try:
@@ -86,7 +88,7 @@ def test_bash_completes_commands_configs_and_sets_without_jax(light, tmp_path):
 
 
 def test_the_sets_that_are_completed_are_those_to_download():
-    assert tuple(REGISTRY) == options.PUBLISHED
+    assert tuple(REGISTRY) == get_args(PublishedName)
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish", "powershell"])

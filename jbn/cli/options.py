@@ -1,7 +1,7 @@
 """The arguments and options of the commands, in panels, and what a shell completes."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
@@ -12,13 +12,14 @@ from typer.completion import (  # type: ignore[attr-defined]
 )
 
 from jbn.config import packaged_names
+from jbn.config.schema import PublishedName
 
 # What a shell asks for a completion with runs the command, so all of this imports no JAX.
 completion_init()
 
 _WHERE = "Where"
 _MACHINES = "Many machines"
-PUBLISHED = ("mnist", "fashion_mnist", "cifar10")
+_PUBLISHED = get_args(PublishedName)
 
 
 def _configs(incomplete: str) -> list[str]:
@@ -34,7 +35,7 @@ def _configs(incomplete: str) -> list[str]:
 
 
 def _published(incomplete: str) -> list[str]:
-    return [name for name in PUBLISHED if name.startswith(incomplete)]
+    return [name for name in _PUBLISHED if name.startswith(incomplete)]
 
 
 ConfigArgument = Annotated[
@@ -48,7 +49,7 @@ ConfigArgument = Annotated[
 DataArgument = Annotated[
     str,
     typer.Argument(
-        help=f"{', '.join(PUBLISHED[:-1])} or {PUBLISHED[-1]}.",
+        help=f"{', '.join(_PUBLISHED[:-1])} or {_PUBLISHED[-1]}.",
         show_default=False,
         autocompletion=_published,
     ),

@@ -3,12 +3,12 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from jbn.config.errors import UserError
-from jbn.config.schema import BATCH_NORMS, ArmConfig, SharedConfig, SweepConfig
+from jbn.config.schema import BATCH_NORMS, ArmConfig, PublishedName, SharedConfig, SweepConfig
 from jbn.config.sweep import MOST_TRIALS, arm_at, count_points, sweep_points, value_at
 
 # Each key matters only where another key has one of these values. Elsewhere it changes nothing.
@@ -16,7 +16,7 @@ _RESNETS = ("resnet18", "resnet50")
 _NORMS = (*BATCH_NORMS, "layer", "rms", "group", "instance")
 _DECAYING = ("sgd", "momentum", "adamw")
 MATTERS_FOR: dict[str, tuple[str, tuple[str, ...]]] = {
-    "data.dir": ("data.name", ("mnist", "fashion_mnist", "cifar10")),
+    "data.dir": ("data.name", get_args(PublishedName)),
     "data.path": ("data.name", ("npz", "csv")),
     "data.num_targets": ("data.name", ("csv",)),
     "data.mixture": ("data.name", ("mixture",)),

@@ -78,9 +78,9 @@ _ClipNorm = Annotated[Annotated[float, Field(gt=0)] | None, _OrNone]
 _Decay = Annotated[Annotated[float, Field(ge=0, lt=1)] | None, _OrNone]
 _Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 # fmt: off
+PublishedName = Literal["mnist", "fashion_mnist", "cifar10"]  # `jbn download` fetches them
 DataName = Literal[
-    "digits", "breast_cancer", "wine", "diabetes", "mixture", "mnist", "fashion_mnist", "cifar10",
-    "npz", "csv",
+    "digits", "breast_cancer", "wine", "diabetes", "mixture", PublishedName, "npz", "csv"
 ]
 KernelInit = Literal[
     "lecun_normal", "lecun_uniform", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform"
