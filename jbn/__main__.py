@@ -16,6 +16,8 @@ def main() -> None:
             raise
         print(f"jbn: the command needs {error.name}: pip install 'jbn[run]'", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # while packages are imported; later on the command answers it
+        sys.exit(130)
 
 
 if __name__ == "__main__":

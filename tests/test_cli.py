@@ -182,11 +182,12 @@ def test_show_names_the_programs_of_an_arm_whose_parameters_differ(jbn_command):
 
 
 @pytest.mark.parametrize("command", ["show", "run"])
-def test_a_mistake_in_one_arm_says_in_which(jbn_command, tmp_path, monkeypatch, command):
+def test_a_mistake_in_some_arms_says_in_which(jbn_command, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     code, _, err = jbn_command(command, ARTICLE, "--set", 'train.freeze="BatchNorm_0*"')
     assert (code, err.count("\n")) == (2, 1)
-    assert err.startswith("jbn: no_norm: train.freeze: found 'BatchNorm_0*', which matches no path")
+    said = "train.freeze: found 'BatchNorm_0*', which matches no path"
+    assert err.startswith(f"jbn: no_norm, no_norm_hard: {said}")
 
 
 def test_a_packaged_config_is_run_by_its_name_where_no_file_is(jbn_command, tmp_path, monkeypatch):
@@ -270,12 +271,12 @@ def test_report_writes_the_page_again(jbn_command, small_run):
         ),
         (
             ["run", ARTICLE, "--out", "new", "--no-cache", "--set", "train.batch_size=1441"],
-            "jbn: batch_norm: train.batch_size: found 1441, wanted at most 1440, the number of "
+            "jbn: train.batch_size: found 1441, wanted at most 1440, the number of "
             "training examples",
         ),
         (
             ["run", ARTICLE, "--out", "new", "--no-cache", "--set", "model.factory=os:nope"],
-            "jbn: batch_norm: model.factory: found 'os:nope', which can't be imported: "
+            "jbn: model.factory: found 'os:nope', which can't be imported: "
             "module 'os' has no attribute 'nope'",
         ),
         (
@@ -283,8 +284,7 @@ def test_report_writes_the_page_again(jbn_command, small_run):
                 *("run", ARTICLE, "--out", "new", "--no-cache"),
                 *("--set", "data.name=mixture", "--set", "model.kind=cnn"),
             ],
-            "jbn: batch_norm: model: x: found shape (2, 16), wanted (batch, height, width, "
-            "channels)",
+            "jbn: model: x: found shape (2, 16), wanted (batch, height, width, channels)",
         ),
         (
             ["report", "."],
@@ -299,9 +299,38 @@ def test_a_mistake_is_one_line_and_exit_code_2(jbn_command, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [["bogus"], ["run"], ["run", "x", "--device", "quantum"]])
-def test_wrong_usage_is_exit_code_2(jbn_command, arguments):
-    assert jbn_command(*arguments)[0] == 2
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["bogus\n"], r"'bogus\n'"),
+        (["--bogus"], "--bogus"),
+        (["run"], "argument 'config'"),
+        (["run", "x", "y"], "extra argument"),
+        (["run", "x", "--sett", "a=1"], "--sett (Possible options: --set, --sweep)"),
+        (["run", "x", "--device", "quantum"], "not one of 'cpu', 'gpu', 'tpu'"),
+        (["run", "x", "--process-id", "one"], "'--process-id'"),
+        (["run", "x", "--set"], "'--set' requires an argument"),
+        (["show", "--help=3"], "'--help' does not take a value"),
+    ],
+)
+def test_wrong_usage_is_one_line_that_names_the_help(jbn_command, arguments, said):
+    code, out, err = jbn_command(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("jbn: ")
+    assert said in err
+    assert err.endswith("; see jbn --help or jbn COMMAND --help\n")
+
+
+def test_without_arguments_it_prints_its_help(jbn_command):
+    assert jbn_command() == jbn_command("--help")
+
+
+def test_ctrl_c_while_packages_are_imported_ends_it_without_a_word(jbn_command, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jbn.cli.main", interrupted)
+    assert jbn_command("--help") == (130, "", "")
 
 
 def test_what_a_terminal_has_no_sign_for_is_escaped(tmp_path):

@@ -31,6 +31,7 @@ from jbn.cli.options import (
 from jbn.cli.training import train_here, train_together
 from jbn.config import (
     Config,
+    Program,
     UserError,
     describe_plan,
     find_config,
@@ -39,7 +40,7 @@ from jbn.config import (
     plan,
     write_template,
 )
-from jbn.config.errors import named, shortened
+from jbn.config.errors import for_each, printable, shortened
 
 _HELP = """Train networks with batch norm and its relatives in JAX, and compare them.
 
@@ -53,7 +54,6 @@ To begin with:
 app = typer.Typer(
     help=_HELP,
     add_completion=False,  # --show-completion takes the shell's name
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
@@ -96,24 +96,28 @@ def show(config: ConfigArgument, set_: SetOption = None, sweep: SweepOption = No
     from jbn.train import check_taken, check_task, count_parameters, make_task
 
     specs = {data: load_spec(data) for data in {program.config.data for program in programs}}
-    counts: dict[str, dict[str, int]] = {arm: {} for arm in resolved.arms}
-    for program in programs:
+
+    def count(program: Program) -> int:
         path = program.config.model.init_from
         weights = None if path is None else read_weights(path)
-        with named(program.label):
-            task = make_task(program.config, specs[program.config.data], weights=weights)
-            if program.config.own_functions:
-                check_task(task)
-                for trial in program.trials:
-                    check_taken(trial.config, task.parts)
-            counts[program.arm][program.label] = count_parameters(task)
+        task = make_task(program.config, specs[program.config.data], weights=weights)
+        if program.config.own_functions:
+            check_task(task)
+            for trial in program.trials:
+                check_taken(trial.config, task.parts)
+        return count_parameters(task)
+
+    numbers = for_each(count, [(program.label, program) for program in programs])
+    counts: dict[str, dict[str, int]] = {arm: {} for arm in resolved.arms}
+    for program, number in zip(programs, numbers, strict=True):
+        counts[program.arm][program.label] = number
     print(json.dumps(resolved.model_dump(mode="json"), indent=2))
     print(describe_plan(programs))
     for arm, of_programs in counts.items():
-        numbers = set(of_programs.values())
-        lines = of_programs if len(numbers) > 1 else {arm: numbers.pop()}
-        for label, count in lines.items():
-            print(f"{label}: {count:,} parameters")
+        different = set(of_programs.values())
+        lines = of_programs if len(different) > 1 else {arm: different.pop()}
+        for label, number in lines.items():
+            print(f"{label}: {number:,} parameters")
 
 
 @app.command()
@@ -200,16 +204,23 @@ def _let_import(config: Config, folder: Path) -> None:
 
 
 def main() -> None:
-    """Runs the command; a mistake of the user's is a line on stderr and exit code 2."""
+    """Runs the command; a mistake of the user's is a line on stderr and exit code 2.
+
+    Without arguments it prints its help.
+    """
     # What JAX traces lives long: to look through it again and again takes a quarter of a small run.
     gc.set_threshold(50_000, 20, 100)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may have no × and ±
     try:
-        app()
+        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
     except UserError as error:
         for line in str(error).splitlines():
             print(f"jbn: {line}", file=sys.stderr)
+        sys.exit(2)
+    except typer.TyperException as error:  # a command, an argument or an option, not a config
+        message = printable(error.format_message()).rstrip(".")
+        print(f"jbn: {message}; see jbn --help or jbn COMMAND --help", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         if error.filename is None:

@@ -1,8 +1,11 @@
 """The error that a user reads."""
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+_Item = TypeVar("_Item")
+_Made = TypeVar("_Made")
 
 
 class UserError(ValueError):
@@ -17,15 +20,45 @@ class UserError(ValueError):
 
 @contextlib.contextmanager
 def named(name: str) -> Iterator[None]:
-    """Puts the name before each line of a mistake in the block; any other error gets a note."""
+    """Puts the name before each line of a mistake in the block."""
     try:
         yield
     except UserError as error:
         lines = str(error).split("\n")
         raise UserError("\n".join(f"{name}: {line}" for line in lines)) from None
-    except Exception as error:  # a function of the user's own may raise anything
-        error.add_note(f"{name}: this is where it happened")
-        raise
+
+
+def for_each(function: Callable[[_Item], _Made], items: Iterable[tuple[str, _Item]]) -> list[_Made]:
+    """What the function makes of each item. An error that is no mistake gets a note of the name.
+
+    Args:
+        function: of an item.
+        items: each with its name.
+
+    Raises:
+        UserError: the function found mistakes. All of all items are there, each once. The names of
+            its items stand before a mistake that not all items have.
+    """
+    made: list[_Made] = []
+    names: list[str] = []
+    mistakes: dict[str, list[str]] = {}  # the names of each
+    for name, item in items:
+        names.append(name)
+        try:
+            made.append(function(item))
+        except UserError as error:
+            for line in str(error).split("\n"):
+                mistakes.setdefault(line, []).append(name)
+        except Exception as error:  # a function of the user's own may raise anything
+            error.add_note(f"{name}: this is where it happened")
+            raise
+    if mistakes:
+        lines = (
+            line if of == names else f"{shortened(', '.join(of))}: {line}"
+            for line, of in mistakes.items()
+        )
+        raise UserError("\n".join(lines))
+    return made
 
 
 def printable(text: str) -> str:

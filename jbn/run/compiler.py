@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jbn.config import ArmConfig, DataConfig, Program, UserError
-from jbn.config.errors import named
+from jbn.config.errors import for_each, named
 from jbn.data import Dataset, DataSpec, input_stats_of
 from jbn.diagnose import NormReport
 from jbn.functional._input_stats import InputStats
@@ -81,10 +81,9 @@ class Compiler:
         self._told: set[Any] = set()  # of these, whose seconds were told
         paths = {program.config.model.init_from for program in programs}
         self._weights = {path: read_weights(path) for path in paths if path is not None}
-        self._tasks: dict[ArmConfig, Task] = {}
-        for program in programs:
-            with named(program.label):
-                self._tasks[program.config] = self._make_task(program)
+        tasks = for_each(self._make_task, [(program.label, program) for program in programs])
+        configs = [program.config for program in programs]
+        self._tasks: dict[ArmConfig, Task] = dict(zip(configs, tasks, strict=True))
 
     @property
     def lanes_divisor(self) -> int:
