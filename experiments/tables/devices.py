@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from tables import ROOT, markdown_table, results, where, wrapped
+from tables.markdown import ROOT, markdown_table, results, where, wrapped
 
 FOLDER = ROOT / "experiments" / "bench" / "results"
 ACCELERATOR = "NVIDIA H100"  # the targets are of it

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def results(name: str) -> dict[str, Any]:
-    """A results file below this folder."""
+    """A results file below the experiments folder."""
     found: dict[str, Any] = json.loads((ROOT / "experiments" / f"{name}.json").read_text())
     return found
 

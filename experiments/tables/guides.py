@@ -1,7 +1,8 @@
 """Tables of the course and of "Choosing a norm": results, sorted by what a reader asks."""
 
-from tables import markdown_table, results
 from verdicts import effect_in_words
+
+from tables.markdown import markdown_table, results
 
 # The claims of the course's last chapter, by its sections.
 THEMES = {

@@ -1,7 +1,7 @@
 """The README's table: what was measured of jbn, beside its peers, each row with its page."""
 
-from device_tables import ACCELERATOR, TRAIN, folders, over_jbn, rows_of, training_rows
-from tables import markdown_table, results
+from tables.devices import ACCELERATOR, TRAIN, folders, over_jbn, rows_of, training_rows
+from tables.markdown import markdown_table, results
 
 OFFSET = 10_000  # standard deviations from zero
 NUMERICS = "[numerics](docs/background/numerics.md)"

@@ -1,0 +1,1 @@
+"""The tables and sentences of the texts, made of results files."""
