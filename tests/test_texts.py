@@ -105,6 +105,21 @@ def test_every_paper_that_is_cited_is_listed():
     assert set(found) == set(cited)
 
 
+@pytest.mark.quick
+def test_every_reference_of_a_docstring_is_listed():
+    listed = " ".join((ROOT / "docs" / "reference" / "papers.md").read_text().split())
+    sections = [
+        " ".join(section.split())
+        for path in (ROOT / "jbn").rglob("*.py")
+        for section in re.findall(r' References:\n(.*?)(?:"""|\n\n)', path.read_text(), re.DOTALL)
+    ]
+    begun = [re.match(r".+?, \d{4}", text) for section in sections for text in section.split("; ")]
+    cited = {found.group() for found in begun if found is not None}
+    assert len(cited) > 20
+    assert [names for names in sorted(cited) if names not in listed] == []
+
+
+
 def test_no_text_has_a_line_too_long():
     for path in {*TEXTS, *PAGES, *ROOT.glob("*.md")}:
         for line in path.read_text().splitlines():

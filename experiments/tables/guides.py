@@ -156,8 +156,8 @@ def choosing() -> str:
         [
             "**Data that shift after training**",
             "`BatchNorm`, its statistics recomputed on new data",
-            "Not measured here: [precise statistics](how_to/precise_statistics.md). Schneider et "
-            "al., 2020, arXiv:2006.16971.",
+            "Not measured here: [test-time adaptation](how_to/test_time_adaptation.md). Schneider "
+            "et al., 2020, arXiv:2006.16971.",
         ],
     ]
     return markdown_table(["situation", "take", "because"], rows, num_words=3)
