@@ -119,7 +119,6 @@ def test_every_reference_of_a_docstring_is_listed():
     assert [names for names in sorted(cited) if names not in listed] == []
 
 
-
 def test_no_text_has_a_line_too_long():
     for path in {*TEXTS, *PAGES, *ROOT.glob("*.md")}:
         for line in path.read_text().splitlines():

@@ -36,7 +36,7 @@ from jbn.store.layout import (
     source_path,
     variables_path,
 )
-from jbn.store.lock import Lock
+from jbn.store.lock import FolderInUse, Lock
 from jbn.store.read import (
     Extension,
     all_trials,
@@ -219,7 +219,10 @@ def opened(
                 lock.path = moved / LOCK
                 locks.close()
                 out.mkdir(exist_ok=True)
-                lock = locks.enter_context(Lock(out))
+                try:
+                    lock = locks.enter_context(Lock(out))
+                except FolderInUse as error:  # of those that began at once another was faster
+                    raise FolderInUse(f"{error}; the earlier run is {moved} now") from None
         except OSError as error:
             raise UserError(f"{out}: can't be written to: {error.strerror}") from None
         words = {

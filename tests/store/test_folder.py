@@ -1,6 +1,7 @@
 """The folder of a run: it is the run's alone, in one format, and nothing in it is lost."""
 
 import ast
+import contextlib
 import json
 import shutil
 import threading
@@ -172,16 +173,33 @@ def test_of_many_that_begin_at_once_one_moves_the_finished_run_aside(earlier_run
         together.wait()
         try:
             with opened(earlier_run, config, PART, METRICS, {}) as folder:
-                return folder.found
+                return folder.found or ""
         except UserError as error:
             return str(error)
 
     with ThreadPoolExecutor(4) as pool:
         results = [pool.submit(start) for _ in range(4)]
         said = [result.result() for result in results]
-    assert sum("it is" in text and "small.1 now" in text for text in said) == 1
+    assert sum("small.1 now" in text for text in said) == 1
     assert files(earlier_run.parent) == {"small", "small.1"}
     assert is_finished(earlier_run.with_name("small.1"))
+
+
+def test_who_moves_a_run_aside_and_finds_another_in_its_place_says_where_it_is(
+    earlier_run, config, monkeypatch
+):
+    with contextlib.ExitStack() as others:
+
+        def moved_and_taken(out):
+            moved = out.rename(out.with_name("small.1"))
+            others.enter_context(opened(out, config, PART, METRICS, {}))
+            return moved
+
+        monkeypatch.setattr("jbn.store.folder._move_aside", moved_and_taken)
+        with pytest.raises(UserError, match=r"going on.*; the earlier run is .*small\.1 now"):
+            begin(earlier_run, config)
+    assert is_finished(earlier_run.with_name("small.1"))
+    assert files(earlier_run.parent) == {"small", "small.1"}
 
 
 def test_a_folder_needs_a_name(monkeypatch, earlier_run, config):
