@@ -23,6 +23,7 @@ from pydantic import BaseModel
 
 import jbn
 from jbn.cli.commands import app
+from jbn.trained import LoadedRun
 
 ROOT = Path(__file__).parents[1]
 LIST = ROOT / "docs" / "reference" / "public_api.txt"
@@ -46,6 +47,7 @@ def public_api() -> list[str]:
         module = importlib.import_module(f"jbn.{name}")
         for public, value in sorted(_public(module).items()):
             lines += _lines(module.__name__, public, value)
+    lines += _lines("jbn.trained", "LoadedRun", LoadedRun)  # what `jbn.load_run` returns
     return [*lines, *_commands()]
 
 
@@ -84,8 +86,11 @@ def _lines(module: str, name: str, value: Any) -> Iterator[str]:
             continue
         if isinstance(found, property | functools.cached_property):
             yield f"{path}.{member}"
-        elif inspect.isfunction(found):
-            yield f"{path}.{member}{_signature(found, bound=True)}"
+            continue
+        function = getattr(found, "__func__", found)  # of a method of the class, or of none
+        if inspect.isfunction(function):
+            is_bound = not isinstance(found, staticmethod)
+            yield f"{path}.{member}{_signature(function, bound=is_bound)}"
 
 
 def _constructor(value: type) -> str:

@@ -19,6 +19,11 @@ SHOWN = {
 }
 
 
+@pytest.mark.quick
+def test_each_example_has_what_it_comes_to():
+    assert {script.stem for script in SCRIPTS} == set(SHOWN)
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_an_example_comes_to_what_it_shows(script, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -1,6 +1,7 @@
 """The public API is what the list says; what changed since the last release, the CHANGELOG says."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import public_api
@@ -15,27 +16,38 @@ LISTED = public_api.LIST.read_text().splitlines()
 def unmentioned(released, now, changelog):
     """The names that were added, removed or changed since, and that no `code` in the text names.
 
-    A class or a module that is new as a whole, or gone, stands for all in it.
+    A class or a module that is new as a whole, or gone, stands for all in it. The last part of a
+    name is enough where no other name ends with it.
     """
     before, after = map(public_api.names_and_signatures, (released, now))
-    words = set(re.findall(r"[\w-]+(?:\.\w+)*", " ".join(re.findall(r"`([^`]+)`", changelog))))
-    words |= {word.rpartition(".")[2] for word in words}
+    names = {**before, **after}
+    endings = Counter(name.rpartition(".")[2] for name in names)
+    code = re.findall(r"`([^`]+)`", changelog)
+    commands = {" ".join(span.split()[:2]) for span in code if span.startswith("jbn ")}
+    words = {
+        word
+        for span in code
+        if not span.startswith("jbn ")
+        for word in re.findall(r"\w+(?:\.\w+)*", span)
+    }
 
     def owners(name):
         parts = name.split(".")
         return {".".join(parts[:number]) for number in range(2, len(parts))}
 
+    def is_named(name):
+        parts = name.split(".")
+        fewest = 1 if endings[parts[-1]] == 1 else 2
+        return any(".".join(parts[-number:]) in words for number in range(fewest, len(parts) + 1))
+
     in_both = set().union(*map(owners, before)) & set().union(*map(owners, after))
 
     def is_said(name):
-        last = name.rpartition(".")[2].removeprefix("$ jbn ")
-        return last in words or any(
-            owner in words or (last[0].isupper() and last in words)
-            for owner in owners(name) - in_both
-            for last in [owner.rpartition(".")[2]]
-        )
+        if name.startswith("$ "):
+            return name.removeprefix("$ ") in commands
+        return any(map(is_named, {name} | (owners(name) - in_both)))
 
-    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    changed = [name for name in names if before.get(name) != after.get(name)]
     return [name for name in changed if not is_said(name)]
 
 
@@ -69,21 +81,28 @@ def test_the_changelog_says_what_changed_since_the_last_release():
         (["jbn.f(x)"], ["jbn.f(x)", "jbn.other.h(x)"], ["jbn.other.h"]),
         (["$ jbn run --set"], ["$ jbn run --set --out"], []),
         (["$ jbn show"], ["$ jbn show --set"], ["$ jbn show"]),
+        (["jbn.run.run(x)"], ["jbn.run.run(x, y)"], ["jbn.run.run"]),
+        (["jbn.q(x)"], ["jbn.q()"], []),
+        (["jbn.a.C.q(x)", "jbn.b.C.q(x)"], ["jbn.a.C.q()", "jbn.b.C.q(x)"], ["jbn.a.C.q"]),
+        (["jbn.a.C.m(x)", "jbn.b.D.m(x)"], ["jbn.a.C.m()", "jbn.b.D.m()"], ["jbn.b.D.m"]),
+        (["jbn.train.Task.loss", "jbn.train.loss"], ["jbn.train.loss"], ["jbn.train.Task.loss"]),
     ],
 )
 def test_what_the_changelog_must_name(released, now, missing):
-    text = "- `jbn.told`: new.\n- `jbn.new`, a module. `jbn run --out`."
+    text = "`jbn.told`: new. `jbn.new`, a module. `jbn run --out`. `q` and `C.m`, `train.loss = 1`."
     assert unmentioned(released, now, text) == missing
 
 
 def test_the_list_has_each_kind_of_name():
-    """By hand: a function, a module of Flax's kind, a tuple, a method, a command."""
+    """By hand: a function, a module of Flax's kind, a tuple, methods, a command."""
     for line in (
         "jbn.normalize(x, mean, var, scale=None, bias=None, *, epsilon=1e-05)",
         "jbn.linen.BatchRenorm(*, limits=renorm_limits): a flax.linen.BatchNorm",
         "jbn.linen.BatchNorm.__call__(x, use_running_average=None, *, mask=None)",
         "jbn.BatchStats(mean, var)",
         "jbn.train.Metrics.means",
+        "jbn.train.Hypers.of(config)",
+        "jbn.trained.LoadedRun.predict(x)",
         "$ jbn show CONFIG --set --sweep",
     ):
         assert line in LISTED

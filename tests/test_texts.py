@@ -37,17 +37,6 @@ def test_numbers_are_those_of_the_results(path):
     assert write_numbers.render(path) == text
 
 
-def test_every_command_of_the_readme_exists(jbn_command):
-    readme = (ROOT / "README.md").read_text()
-    targets = re.findall(r"^    make ([\w-]+)", readme, re.MULTILINE)
-    makefile = (ROOT / "Makefile").read_text()
-    for target in targets:
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
-    _, out, _ = jbn_command("--help")
-    for command in re.findall(r"^    jbn (\w+)", readme, re.MULTILINE):
-        assert command in out
-
-
 def test_every_make_target_that_is_named_exists():
     targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[
         1
