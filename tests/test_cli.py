@@ -5,12 +5,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
 
 import jbn.data
 from jbn.config import DataConfig
+from jbn.environment import unused_accelerator
 
 TOO_LONG = "File name too long"
 ARTICLE = Path(__file__).parents[1] / "configs" / "digits" / "article.toml"
@@ -148,8 +150,10 @@ def test_parts_of_two_machines_become_one_run(jbn_command, tmp_path):
     jbn_command("run", ARTICLE, "--out", tmp_path / "whole", *SMALL, *sweep)
     ours, whole = (tmp_path / name / "metrics.csv" for name in ("a", "whole"))
     assert ours.read_bytes() == whole.read_bytes()
-    code, _, err = jbn_command("run", ARTICLE, "--part", "1/2", "--extend")
-    assert (code, err.count("\n")) == (2, 1)
+    both = ("--out", tmp_path / "b", "--part", "1/2", "--extend")
+    code, _, err = jbn_command("run", ARTICLE, *both)
+    said = "found both; extend the run that the parts have become"
+    assert (code, err) == (2, f"jbn: --part, --extend: {said}\n")
     code, _, err = jbn_command("run", ARTICLE, *SMALL, "--part", "3/2")
     assert (code, err) == (2, "jbn: --part: found '3/2', wanted one such as 2/8, from 1/8 to 8/8\n")
 
@@ -206,6 +210,7 @@ def test_init_writes_a_config_that_trains_on_a_users_own_table(jbn_command, tmp_
     assert jbn_command(*show.split()[1:])[0] == 0
     code, _, err = jbn_command("init")
     assert (code, err.count("\n")) == (2, 1)
+    assert "wanted a new name" in err
     rows = [f"{number % 7},{number % 5},{number % 3}" for number in range(60)]
     Path("mine.csv").write_text("\n".join(["a,b,label", *rows]))
     text = Path("jbn.toml").read_text()
@@ -232,11 +237,12 @@ def test_no_file_of_a_run_takes_the_place_of_a_package(small_run, tmp_path):
         assert done.stderr.count("\n") == bool(said)
 
 
-def test_report_writes_the_page_again(jbn_command, small_run):
-    page = small_run / "report.html"
+def test_report_writes_the_page_again(jbn_command, small_run, tmp_path):
+    run = shutil.copytree(small_run, tmp_path / "small")
+    page = run / "report.html"
     before = page.read_bytes()
     page.unlink()
-    code, out, _ = jbn_command("report", small_run)
+    code, out, _ = jbn_command("report", run)
     assert (code, out) == (0, f"report: {page}\n")
     assert page.read_bytes() == before
 
@@ -355,7 +361,35 @@ def test_without_the_extra_it_says_in_one_line_what_to_install():
     assert done.stderr == "jbn: the command needs typer: pip install 'jbn[run]'\n"
 
 
+NVIDIA = "an NVIDIA GPU is here, but this JAX can't use it (pip install 'jbn[cuda13]')"
+TPU = "a TPU is here, but this JAX can't use it (pip install 'jbn[tpu]')"
+
+
+@pytest.mark.parametrize(
+    ("backend", "there", "said"),
+    [
+        ("cpu", ["/dev/nvidiactl"], NVIDIA),
+        ("cpu", ["/proc/driver/nvidia/version"], NVIDIA),
+        ("cpu", ["/dev/accel0"], TPU),
+        ("cpu", ["TPU_NAME"], TPU),
+        ("cpu", [], None),
+        ("gpu", ["/dev/nvidiactl"], None),
+    ],
+)
+def test_an_accelerator_that_jax_cannot_use_is_found(monkeypatch, backend, there, said):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+
+    def path(name):
+        return SimpleNamespace(exists=lambda: name in there)
+
+    monkeypatch.setattr("jbn.environment.Path", path)
+    monkeypatch.setattr("jbn.environment.os", SimpleNamespace(environ=dict.fromkeys(there, "")))
+    assert unused_accelerator() == said
+
+
 def test_an_accelerator_that_jax_cannot_use_is_said(jbn_command, monkeypatch, tmp_path):
-    monkeypatch.setenv("TPU_NAME", "v5e")
-    _, out, _ = jbn_command("run", ARTICLE, "--out", tmp_path / "a", *SMALL, "--set", "arms={}")
-    assert "note: a TPU is here, but this JAX can't use it (pip install 'jbn[tpu]')" in out
+    monkeypatch.setattr("jbn.environment.unused_accelerator", lambda: TPU)
+    options = ("--out", tmp_path / "a", *SMALL, "--set", "arms={}")
+    code, out, _ = jbn_command("run", ARTICLE, *options)
+    assert code == 0
+    assert f"\nnote: {TPU}\n" in out

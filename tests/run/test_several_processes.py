@@ -123,9 +123,13 @@ def test_killed_or_told_to_end_they_go_on_to_the_same_bits(config, tmp_path):
         assert processes.ended() == [128 + signal.SIGTERM] * 2
     with Processes(tmp_path, config, "--out", out) as processes:
         assert processes.ended() == [0, 0]
+        _, _, after = processes.printed[0].partition("goes on after epoch ")
+        assert int(after.split()[0]) >= 12  # where it was told, and not the checkpoint before
     assert (out / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
-    for path in (whole / "variables").rglob("*.npz"):
-        wanted, found = np.load(path), np.load(out / path.relative_to(whole))
+    paths = [path.relative_to(whole) for path in whole.rglob("*.npz")]
+    assert len(paths) == 2  # of each seed
+    for path in paths:
+        wanted, found = np.load(whole / path), np.load(out / path)
         assert {name: of.tobytes() for name, of in wanted.items()} == {
             name: of.tobytes() for name, of in found.items()
         }

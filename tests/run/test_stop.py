@@ -1,9 +1,11 @@
 """Processes of `jbn run` that get a signal, and the same command after it."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -23,18 +25,27 @@ batch_size = 8
 every_epochs = 5
 """
 NUM_EPOCHS = 60
+SECONDS = 300
 
 
-def begin(folder, out):
-    """A process that begins the run, or goes on with it."""
+@contextlib.contextmanager
+def begun(folder, out):
+    """A process that begins the run, or goes on with it. It is killed at the end, or in time."""
     config = folder / "stopped.toml"
     config.write_text(CONFIG.format(num_epochs=NUM_EPOCHS))
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "jbn", "run", str(config), "--out", str(out)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
+    ) as process:
+        limit = threading.Timer(SECONDS, process.kill)
+        limit.start()
+        try:
+            yield process
+        finally:
+            limit.cancel()
+            process.kill()
 
 
 def read_until(process, words):
@@ -48,8 +59,8 @@ def read_until(process, words):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    process = begin(folder, folder / "x")
-    said, _ = process.communicate(timeout=300)
+    with begun(folder, folder / "x") as process:
+        said, _ = process.communicate()
     assert process.returncode == 0, said
     return results(folder / "x")
 
@@ -67,17 +78,17 @@ def test_a_process_that_is_stopped_goes_on_and_comes_to_the_same_bits(tmp_path, 
     """In the middle of its training; it says where it goes on."""
     number, code = SIGNALS[name]
     out = tmp_path / "x"
-    process = begin(tmp_path, out)
-    read_until(process, "epoch 23/")
-    process.send_signal(number)
-    said, _ = process.communicate(timeout=60)
+    with begun(tmp_path, out) as process:
+        read_until(process, "epoch 23/")
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=60)
     assert process.returncode == code
     if number != signal.SIGKILL:
         assert f"jbn: {number.name}: the run is saved; the same command goes on from here" in said
         assert not (out / "running").exists()
         assert "Traceback" not in said
-    again = begin(tmp_path, out)
-    said, _ = again.communicate(timeout=300)
+    with begun(tmp_path, out) as again:
+        said, _ = again.communicate()
     assert again.returncode == 0, said
     assert "goes on after epoch " in said
     first = int(said.partition("goes on after epoch ")[2].split()[0])
@@ -88,13 +99,13 @@ def test_a_process_that_is_stopped_goes_on_and_comes_to_the_same_bits(tmp_path, 
 
 def test_where_nothing_is_there_to_be_saved_it_leaves_at_once(tmp_path):
     """While it compiles, which no handler of Python interrupts."""
-    process = begin(tmp_path, tmp_path / "x")
     lock = tmp_path / "x" / "running"
-    while not (lock.exists() and lock.read_text()):  # it is there before it says whose it is
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
+    with begun(tmp_path, tmp_path / "x") as process:
+        while not (lock.exists() and lock.read_text()):  # it is there before it says whose it is
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     assert "jbn: SIGTERM: left; the same command goes on from what was saved last" in said
     assert not lock.exists()
