@@ -78,6 +78,23 @@ def test_gaps_are_measured_in_deviations_of_the_data():
     assert "the deviation up to 2 times" in "".join(lines)
 
 
+def test_a_channel_without_variance_has_no_gap_and_a_mean_alone_may_be_off():
+    x = normal(200, 3).at[:, 0].set(7.1)
+    mean, var = (lambda old, by=by: old + jnp.array(by) for by in ([5, 5, 0], [3, 0, 0]))
+    report = reported(x, with_stats(mean=mean, var=var))
+    layer = report.layers["norm"]
+    assert (layer.mean_gap[0], layer.std_ratio[0]) == (0, 1)
+    lines = norm_warnings(report)
+    assert any(line.startswith("norm: 1 of 3 channels have running statistics") for line in lines)
+
+
+def test_outputs_that_are_not_finite_are_warned_of():
+    report = reported(normal(200, 4))
+    assert norm_warnings(report) == []
+    (line,) = norm_warnings(report._replace(output_gap=jnp.nan))
+    assert line.startswith("the model: outputs in evaluation are off")
+
+
 def test_channels_that_do_nothing_are_counted():
     x = normal(200, 6)
     x = x.at[:, 0].set(0).at[:, 1].set(7.1).at[:, 2].multiply(1e-3)
@@ -92,6 +109,11 @@ def test_channels_that_do_nothing_are_counted():
     assert layer.is_constant.tolist() == [True] * 2 + [False] * 4
     assert layer.is_saturated.tolist() == [False] * 2 + [True] + [False] * 3
     assert layer.has_small_scale.tolist() == [False] * 3 + [True] * 2 + [False]
+    flags = ["is_constant", "is_dead", "is_saturated", "has_small_scale"]
+    assert [norm_metrics(report)[f"norm/{flag}"] for flag in flags] == [2, 1, 1, 2]
+    headings, (cells,) = norm_table(report)
+    shown = dict(zip(headings, cells, strict=True))
+    assert [shown[name] for name in headings[-4:]] == ["2", "1", "1", "2"]
     lines = norm_warnings(report)
     for start in (
         "norm: 1 of 6 channels are always 0",

@@ -271,6 +271,8 @@ def test_a_normalization_layer_is_standardize_and_comes_back(invert):
     other = keras.layers.Normalization(name="norm", invert=invert)
     other.build(x.shape)
     back = input_stats_to_keras(stats, "norm")
+    counted = input_stats_to_keras(stats._replace(count=jnp.full(4, 50.0)), "norm")["norm/count"]
+    assert (counted, counted.dtype) == (50, np.int32)
     for v in other.weights:
         v.assign(back[v.path])
     other.finalize_state()

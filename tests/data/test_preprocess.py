@@ -45,6 +45,18 @@ def test_each_pixel_is_a_feature_and_a_constant_one_becomes_0():
     assert not varies.all()
 
 
+def test_statistics_are_those_of_all_blocks(monkeypatch):
+    monkeypatch.setattr("jbn.data.preprocess._BLOCK_SIZE", 100)  # 11 rows: three blocks and a rest
+    x = np.random.default_rng(1).normal(3, 2, (37, 9)).astype(np.float32)
+    _, stats = fitted(x)
+    whole = x.astype(np.float64)
+    assert (np.asarray(stats.count) == 37).all()
+    np.testing.assert_allclose(stats.mean, whole.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(stats.std, whole.std(0), rtol=1e-6)
+    np.testing.assert_array_equal(stats.min, x.min(0))
+    np.testing.assert_array_equal(stats.max, x.max(0))
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_channels_are_normalized_over_all_their_pixels(dtype):
     config, stats = fitted(IMAGES.astype(dtype), normalize_per="channel")

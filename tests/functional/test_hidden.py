@@ -101,19 +101,23 @@ def test_channels_may_be_any_axis(ours, axis, mask_shape):
     close(jnp.moveaxis(y, axis, -1), wanted, 2e-6)
 
 
-def test_features_spread_over_shards_are_one_layer():
-    x, scale, bias = arguments((4, 12))
+@pytest.mark.parametrize("norm", [jbn.layer_norm, rms_norm], ids=["layer", "rms"])
+@pytest.mark.parametrize("check_vma", [False, True])
+def test_features_spread_over_shards_are_one_layer_and_have_its_gradient(norm, check_vma):
+    sharded = jax.shard_map(
+        functools.partial(norm, axis_name="a"),
+        mesh=Mesh(np.array(jax.devices()[:4]), "a"),
+        in_specs=(P(None, "a"), P("a"), P("a")),
+        out_specs=P(None, "a"),
+        check_vma=check_vma,
+    )
 
-    def sharded(norm, *args):
-        return jax.shard_map(
-            functools.partial(norm, axis_name="a"),
-            mesh=Mesh(np.array(jax.devices()[:4]), "a"),
-            in_specs=(P(None, "a"), *(P("a") for _ in args[1:])),
-            out_specs=P(None, "a"),
-        )(*args)
+    def with_gradient(norm, *args):
+        y, vjp = jax.vjp(norm, *args)
+        return y, vjp(normal(4, 12, seed=3))
 
-    close(sharded(jbn.layer_norm, x, scale, bias), jbn.layer_norm(x, scale, bias), 2e-6)
-    close(sharded(jbn.rms_norm, x, scale), jbn.rms_norm(x, scale), 2e-6)
+    args = arguments((4, 12))
+    close(jax.jit(with_gradient, static_argnums=0)(sharded, *args), with_gradient(norm, *args), 2e-6)
 
 
 def test_an_example_of_which_nothing_counts_is_finite():

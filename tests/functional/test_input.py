@@ -195,6 +195,15 @@ every_pair = pytest.mark.parametrize(("there", "back", "sklearn"), PAIRS.values(
 
 
 @every_pair
+def test_the_features_may_be_another_axis(there, back, sklearn):
+    x = normal(FEATURES, 2, 5)
+    stats = jbn.update_input_stats(jbn.init_input_stats(FEATURES), x, axis=0)
+    y = there(x, stats, axis=0)
+    close(jnp.moveaxis(y, 0, -1), there(jnp.moveaxis(x, 0, -1), stats))
+    close(back(y, stats, axis=0), x, 4e-6)
+
+
+@every_pair
 @pytest.mark.parametrize("offset", [0.0, 1e4])
 def test_numbers_are_those_of_scikit_learn(there, back, sklearn, offset):
     x, new = data(offset=offset), data(9, offset=offset) * 1.5
@@ -244,6 +253,20 @@ def test_a_constant_feature_becomes_0_and_comes_back_exactly(name, value):
     equal(back(y, stats), x)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "becomes"),
+    [("max abs", 0.0, 0.0), ("max abs", 3.0, 1.0), ("rescale to a range", 7.0, -2.0)],
+)
+def test_a_constant_feature_becomes_what_its_range_says_and_comes_back_exactly(
+    name, value, becomes
+):
+    there, back, _ = PAIRS[name]
+    x = jnp.full((6, FEATURES), value)
+    y = there(x, of(x))
+    equal(y, jnp.full((6, FEATURES), becomes))
+    equal(back(y, of(x)), x)
+
+
 @pytest.mark.parametrize("name", ["standardize", "center", "rescale", "max abs"])
 def test_the_statistics_of_no_data_change_nothing(name):
     there, back, _ = PAIRS[name]
@@ -261,6 +284,9 @@ def test_16_bits_come_out_as_they_went_in(there, back, sklearn, dtype):
     y = there(x, stats)
     assert y.dtype == dtype
     close(y, there(x.astype(jnp.float32), stats), float(jnp.finfo(dtype).eps))
+    z = back(y, stats)
+    assert z.dtype == dtype
+    close(z, back(y.astype(jnp.float32), stats), float(jnp.finfo(dtype).eps))
 
 
 def test_float64_is_computed_in_float64():
@@ -390,10 +416,11 @@ def test_impossible_known_statistics_are_refused(mean, std, options, words):
 
 
 def test_nan_and_infinity_are_left_out_and_counted():
-    x = data().at[3, 1].set(jnp.nan).at[10, 2].set(jnp.inf).at[11, 2].set(-jnp.inf)
-    stats = of(*jnp.split(x, 2))
-    assert_are(stats, exact(np.where(np.isfinite(x), x, 0), np.isfinite(x)))
-    equal(stats.num_nonfinite, (~np.isfinite(x)).sum(0))
+    x = data().at[3, 1].set(jnp.nan).at[10, 2].set(jnp.inf).at[40, 2].set(-jnp.inf)
+    first, second = jnp.split(x, 2)
+    for stats in (of(first, second), merged(of(first), of(second))):
+        assert_are(stats, exact(np.where(np.isfinite(x), x, 0), np.isfinite(x)))
+        equal(stats.num_nonfinite, (~np.isfinite(x)).sum(0))
     mask = np.ones(x.shape, bool)
     mask[3] = False  # what the mask leaves out isn't counted
     stats = jbn.update_input_stats(jbn.init_input_stats(FEATURES), x, mask=mask)

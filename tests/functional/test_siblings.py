@@ -57,11 +57,14 @@ def test_the_gradient_of_renorm_is_that_of_batch_norm_times_r():
     dy = jnp.asarray(RNG.normal(size=X.shape), jnp.float32)
     limits = jbn.RenormLimits(1.2, 0.4)
 
-    def loss(x, stats):
-        return jnp.sum(renorm(x, stats, SCALE, BIAS, limits=limits)[0] * dy)
+    def loss(x, stats, scale, bias):
+        return jnp.sum(renorm(x, stats, scale, bias, limits=limits)[0] * dy)
 
-    dx, dstats = jax.jit(jax.grad(loss, (0, 1)))(X, STATS)
-    r = renorm_in_float64(X, limits)[1]
+    dx, dstats, dscale, dbias = jax.jit(jax.grad(loss, range(4)))(X, STATS, SCALE, BIAS)
+    y, r = renorm_in_float64(X, limits)
+    scale, bias, dy64 = (np.asarray(value, np.float64) for value in (SCALE, BIAS, dy))
+    close(dscale, (dy64 * (y - bias) / scale).sum(0), 1e-5)
+    close(dbias, dy64.sum(0), 1e-5)
     exact = reference.batch_norm_vjp(X, dy, np.asarray(SCALE, np.float64) * r)
     close(dx, exact[0], 1e-5)
     close(dstats, jbn.BatchStats(np.zeros(4), np.zeros(4)), 0)
@@ -114,6 +117,13 @@ def test_domains_may_have_scales_and_biases_of_their_own():
     scales, biases = jnp.stack([SCALE, 2 * SCALE]), jnp.stack([BIAS, -BIAS])
     y, _ = jbn.domain_batch_norm(X, ROWS, scales, biases, domain=1, use_running_average=False)
     close(y, plain(X, STATS, 2 * SCALE, -BIAS)[0])
+
+
+@pytest.mark.parametrize("use_running_average", [False, True])
+def test_a_negative_domain_of_an_array_counts_from_the_end(use_running_average):
+    norm = functools.partial(jbn.domain_batch_norm, use_running_average=use_running_average)
+    last, one = (norm(X, ROWS, domain=jnp.int32(domain)) for domain in (-1, 1))
+    close(last, one, 0)
 
 
 def test_domains_are_lanes_of_a_vmap():

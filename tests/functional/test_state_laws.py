@@ -79,6 +79,9 @@ def test_16_bit_state_is_refused_in_training(norm, stats_dtype):
     """At momentum 0.99 it would stop moving within a few percent of the batches' statistics."""
     with pytest.raises(TypeError, match=r"stats\.mean: found dtype .*float16, wanted float32"):
         train(norm, normal(6, 3), some_stats(stats_dtype))
+    half = some_stats()._replace(var=some_stats(stats_dtype).var)
+    with pytest.raises(TypeError, match=r"stats\.var: found dtype .*float16, wanted float32"):
+        train(norm, normal(6, 3), half)
 
 
 @every_norm

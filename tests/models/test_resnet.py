@@ -136,6 +136,36 @@ def test_strided_windows_stand_as_in_the_published_networks():
     assert (strided.shape, strided[0, 0, 0, 0]) == ((1, 2, 2, 2), pooled[0, :2, :2].sum())
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_bottleneck_is_its_layers_written_out(masked):
+    """The second convolution has the stride; what the mask leaves out has no part in statistics."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(1, 1, (4, 6, 6, 3)).astype("f4")
+    counts = np.arange(4) != 2 if masked else np.full(4, True)
+    block = BottleneckBlock(num_filters=2, stride=2, norm=jbn.linen.BatchNorm)
+    shapes = jax.eval_shape(lambda: block.init(jax.random.key(0), images, train=True))
+    start = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype("f4"), shapes)
+    mask = {"mask": jnp.asarray(counts)} if masked else {}
+    y, _ = jax.jit(functools.partial(block.apply, train=True, mutable="batch_stats"))(
+        start, images, **mask
+    )
+
+    def layer(x, number, stride=1):
+        kernel = start["params"][f"Conv_{number}"]["kernel"].astype(np.float64)
+        norm = start["params"][f"BatchNorm_{number}"]
+        size = len(kernel)
+        padded = np.pad(x, ((0, 0), (size // 2,) * 2, (size // 2,) * 2, (0, 0)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), (1, 2))
+        x = np.einsum("bhwckl,klco->bhwo", windows[:, ::stride, ::stride], kernel)
+        mean, var = x[counts].mean((0, 1, 2)), x[counts].var((0, 1, 2))
+        return (x - mean) / np.sqrt(var + 1e-5) * norm["scale"] + norm["bias"]
+
+    x = images.astype(np.float64)
+    branch = layer(np.maximum(layer(np.maximum(layer(x, 0), 0), 1, stride=2), 0), 2)
+    wanted = np.maximum(branch + layer(x, 3, stride=2), 0)
+    np.testing.assert_allclose(y, wanted, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(("block", "num_convs"), [(BasicBlock, 2), (BottleneckBlock, 3)])
 def test_the_last_scale_of_each_block_may_start_at_zero(block, num_convs):
     given = []

@@ -173,6 +173,17 @@ def test_inputs_are_linens(num_features, axis):
     assert pure(layer, (nnx.Param, nnx.BatchStat)) == {}
 
 
+def test_inputs_are_counted_over_a_mapped_axis_and_under_a_mask():
+    def shard(x, mask):
+        layer = jbn.nnx.InputNorm(4, axis_name="batch")
+        return layer(x, update_stats=True, mask=mask), pure(layer, jbn.nnx.InputStat)
+
+    y, stats = jax.jit(jax.vmap(shard, axis_name="batch"))(X, MASK)
+    whole = jbn.nnx.InputNorm(4)
+    same(y, whole(X, update_stats=True, mask=MASK), 2e-6)
+    same(jax.tree.map(lambda v: v[0], stats), pure(whole, jbn.nnx.InputStat), 2e-6)
+
+
 def test_no_gradient_goes_through_the_statistics_of_inputs():
     layer = jbn.nnx.InputNorm(4)
     layer(X, update_stats=True)

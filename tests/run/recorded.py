@@ -1,6 +1,7 @@
 """A program that computes nothing but its seeds, and a sink that remembers what it was told."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jbn import store
@@ -59,17 +60,17 @@ def fake_compile(task, program, dataset, num_lanes, devices, build=None):
     def init(lanes):
         seeds = np.array([seed_of[_bits(key)] for key in lanes.keys.init])
         assert len(seeds) == num_lanes
-        return {"seeds": seeds, "epoch": 0}
+        return jax.tree.map(jnp.asarray, {"seeds": seeds, "epoch": np.zeros(num_lanes, int)})
 
     def run_epoch(state, lanes, steps):
         state = {**state, "epoch": state["epoch"] + 1}
-        sums = (state["seeds"] + state["epoch"]).astype(np.float32)
+        sums = np.asarray(state["seeds"] + state["epoch"], np.float32)
         metrics = {"loss": sums, "accuracy": np.ones(num_lanes)}
         metrics = EpochMetrics(metrics, sums, metrics, np.full(num_lanes, -1))
         yield EpochPart(state, None, metrics)
 
     def finish(state, lanes):
-        seeds = state["seeds"]
+        seeds = np.asarray(state["seeds"])
         metrics = {"loss": seeds / 20, "accuracy": np.full(num_lanes, 0.5)}
         return {"params": {"kernel": seeds.astype(np.float32)}, "batch_stats": {}}, metrics
 

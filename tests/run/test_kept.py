@@ -1,5 +1,6 @@
 """Kept programs: the bits of new ones, never another's, and nothing of a user's own among them."""
 
+import os
 import shutil
 
 import jax
@@ -151,16 +152,20 @@ def test_what_a_user_wrote_is_not_kept(tmp_path):
 
 
 def test_the_folder_has_an_end_and_what_was_used_last_stays(tmp_path, cache, monkeypatch):
-    files = {path: path.stat() for path in (cache / "programs").iterdir()}
-    newest = max(files, key=lambda path: files[path].st_mtime_ns)
-    monkeypatch.setattr(kept, "_MOST_BYTES", sum(state.st_size for state in files.values()))
-    results(tmp_path / "b", cache)  # they were used again, and all may stay
-    assert set((cache / "programs").iterdir()) == set(files)
+    files = set((cache / "programs").iterdir())
+    total = sum(path.stat().st_size for path in files)
+    younger = cache / "programs" / f"{'0' * 64}.jbn-program"
+    younger.write_bytes(bytes(2 * total))
+    for path in (*files, younger):
+        os.utime(path, times=(2, 2) if path == younger else (1, 1))
+    monkeypatch.setattr(kept, "_MOST_BYTES", 3 * total + total // 2)
+    results(tmp_path / "b", cache)  # the older ones are used again, and all may stay
+    assert set((cache / "programs").iterdir()) == {*files, younger}
     results(tmp_path / "c", cache, TABLE | {"model": {"hidden_sizes": [5]}})
     left = set((cache / "programs").iterdir())
     assert sum(path.stat().st_size for path in left) <= kept._MOST_BYTES
-    assert left - set(files)
-    assert newest.exists() or len(left & set(files)) < len(files)
+    assert left > files
+    assert younger not in left
 
 
 def test_other_files_of_the_folder_are_left_alone(tmp_path, monkeypatch):

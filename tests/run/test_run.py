@@ -158,7 +158,7 @@ def fake_programs(monkeypatch):
             return compiled.init(lanes)
 
         def run_epoch(state, lanes, steps):
-            stop_after(state["epoch"])
+            stop_after(state["epoch"][0])
             return compiled.run_epoch(state, lanes, steps)
 
         return compiled._replace(init=init, run_epoch=run_epoch)

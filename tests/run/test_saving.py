@@ -13,9 +13,10 @@ from jbn import store
 from jbn.config import CheckpointConfig, UserError, config_from_dict, plan, plan_groups
 from jbn.run import EpochEnded, PartEnded, Stopped, TrainingBegan, TurnState, run
 from jbn.run.compiler import Compiler
-from jbn.run.saving import Saver
+from jbn.run.saving import Saver, _identity
 from jbn.run.stop import Stop
 from jbn.store.layout import checkpoints_path
+from jbn.train import TrainKeys
 from jbn.trained import load_run
 
 pytestmark = pytest.mark.usefixtures("programs_compiled_once")
@@ -162,25 +163,48 @@ def test_at_its_end_the_last_state_stays_and_of_a_sweep_none(tmp_path):
     assert not checkpoints_path(tmp_path / "c", 0).parent.exists()
 
 
-def test_the_best_epoch_is_kept(tmp_path):
+def test_the_best_epoch_of_each_trial_is_kept(tmp_path):
     """It is the last one of a run that ends there."""
-    table = TABLE | {"num_seeds": 1, "train": {"num_epochs": 5, "batch_size": 300}}
+    table = TABLE | {"train": {"num_epochs": 5, "batch_size": 300}, "sweep": {}}
     table |= {"checkpoint": {"keep_best": True}, "report": {"metric": "loss"}}
     table |= {"optimizer": {"kind": "sgd", "learning_rate": 2.0}}  # which overshoots
     start(tmp_path / "a", table)
-    losses = store.read_metrics(tmp_path / "a")["val_loss"]
+    losses = store.read_metrics(tmp_path / "a")["val_loss"].reshape(3, 5)
+    best = losses.argmin(1) + 1
     trials = store.read_trials(tmp_path / "a")
-    (best,) = trials["best_epoch"]
-    assert best == losses.argmin() + 1
-    assert 1 < best < 5  # or there is nothing to see here
-    start(tmp_path / "b", table | {"train": {"num_epochs": int(best), "batch_size": 300}})
-    shorter = store.read_trials(tmp_path / "b")
-    assert trials["best_test_loss"] == shorter["test_loss"]
-    (a, b) = (load_run(tmp_path / "a", best=True), load_run(tmp_path / "b"))
-    jax.tree.map(np.testing.assert_array_equal, a.variables, b.variables)
+    assert trials["best_epoch"].tolist() == best.tolist()
+    assert len(set(best)) > 1  # or one trial could stand for all
+    assert min(best) < 5  # or there is nothing to see here
+    for num_epochs in set(best.tolist()):
+        out = tmp_path / f"{num_epochs}"
+        start(out, table | {"train": {"num_epochs": num_epochs, "batch_size": 300}})
+        shorter = store.read_trials(out)
+        for seed in np.flatnonzero(best == num_epochs):
+            assert trials["best_test_loss"][seed] == shorter["test_loss"][seed]
+            a = load_run(tmp_path / "a", seed=seed, best=True)
+            b = load_run(out, seed=seed)
+            jax.tree.map(np.testing.assert_array_equal, a.variables, b.variables)
     start(tmp_path / "c", {**table, "checkpoint": {}})
     with pytest.raises(UserError, match=r"found a run without checkpoint\.keep_best"):
         load_run(tmp_path / "c", best=True)
+
+
+def test_a_checkpoint_is_of_one_training_of_any_length():
+    def identity(**keys):
+        table = TABLE | {"sweep": {}} | keys
+        (group,) = plan_groups(plan(config_from_dict(table)))
+        return _identity(group.trials)
+
+    same = [identity(), identity(train={**TABLE["train"], "num_epochs": 7})]
+    assert len(set(same)) == 1
+    others = [
+        identity(seed=1),
+        identity(num_seeds=2),
+        identity(optimizer={"learning_rate": 0.1}),
+        identity(train={**TABLE["train"], "batch_size": 200}),
+        identity(norm={"epsilon": 0.1}),
+    ]
+    assert len({*same, *others}) == 1 + len(others)
 
 
 def test_a_run_that_is_told_to_end_saves_and_goes_on(tmp_path, whole):
@@ -318,6 +342,28 @@ def test_a_run_may_stop_there_and_keeps_what_was_good(tmp_path, monkeypatch):
     names = [path.name for path in checkpoints_path(tmp_path / "x", 0).glob("*.json")]
     assert max(names, key=len) == "10.json"
     assert not store.is_finished(tmp_path / "x")
+
+
+def test_the_trial_that_diverged_is_trained_again_from_what_was_saved_of_it(tmp_path, monkeypatch):
+    asked = []
+
+    def find(task, state, train, keys, hypers, *, last_step):
+        asked.append((state, keys, hypers))
+
+    monkeypatch.setattr("jbn.run.divergence.find_divergence", find)
+    schedule = {"schedule_factory": f"{__name__}:late", "kind": "sgd", "learning_rate": 1e-3}
+    table = DIVERGES | {"seed": 3, "num_seeds": 1, "optimizer": schedule}
+    table |= {"checkpoint": {"every_epochs": 1}, "on_divergence": "stop"}
+    swept = {"optimizer": {"learning_rate": [1e-30, 1e-3]}}  # the first moves nothing
+    with pytest.raises(UserError, match=r"none, optimizer\.learning_rate=0\.001, seed 3: diverged"):
+        start(tmp_path / "x", table | {"sweep": swept})
+    ((state, keys, hypers),) = asked
+    assert hypers.learning_rate == np.float32(1e-3)
+    wanted = TrainKeys.of(jax.random.key(3))
+    jax.tree.map(np.testing.assert_array_equal, *map(jax.random.key_data, (keys.init, wanted.init)))
+    start(tmp_path / "alone", table | {"train": {"num_epochs": 2, "batch_size": 300}})
+    alone = store.read_variables(tmp_path / "alone", "none", 3)["params"]
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), state.params, alone)
 
 
 def late(num_steps):

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import itertools
 import json
 import shutil
 
@@ -232,12 +233,14 @@ def test_parts_of_another_number_or_config_are_refused_before_anything_is_traine
 
 
 def test_variables_are_merged_where_nothing_is_swept(tmp_path):
-    run(config_from_dict(SEEDS), tmp_path / "whole", **options()[1])
+    table = SEEDS | {"checkpoint": {"keep_best": True}}
+    run(config_from_dict(table), tmp_path / "whole", **options()[1])
     for number in (1, 2, 3):
-        train(tmp_path / "a", (number, 3), SEEDS)
-    for seed in range(5):
+        train(tmp_path / "a", (number, 3), table)
+    for seed, best in itertools.product(range(5), (False, True)):
         ours, theirs = (
-            store.read_variables(tmp_path / name, "batch", seed) for name in ("a", "whole")
+            store.read_variables(tmp_path / name, "batch", seed, best=best)
+            for name in ("a", "whole")
         )
         jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 

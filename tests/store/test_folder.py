@@ -152,13 +152,16 @@ def test_a_folder_that_another_process_took_over_is_written_no_more(tmp_path, co
     with opened(tmp_path, config, PART, METRICS, {}) as folder:
         (tmp_path / layout.LOCK).write_text("elsewhere 7 2026-01-01T00:00:00+00:00 other")
         before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-        trial, values = plan(config)[0].trials[0], {"val_loss": np.zeros(1)}
+        group = plan_groups(plan(config))[0]
+        trial, values = group.trials[0], {"val_loss": np.zeros(1)}
         for write in (
             folder.sort,
             lambda: folder.rewind([trial], 0),
             folder.sync_metrics,
             lambda: folder.finish({}, {}),
             lambda: folder.add_metrics([trial], 1, values),
+            lambda: folder.add_trials(group, [trial], values, 1.0),
+            lambda: folder.add_lanes(group, trial, 2, 0.1),
             lambda: folder.save_variables(trial, {"params": values}),
         ):
             with pytest.raises(UserError, match="has taken it over; it stops here"):

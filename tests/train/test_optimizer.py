@@ -112,12 +112,18 @@ def test_schedules_multiply_the_rate(name):
         np.testing.assert_allclose(found[key], wanted, rtol=1e-5)
 
 
-def test_clipping_is_by_the_norm_of_the_whole_gradient():
+@pytest.mark.parametrize("kind", KINDS)
+def test_clipping_is_by_the_norm_of_the_whole_gradient_and_before_all_else(kind):
+    rule, options = KINDS[kind]
+
     def whole(step):
         return np.sqrt(sum((g.astype(np.float64) ** 2).sum() for g in GRADIENTS[step - 1].values()))
 
-    found = steps(kind="sgd", clip_norm=0.5)
-    wanted = written_out(lambda g, p, d, step, m: (g * min(1, 0.5 / whole(step)), None))
+    def clipped(g, p, decayed, step, memory):
+        return rule(g * min(1, 0.5 / whole(step)), p, decayed, step, memory)
+
+    found = steps(kind=kind, clip_norm=0.5, **options)
+    wanted = written_out(clipped)
     for key in wanted:
         np.testing.assert_allclose(found[key], wanted[key], rtol=1e-5)
     assert min(map(whole, range(1, 5))) < 0.6 < max(map(whole, range(1, 5)))

@@ -31,6 +31,7 @@ from jbn.train import (
     run_epoch,
     run_training,
 )
+from jbn.train.divergence import find_divergence
 from jbn.train.loss import cross_entropies
 
 RNG = np.random.default_rng(0)
@@ -130,6 +131,21 @@ def test_an_average_takes_in_what_has_moved_and_nothing_twice():
     chex.assert_trees_all_close(states[6].average, mean, rtol=1e-5, atol=1e-7)
 
 
+def test_a_divergence_is_found_at_its_step():
+    x = X.copy()
+    x[3 * 8 + 5, 2] = np.inf  # in the batch of step 3
+    config = ArmConfig(model=MODEL, train=TrainConfig(batch_size=8, order="fixed"))
+    task, hypers = task_of(config), Hypers.of(config)
+    find = functools.partial(
+        find_divergence, task, task.init(KEYS, hypers), Examples(x, Y), KEYS, hypers
+    )
+    assert find(last_step=2) is None
+    found = find(last_step=9)
+    assert found.step == 3
+    assert {"loss", "gradient of Dense_0/kernel"} <= set(found.arrays)
+    assert not [name for name in found.arrays if name.startswith("batch_stats")]  # a bad batch
+
+
 @pytest.mark.parametrize(
     ("optimizer", "line"),
     [
@@ -149,6 +165,10 @@ def test_final_statistics_are_those_of_all_training_examples(train):
     config = ArmConfig(model=MODEL, train=TrainConfig(num_epochs=2, batch_size=8, **train))
     state, _ = trained(config)
     variables = final_variables(task_of(config), state, X, KEYS, Hypers.of(config))
+    is_averaged = state.average is not None
+    assert is_averaged == ("ema_decay" in train)
+    wanted = state.average if is_averaged else state.params
+    chex.assert_trees_all_equal(variables["params"], wanted)
     dense = variables["params"]["Dense_0"]
     hidden = np.maximum(X.astype(np.float64) @ dense["kernel"] + dense["bias"], 0)
     stats = variables["batch_stats"]["BatchNorm_0"]

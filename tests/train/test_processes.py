@@ -81,14 +81,15 @@ def test_where_it_is_computed_changes_nothing(found, where):
         ("in float64",): 1e-8,  # a whole run, its last state too
     }
     for words, bound in bounds.items():
-        wanted = part(alone, *words)
+        wanted, found_here = part(alone, *words), part(here, *words)
+        assert found_here.keys() == wanted.keys()
         assert wanted
-        for name, of in part(here, *words).items():
+        for name, of in found_here.items():
             scale = np.maximum(1, np.abs(wanted[name]))
             assert np.max(np.abs(of - wanted[name]) / scale) <= bound, name
     for name in ("seeds", "fed by the host"):
         (accuracy,) = part(alone, name, "accuracy").values()
-        (found_here,) = part(here, name, "accuracy").values()
-        assert abs(found_here.mean() - accuracy.mean()) <= accuracy.std() / np.sqrt(8)
+        (of_here,) = part(here, name, "accuracy").values()
+        assert abs(of_here.mean() - accuracy.mean()) <= accuracy.std() / np.sqrt(8)
         (losses,), (of_alone,) = (part(of, name, "losses").values() for of in (here, alone))
         np.testing.assert_allclose(losses[0], of_alone[0], rtol=1e-4)

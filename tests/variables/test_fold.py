@@ -36,8 +36,11 @@ def trained(variables):
     """With statistics, scales and biases that can be told from the initial ones."""
 
     def moved(path, leaf):
+        if jnp.issubdtype(leaf.dtype, jnp.integer):  # a number of steps
+            return leaf
         noise = normal(*leaf.shape, seed=len(str(path)))
-        return leaf + jnp.abs(noise) if "var" in str(path) else leaf + noise / 2
+        more = jnp.abs(noise) if "var" in str(path) else noise / 2
+        return leaf + more.astype(leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(moved, variables)
 
@@ -96,11 +99,21 @@ def test_a_norm_may_be_flaxs_and_have_no_scale_or_bias(options):
 def test_of_a_batch_renorm_nothing_is_left():
     x = normal(5, 4)
     layer = functools.partial(nn.Dense, 6)
-    model = Chain(layer, evaluating(jbn.linen.BatchRenorm))
-    variables = model.init(KEY, x)
-    folded = fold_batch_norm(model.apply, Chain(layer, None).apply, variables, x)
+    model, plain = Chain(layer, evaluating(jbn.linen.BatchRenorm)), Chain(layer, None)
+    variables = trained(model.init(KEY, x))
+    folded = fold_batch_norm(model.apply, plain.apply, variables, x)
     assert folded.largest_difference <= 1e-5
     assert set(folded.variables) == {"params"}
+    close(plain.apply(folded.variables, x), model.apply(variables, x), 1e-5)
+
+
+def test_a_folded_layer_has_the_dtype_that_it_had():
+    x = normal(5, 4)
+    layer = functools.partial(nn.Dense, 6, param_dtype=jnp.bfloat16)
+    model = Chain(layer, evaluating(jbn.linen.BatchNorm))
+    variables = trained(model.init(KEY, x))
+    folded = fold_batch_norm(model.apply, Chain(layer, None).apply, variables, x).variables
+    assert {leaf.dtype for leaf in jax.tree.leaves(folded)} == {jnp.dtype(jnp.bfloat16)}
 
 
 def test_after_an_activation_it_is_folded_into_the_next_dense_layer():
@@ -221,6 +234,7 @@ class Unfoldable(nn.Module):
         x = nn.relu(norm(name="of_standardized_weights")(dense(x)))
         hidden = nn.remat(jbn.linen.BatchNorm)(use_running_average=True, name="in_its_own_remat")
         x = nn.relu(hidden(nn.Dense(4, name="fourth")(x)))
+        x = nn.relu(nn.Conv(4, (3,), name="conv")(norm(name="before_a_padded_conv")(x)))
         x = norm(name="before_two")(x)
         x = nn.Dense(4, name="left")(x) * nn.Dense(4, name="right")(x)
         return norm(name="goes")(nn.Dense(4, name="third")(x))
@@ -239,6 +253,7 @@ def test_what_no_layer_can_take_in_is_left_and_named():
         "over_rows": "it normalizes axis 0, not the last",
         "of_standardized_weights": none_beside,
         "in_its_own_remat": none_beside,
+        "before_a_padded_conv": none_beside,
         "before_two": "it has several layers beside it: left, right",
     }
     folded = fold_into_layers(variables, folds)

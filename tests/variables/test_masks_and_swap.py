@@ -52,15 +52,16 @@ def test_batch_norms_parameters_are_told_by_their_statistics():
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_scale_and_bias_carry_over(kind):
-    variables = network("batch").init(KEY, X, train=True)
+    variables = trained_variables()
     swapped = swap_norm(variables, CLASSES[kind])
-    wanted = network(kind).init(KEY, X, train=True)
-    assert jax.tree.structure(swapped) == jax.tree.structure(wanted)
-    for number in (0, 1):
-        np.testing.assert_array_equal(
-            swapped["params"][f"{CLASSES[kind]}_{number}"]["scale"],
-            variables["params"][f"BatchNorm_{number}"]["scale"],
-        )
+    network_of_kind = network(kind).init(KEY, X, train=True)
+    assert jax.tree.structure(swapped) == jax.tree.structure(network_of_kind)
+    for name, layer in variables["params"].items():
+        of_kind = swapped["params"][name.replace("BatchNorm", CLASSES[kind])]
+        is_rms = kind == "rms" and "BatchNorm" in name
+        assert set(of_kind) == set(layer) - ({"bias"} if is_rms else set())
+        for key, value in of_kind.items():
+            np.testing.assert_array_equal(value, layer[key])
 
 
 def trained_variables():
