@@ -117,7 +117,8 @@ def test_features_spread_over_shards_are_one_layer_and_have_its_gradient(norm, c
         return y, vjp(normal(4, 12, seed=3))
 
     args = arguments((4, 12))
-    close(jax.jit(with_gradient, static_argnums=0)(sharded, *args), with_gradient(norm, *args), 2e-6)
+    found = jax.jit(with_gradient, static_argnums=0)(sharded, *args)
+    close(found, with_gradient(norm, *args), 2e-6)
 
 
 def test_an_example_of_which_nothing_counts_is_finite():
