@@ -120,7 +120,9 @@ def test_the_heat_map_has_the_means_of_the_table_of_trials(small_sweep):
     assert len([number for number in written if float(number) < 100]) >= 12
 
 
-def test_cells_and_points_where_a_seed_diverged_have_a_cross(small_sweep, write_sweep):
+def test_captions_say_what_a_cross_is_where_a_seed_diverged_and_only_there(
+    small_sweep, write_sweep
+):
     html = (small_sweep / "report.html").read_text()
     assert html.count("a seed or more of it diverged") == 2
     html = page(write_sweep({"optimizer.learning_rate": RATES}))
@@ -133,7 +135,7 @@ def test_of_the_axes_not_shown_each_cell_has_the_best(write_sweep):
         "norm.kind": ["batch", "rms"],
         "optimizer.learning_rate": RATES,
     }
-    results = load_results(write_sweep(axes))
+    results = load_results(write_sweep(axes, diverged=range(0, 96, 5)))
     momentum, kind, rate = axes_of(results.config.sweep)
     assert main_axis([momentum, kind, rate]) is rate
     cells = metric_at_end(results)
@@ -141,9 +143,11 @@ def test_of_the_axes_not_shown_each_cell_has_the_best(write_sweep):
     found = at_best(cells, [momentum, kind, rate], [rate, momentum], ACCURACY)
     assert found.mean.shape == (2, 4, 3)
     np.testing.assert_array_equal(found.mean, grid.max(2).transpose(0, 2, 1))
-    # The deviation is that of the same point.
+    # The deviation and the diverged seeds are those of the same point.
     flat = [cells.mean.ravel().tolist().index(mean) for mean in found.mean.ravel()]
     np.testing.assert_array_equal(found.std.ravel(), cells.std.ravel()[flat])
+    np.testing.assert_array_equal(found.num_diverged.ravel(), cells.num_diverged.ravel()[flat])
+    assert 0 < np.count_nonzero(found.num_diverged) < found.num_diverged.size
     over = at_best(cells, [momentum, kind, rate], [rate], ACCURACY)
     np.testing.assert_array_equal(over.mean, grid.max((1, 2)))
     html = page(write_sweep(axes))
