@@ -448,6 +448,14 @@ FAULTS = [
     Fault("report_hides_diverged_runs", "report/results.py",
           "Cells(mean, std, results.has_diverged.sum(-1))",
           "Cells(mean, std, 0 * results.has_diverged.sum(-1))", ["test_report_sweep.py"]),
+    Fault("crosses_where_nothing_diverged", "report/lines.py",
+          "num_diverged > 0", "num_diverged < 0", ["test_report_figures.py"]),
+    Fault("average_not_evaluated", "train/task.py",
+          "params = state.params if self.config.train.ema_decay is None else state.average",
+          "params = state.params", ["train/test_options.py"]),
+    Fault("best_epoch_of_the_first_lane", "run/engine.py",
+          "~(metric <= best.metric)", "~(metric <= best.metric)[[0] * len(metric)]",
+          ["run/test_saving.py"]),
 ]
 # fmt: on
 

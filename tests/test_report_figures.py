@@ -61,6 +61,9 @@ FIGURES = {
     "curves": lambda: draw_learning_curves(curves(["batch", "none"], 10), ACCURACY),
     "curves, seven arms": lambda: draw_learning_curves(curves(LONG, 30, low=1e-7), ACCURACY),
     "curves, one epoch": lambda: draw_learning_curves(curves(["batch"], 1), ACCURACY),
+    "curves, nearly one value": lambda: draw_learning_curves(
+        curves(["batch"], 1, low=0.03, high=0.03, seeds=(1.0, 1.002, 1.005)), ACCURACY
+    ),
     "curves, flat": lambda: draw_learning_curves(
         curves(["batch"], 9, low=0.0121, high=0.0125), ACCURACY
     ),

@@ -50,7 +50,7 @@ def draw_learning_curves(curves: Curves, metric: Metric, ink: str = INK) -> Figu
     with matplotlib.rc_context(rc(ink)):
         figure = make_figure(3.4 + 0.2 * num_rows)
         panels = _side_by_side(
-            figure, len(shown), left=0.6, gap=0.7, bottom=0.45, top=0.5 + 0.2 * num_rows
+            figure, len(shown), left=0.75, gap=0.75, bottom=0.45, top=0.5 + 0.2 * num_rows
         )
         for axes, (key, label, scale) in zip(panels, shown, strict=True):
             for number, (arm, found) in enumerate(curves.items()):
