@@ -12,8 +12,10 @@ import pytest
 import valid_runs
 from branches import Reached, refusing_lines
 from judge import ACCEPTED, counted, lost
+from mutants import is_no_config
 from named_cases import CASES, NOT_BY_A_FILE
 from try_configs import tried as try_configs
+from try_data import ANOTHER_CHECKSUM, is_no_data
 from try_data import tried as try_data
 from try_folders import tried as try_folders
 
@@ -32,15 +34,23 @@ def are_valid(outcomes):
     return bool(valid) and set(valid) == {ACCEPTED}
 
 
+def taken(outcomes, is_mistaken):
+    """What was accepted with a mistake that no chance can make up for: it should be empty."""
+    return [name for name, of in outcomes.items() if of.kind == ACCEPTED and is_mistaken(name)]
+
+
 def test_configs_with_mistakes_are_answered(tmp_path):
     outcomes = try_configs(40, tmp_path)
     assert lost(outcomes) == {}
+    assert taken(outcomes, is_no_config) == []
     assert are_valid(outcomes)
 
 
 def test_damaged_data_are_answered(tmp_path, monkeypatch):
     outcomes = try_data(1, tmp_path, monkeypatch)
     assert lost(outcomes) == {}
+    assert taken(outcomes, is_no_data) == []
+    assert "found SHA-256" in outcomes[ANOTHER_CHECKSUM].words
     assert are_valid(outcomes)
 
 
@@ -72,6 +82,8 @@ def test_the_long_campaign_loses_nothing_and_reaches_every_refusal(tmp_path, mon
     for of in outcomes.values():
         assert lost(of) == {}
         assert are_valid(of)
+    assert taken(outcomes["configs"], is_no_config) == []
+    assert taken(outcomes["data files"], is_no_data) == []
     missed = {line: text for line, text in refusing_lines().items() if line not in reached.lines}
     unknown = {
         line: text
