@@ -88,9 +88,13 @@ def go_on(out, config=CONFIG):
 
 
 def report(out):
-    """The page is written, and shows numbers."""
-    path = write_report(out)
-    assert b"</html>" in path.read_bytes()[-20:]
+    """The page is written, and has a row for each arm with a trial, and the curves of the epochs."""
+    page = write_report(out).read_text(encoding="utf-8")
+    assert page.endswith("</html>")
+    for row in read_rows(out / "trials.csv"):
+        assert f"<td>{row['arm']}</td>" in page
+    if read_rows(out / "metrics.csv"):
+        assert "<svg" in page
 
 
 def load(out):
