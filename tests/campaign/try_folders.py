@@ -128,6 +128,7 @@ def tried(number, root, runs, most=None):
     for kind, actions in ACTIONS.items():
         for action in actions:
             tries.try_one("valid", kind, action, lambda out: None)
+    valid_runs.check_whole(root / "case" / "merged", valid_runs.SWEEP)  # of the last of these
     found = list(cases(runs, number))
     for case in found if most is None else random.Random(1).sample(found, most):
         tries.try_one(*case)

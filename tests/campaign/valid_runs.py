@@ -118,10 +118,12 @@ def begin_with(out):
 
 
 def merge(out, merged):
-    """The parts in the folder become one run, which is whole if they are."""
+    """The parts in the folder become one run, which is whole unless they lack a trial."""
     options = {"device": jax.devices()[0], "sinks": []}
     if run_merged(merged, [out], **options):
         check_whole(merged, SWEEP)
+    else:
+        assert {int(row["trial"]) for row in read_rows(merged / "trials.csv")} < set(range(4))
 
 
 def read_rows(path):
