@@ -88,7 +88,7 @@ def go_on(out, config=CONFIG):
 
 
 def report(out):
-    """The page is written, and has a row for each arm with a trial, and the curves of the epochs."""
+    """The page is written, and has a row for each arm with a trial, and curves of the epochs."""
     page = write_report(out).read_text(encoding="utf-8")
     assert page.endswith("</html>")
     for row in read_rows(out / "trials.csv"):
