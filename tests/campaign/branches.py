@@ -20,15 +20,21 @@ def _files():
 
 @functools.cache
 def refusing_lines():
-    """Where an error is raised or a mistake is told: (file, line) -> the source of what is said."""
+    """Where an error is raised or a mistake is told: (file, line) -> function and source.
+
+    Such as "load_csv: raise UserError(...)".
+    """
     found = {}
     for path in _files():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         name = str(path.relative_to(PACKAGE))
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        # A function comes before those inside of it.
+        within = {node: function.name for function in functions for node in ast.walk(function)}
         for node in ast.walk(tree):
             is_raise = isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
             if isinstance(node, ast.stmt | ast.expr) and (is_raise or _tells(node, name)):
-                found[name, node.lineno] = ast.unparse(node)
+                found[name, node.lineno] = f"{within[node]}: {ast.unparse(node)}"
     return found
 
 

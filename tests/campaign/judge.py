@@ -1,10 +1,12 @@
 """What a try with an input came to, and what it touched on the way, as Python's own audit says.
 
-accepted: it was taken, and did what it should. answered: a line for each mistake, and code 2. lost:
-all else, such as another error, a hang, a file written or read outside, a pickle, a program begun.
+accepted: it was taken, and did what it should. answered: a line for each mistake; from the command,
+code 2, too. lost: all else, such as another error, a hang, a file written or read outside, a
+pickle, a program begun.
 """
 
 import contextlib
+import io
 import os
 import re
 import signal
@@ -16,6 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
+from jbn.__main__ import main
 from jbn.config import UserError
 
 ACCEPTED, ANSWERED, LOST = "accepted", "answered", "lost"
@@ -149,6 +152,21 @@ def outcome_of(action, root, *, inside):
 def _lies_in(module, folder):
     file = getattr(module, "__file__", None)
     return isinstance(file, str) and Path(file).is_relative_to(folder)
+
+
+def commanded(*arguments):
+    """What `jbn` with these arguments comes to, here: its code, output and errors."""
+    printed, errors, code = io.StringIO(), io.StringIO(), 0
+    before = sys.argv, list(sys.path)  # a config with functions of its own makes the path longer
+    sys.argv = ["jbn", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
+            main()
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        sys.argv, sys.path[:] = before
+    return code, printed.getvalue(), errors.getvalue()
 
 
 def _of_command(code, printed, errors):

@@ -37,11 +37,15 @@ MAY_EXECUTE = {
 EXECUTES = {
     *("eval", "exec", "compile", "__import__", "import_module", "exec_module", "run_path"),
     *("run_module", "system", "popen", "deserialize_and_load", "load_pickle", "unsafe_load"),
+    *("load_module", "execl", "execle", "execlp", "execlpe", "execv", "execve", "execvp"),
+    *("execvpe", "posix_spawn", "posix_spawnp", "spawnl", "spawnle", "spawnlp", "spawnlpe"),
+    *("spawnv", "spawnve", "spawnvp", "spawnvpe"),
 }
 MODULES = {
     *("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml", "runpy"),
-    *("subprocess", "ctypes", "code", "pty", "xmlrpc", "socketserver", "http"),
+    *("subprocess", "multiprocessing", "ctypes", "code", "pty", "xmlrpc", "socketserver", "http"),
 }
+NUMPY = ("np", "numpy", "jnp", "jax.numpy")
 
 
 def executes(path):
@@ -51,19 +55,24 @@ def executes(path):
             yield from MODULES & {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             yield from MODULES & {(node.module or "").partition(".")[0]}
-            yield from EXECUTES & {alias.name for alias in node.names}
+            names = {alias.name for alias in node.names}
+            yield from EXECUTES & names
+            if node.module in NUMPY and "load" in names:
+                yield "np.load"
         elif isinstance(node, ast.Call):
             name, owner = getattr(node.func, "id", ""), ""
             if isinstance(node.func, ast.Attribute):
                 name, owner = node.func.attr, ast.unparse(node.func.value)
             # Neither a pattern, nor JAX's programs, nor the mode of a model.
-            is_harmless = owner and name in ("compile", "eval")
+            is_harmless = name in ("compile", "eval") and owner not in ("", "builtins")
             if name in EXECUTES and not is_harmless:
                 yield name
             for keyword in node.keywords:
                 if keyword.arg == "allow_pickle" and ast.unparse(keyword.value) != "False":
                     yield "allow_pickle"
-            if (owner, name) == ("np", "load"):
+            if name == "read_array" and len(node.args) > 1:
+                yield "allow_pickle"  # it is the second argument
+            if owner in NUMPY and name == "load":
                 yield "np.load"  # _npz.py reads arrays, and looks at their headers first
 
 
@@ -84,7 +93,21 @@ def test_the_search_finds_what_would_execute(tmp_path):
         "eval('1')": "eval",
         "np.load(f, allow_pickle=True)": "allow_pickle",
         "np.load(f)": "np.load",
+        "numpy.load(f)": "np.load",
+        "jnp.load(f)": "np.load",
+        "from numpy import load": "np.load",
+        "from jax.numpy import load as read": "np.load",
+        "np.lib.format.read_array(f, True)": "allow_pickle",
         "os.system('ls')": "system",
+        "os.execv('/bin/ls', [])": "execv",
+        "os.posix_spawn('/bin/ls', [], {})": "posix_spawn",
+        "os.spawnv(os.P_WAIT, '/bin/ls', [])": "spawnv",
+        "from os import execvp": "execvp",
+        "import multiprocessing": "multiprocessing",
+        "from multiprocessing import Process": "multiprocessing",
+        "loader.load_module()": "load_module",
+        "builtins.eval('1')": "eval",
+        "builtins.compile('1', 'a', 'eval')": "compile",
     }.items():
         path.write_text(text)
         assert name in set(executes(path)), text

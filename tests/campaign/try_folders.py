@@ -16,7 +16,7 @@ from jbn.store import arrays, layout
 ACTIONS = {
     "finished": ("report", "load", "begin_with"),
     "stopped": ("go_on", "report", "load"),
-    "swept": ("report",),
+    "swept": ("report", "report_by_command"),
     "shared": ("merge",),
 }
 
@@ -107,9 +107,10 @@ def cases(folders, number):
             damage = functools.partial(_write, name, content)
             yield f"{name} {label}", kind, actions[turn % len(actions)], damage
         for name in sorted(path.name for path in folders[kind].iterdir()):
-            for turn, what in enumerate(("nothing", "a folder", "a pipe", "a link to itself")):
+            for what in ("nothing", "a folder", "a pipe", "a link to itself"):
                 damage = functools.partial(_replace, name, what)
-                yield f"{name} is {what}", kind, actions[turn % len(actions)], damage
+                for action in actions:
+                    yield f"{name} is {what}", kind, action, damage
         for action in actions:
             for name, place in LINKS:
                 yield f"{name} leads out", kind, action, functools.partial(_link, name, place)

@@ -6,6 +6,7 @@ import warnings
 
 import jax
 import numpy as np
+from judge import commanded
 
 import jbn
 from jbn import store
@@ -95,6 +96,11 @@ def report(out):
         assert f"<td>{row['arm']}</td>" in page
     if read_rows(out / "metrics.csv"):
         assert "<svg" in page
+
+
+def report_by_command(out):
+    """As a user writes the page."""
+    return commanded("report", out)
 
 
 def load(out):

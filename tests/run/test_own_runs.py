@@ -15,7 +15,7 @@ from jbn.config import UserError, config_from_dict
 from jbn.data import DataSpec, load
 from jbn.report.page import write_report
 from jbn.run import run
-from jbn.train import make_task
+from jbn.train import make_cross_entropy, make_task
 
 SOURCE = """
 import math
@@ -247,6 +247,18 @@ def test_a_metric_that_no_loss_reports_is_named_before_a_file_is_written(tmp_pat
     line = "report.metric: found 'rmse', which arm 'batch' doesn't report; wanted one of accuracy, "
     with pytest.raises(UserError, match=line):
         run(config, tmp_path / "x", device=jax.devices()[0])
+    assert not (tmp_path / "x").exists()
+
+
+def shows_too_much(spec):
+    return make_cross_entropy(spec.num_classes)._replace(shown=("loss", "f1"))
+
+
+def test_a_loss_that_shows_what_its_metrics_lack_is_an_error(tmp_path):
+    loss = {"factory": "run.test_own_runs:shows_too_much"}
+    line = "loss.factory: shows 'f1', which its metrics lack; wanted some of accuracy, "
+    with pytest.raises(UserError, match=line):
+        run(config_from_dict({"name": "x", "loss": loss}), tmp_path / "x", device=jax.devices()[0])
     assert not (tmp_path / "x").exists()
 
 

@@ -9,12 +9,14 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
 import jbn
-from jbn.config import UserError
+from jbn.config import UserError, config_from_dict
 from jbn.native_output import told
+from jbn.run import run
 from jbn.train import in_rows, place
 
 SECONDS = 120
@@ -147,6 +149,14 @@ def test_a_mistake_of_one_ends_both(config, tmp_path):
         )
         assert processes.printed[1].startswith("jbn: process 0 is gone")
         assert len(processes.printed[1].splitlines()) == 1
+
+
+def test_a_process_with_another_config_is_refused_before_it_writes(tmp_path, monkeypatch):
+    mine, of_first = (config_from_dict({"name": "x", "seed": seed}) for seed in (1, 2))
+    monkeypatch.setattr("jbn.run.shared.agreed", lambda value: of_first)
+    with pytest.raises(UserError, match="found another config than process 0 has, wanted one and"):
+        run(mine, tmp_path / "x", device=jax.devices()[0])
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize("options", [["--distributed"], ["--process-id", "0"]])
