@@ -9,6 +9,7 @@ from pathlib import Path
 import jbn
 
 PACKAGE = Path(jbn.__file__).parent
+# Where configs, data and folders are read. The other rooms are not looked at here.
 ROOMS = ("_npz.py", "config", "data", "store", "run")
 
 

@@ -54,6 +54,7 @@ def files_that_do_not_fit(folder, runs, monkeypatch):
         ("finished", layout.TRIALS, ",-1,", ",-7,", "a number below -1"),
         ("finished", layout.TRIALS, row, b"99,slow,0,", "trial 99 isn't the config's"),
         ("stopped", layout.TRIALS, row, b"0,other,0,", "trial 0 isn't the config's"),
+        ("stopped", layout.GROUPS, "\n0,", "\nx,", "groups.csv: damaged"),
         ("shared", f"{part}run.json", none, extended % "2", "was extended"),
         ("shared", f"{part}trials.csv", "0,batch,0.5,0", "0,batch,0.5,1", "isn't the config's"),
         ("shared", f"{part}groups.csv", "\n0,", "\n7,", "group 0 is missing"),
