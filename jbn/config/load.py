@@ -123,7 +123,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: found bytes that are no UTF-8 text, wanted a TOML file") from None
     except (ValueError, RecursionError) as error:  # a number, or nesting, beyond Python's limits
         again = "; put all keys of a section under its first line" if "twice" in str(error) else ""
-        raise UserError(f"{path}: not TOML: {error}{again}") from None
+        reason = str(error).partition("; use sys.")[0]  # which is no help to who writes a config
+        raise UserError(f"{path}: not TOML: {reason}{again}") from None
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}") from None
 
