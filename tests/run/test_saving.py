@@ -344,6 +344,30 @@ def test_a_run_may_stop_there_and_keeps_what_was_good(tmp_path, monkeypatch):
     assert not store.is_finished(tmp_path / "x")
 
 
+def test_a_turn_whose_trials_have_all_diverged_saves_no_more(tmp_path):
+    """They do so after ten steps, of twenty."""
+    schedule = {"schedule_factory": f"{__name__}:late", "kind": "sgd", "learning_rate": 1e-3}
+    start(tmp_path / "x", DIVERGES | {"optimizer": schedule, "checkpoint": {"every_epochs": 1}})
+    assert (store.read_trials(tmp_path / "x")["diverged_step"] >= 10).all()
+    saved = [path.name for path in checkpoints_path(tmp_path / "x", 0).glob("*.json")]
+    assert saved == ["10.json"]
+
+
+def test_a_stopped_run_knows_at_which_step_a_trial_had_diverged(tmp_path):
+    swept = {"optimizer": {"learning_rate": [1e9, 1e-3]}}
+    table = DIVERGES | {"num_seeds": 1, "sweep": swept, "checkpoint": {"every_epochs": 1}}
+    start(tmp_path / "whole", table)
+    with pytest.raises(Fails):
+        start(tmp_path / "x", table, sink=fail_at(2))
+    start(tmp_path / "x", table)
+    found, wanted = (
+        store.read_trials(tmp_path / name)["diverged_step"].tolist() for name in ("x", "whole")
+    )
+    assert found == wanted
+    assert 0 <= wanted[0] < 5  # in the first epoch
+    assert wanted[1] == -1
+
+
 def test_the_trial_that_diverged_is_trained_again_from_what_was_saved_of_it(tmp_path, monkeypatch):
     asked = []
 
