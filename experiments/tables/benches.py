@@ -12,9 +12,9 @@ def article() -> str:
     result = results("bench/article")
     rows = []
     for name in ("jbn", "keras"):
-        side, warm = result[name], result[name]["seconds"]
-        spread = f"{warm['median'] * 1e3:.1f} ({warm['q1'] * 1e3:.1f} to {warm['q3'] * 1e3:.1f})"
-        rows.append([name, f"{side['first_call_seconds']:.1f}", spread])
+        side = result[name]
+        warm = _spread(side["seconds"], 1, factor=1e3)
+        rows.append([name, f"{side['first_call_seconds']:.1f}", warm])
     headings = ["", "first call, s", "warm, ms: median (quartiles)"]
     ratio, environment = result["keras_over_jbn"], result["environment"]
     return f"{markdown_table(headings, rows)}\n\n" + wrapped(
@@ -28,10 +28,6 @@ def article() -> str:
 def start() -> str:
     """What a small run takes from the process's start to its end, against Keras."""
     result = results("bench/start")
-
-    def spread(of: dict[str, float]) -> str:
-        return f"{of['median']:.2f} ({of['q1']:.2f} to {of['q3']:.2f})"
-
     words = {
         "first": "`jbn run`, the first time",
         "kept": "`jbn run`, where its programs are kept",
@@ -42,10 +38,14 @@ def start() -> str:
     }
     ratios = result["over_keras"]
     rows = [
-        [word, spread(result["seconds"][name]), spread(ratios[name]) if name in ratios else ""]
+        [
+            word,
+            _spread(result["seconds"][name], 2),
+            _spread(ratios[name], 2) if name in ratios else "",
+        ]
         for name, word in words.items()
     ]
-    rows.append(["the first line of `jbn run`", spread(result["first_line_seconds"]), ""])
+    rows.append(["the first line of `jbn run`", _spread(result["first_line_seconds"], 2), ""])
     return f"{markdown_table(['', 'seconds', 'times Keras'], rows)}\n\n" + wrapped(
         f"Whole processes in turn: medians of {result['num_rounds']} rounds, with quartiles in "
         "parentheses; a ratio is that of one round. "
@@ -57,11 +57,6 @@ def sweep() -> str:
     """What a sweep costs, and a lane of it against a run alone."""
     result = results("bench/sweep")
     sweep, lanes = result["sweep"], result["lanes"]
-
-    def milliseconds(side: str) -> str:
-        low, median, high = (lanes[side][q] * 1e3 for q in ("q1", "median", "q3"))
-        return f"{median:.1f} ({low:.1f} to {high:.1f})"
-
     ratio = lanes["alone_over_lane"]
     rows = [
         [
@@ -72,9 +67,9 @@ def sweep() -> str:
         ["training and testing, in the second command", f"{sweep['training_seconds']:.1f} s"],
         [
             f"{lanes['num_lanes']} trials together as lanes, time divided by {lanes['num_lanes']}",
-            f"{milliseconds('lane_seconds')} ms",
+            f"{_spread(lanes['lane_seconds'], 1, factor=1e3)} ms",
         ],
-        ["one trial by itself", f"{milliseconds('alone_seconds')} ms"],
+        ["one trial by itself", f"{_spread(lanes['alone_seconds'], 1, factor=1e3)} ms"],
     ]
     return f"{markdown_table(['', 'time'], rows)}\n\n" + wrapped(
         "The second command finds its programs compiled. The last two rows are medians over "
@@ -88,11 +83,6 @@ def sweep() -> str:
 def devices() -> str:
     """What it costs that devices share a batch, and that processes share out lanes."""
     result = results("bench/devices")
-
-    def cell(of: dict[str, float], digits: int) -> str:
-        low, median, high = (format(of[q], f".{digits}f") for q in ("q1", "median", "q3"))
-        return f"{median} ({low} to {high})"
-
     columns = {
         "one": "one device",
         "two": "two devices",
@@ -102,8 +92,8 @@ def devices() -> str:
     rows = [
         [
             str(found["batch_size"]),
-            *(cell(found["microseconds_a_step"][name], 0) for name in columns),
-            cell(found["two_over_one"], 2),
+            *(_spread(found["microseconds_a_step"][name], 0) for name in columns),
+            _spread(found["two_over_one"], 2),
         ]
         for found in result["batches"]
     ]
@@ -116,9 +106,9 @@ def devices() -> str:
         f"that a step has, by themselves: {num_sums} sums of {num_arrays} arrays. "
         f"Medians of {result['num_rounds']} rounds in turn, with "
         f"quartiles in parentheses. {lanes['num_lanes']} lanes on two processes, of one device "
-        f"each, take {cell(lanes['processes_over_devices'], 2)} times as long as on two devices of "
-        f"one process; with a core for each process {cell(lanes['bound_over_devices'], 2)} times. "
-        f"{measured_by(result['command'], result['environment'])}"
+        f"each, take {_spread(lanes['processes_over_devices'], 2)} times as long as on two devices "
+        f"of one process; with a core for each process {_spread(lanes['bound_over_devices'], 2)} "
+        f"times. {measured_by(result['command'], result['environment'])}"
     )
 
 
@@ -264,3 +254,9 @@ def campaign() -> str:
     kinds = ["tried", "accepted", "answered", "lost"]
     rows = [[subject, *(str(of[kind]) for kind in kinds)] for subject, of in counts.items()]
     return markdown_table(["input", *kinds], rows)
+
+
+def _spread(of: dict[str, float], digits: int, *, factor: float = 1.0) -> str:
+    """The median, and the quartiles in parentheses."""
+    low, median, high = (f"{of[q] * factor:.{digits}f}" for q in ("q1", "median", "q3"))
+    return f"{median} ({low} to {high})"
